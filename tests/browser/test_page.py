@@ -1,9 +1,12 @@
 """What people see of the console, and what those see who hear it, by Chromium's own tree."""
 
+import time
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from cli.client import ApiError
 from tests.browser.conftest import SIZES, Show
 from tests.console_states import RUN, attention, denied, fresh, healthy, nightly
 
@@ -83,6 +86,8 @@ def test_an_error_instead_of_a_dialog_is_a_page(show: Show) -> None:
 @pytest.mark.parametrize("script", [True, False])
 def test_a_snapshot_is_pinned_and_the_page_says_so(show: Show, script: bool) -> None:
     client = healthy()
+    moved = client.answers["pin"]
+    client.answers["pin"] = lambda **asked: time.sleep(0.5) or moved(**asked)
     with show(client, java_script_enabled=script) as page:
         page.get_by_role("link", name="Pin orders").click()
         page.wait_for_url("**/databases/orders")  # with its style and its script
@@ -92,7 +97,10 @@ def test_a_snapshot_is_pinned_and_the_page_says_so(show: Show, script: bool) -> 
             expect(page.locator("#rows").get_by_role("row")).to_have_count(1)
         page.get_by_role("link", name="Pin orders-2026-11-25").click()
         page.get_by_label("Reason").fill("compare")
-        page.get_by_role("button", name="Replace the cluster now").click()
+        # A second click, before the answer, asks for nothing more.
+        page.get_by_role("button", name="Replace the cluster now").click(
+            click_count=1 + script, delay=100
+        )
         expect(page.get_by_role("status")).to_contain_text(f"now, in run {RUN}")
     asked = {"snapshot": nightly("orders", 3), "database": "orders", "reason": "compare"}
     assert client.calls == [("pin", asked | {"deploy": True})]
@@ -103,6 +111,10 @@ def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:
     with show(client) as page:
         page.clock.install()
         page.reload()
-        client.answers["status"] = healthy().answers["status"]
-        page.clock.run_for(10_000)
-        expect(page.get_by_role("heading", name="All is well")).to_be_visible()
+        for status, heading in (
+            (ApiError(500, "ChaliceViewError", "throttled"), "The request failed"),
+            (healthy().answers["status"], "All is well"),
+        ):
+            client.answers["status"] = status
+            page.clock.run_for(10_000)
+            expect(page.get_by_role("heading", name=heading)).to_be_visible()

@@ -143,6 +143,12 @@ def test_an_error_is_a_page_with_the_next_step(
 
 def test_a_chart_that_cannot_be_drawn_leaves_the_page_whole() -> None:
     client = healthy()
+    assert ("data-reload" in response.text) == (status >= 500)
+    assert client.calls == [("begin_session", {})] * (
+        step in ("aws sso login", "machine&#39;s clock")
+    )
+    client.answers["resume"] = error
+    assert "data-reload" not in Browser(client).submit("/resume").text
     client.answers["history"] = ApiError(500, "ChaliceViewError", "throttled")
     page = Browser(client).get("/").text
     assert page.count("<svg") == 3  # of the data that is deployed
