@@ -121,6 +121,10 @@ class _Console:
     def act(self, action: str) -> ResponseReturnValue:
         fields: Json = {each: request.form[each] for each in _TEXTS if each in request.form}
         fields |= dict.fromkeys(_FLAGS & request.form.keys(), True)
+        shown = request.form.get("shown")
+        if shown is not None and shown != self._replaced(self._client.status(), action)[1]:
+            changed = "What the run replaces has changed since this form was opened: look again."
+            return self.form(action, ApiError(409, "Changed", changed))
         try:
             answer: Json = getattr(self._client, action)(**fields)
         except ApiError as error:
@@ -134,12 +138,18 @@ class _Console:
 
     def form(self, action: str, error: ApiError | None = None) -> ResponseReturnValue:
         status = self._client.status()
-        databases = status["databases"]
-        if action in ("pin", "rollback"):
-            databases = [_facts(status, request.values.get("database"))]
-        context = {"status": status, "databases": databases, "error": error}
+        replaced, shown = self._replaced(status, action)
+        context = {"status": status, "replaced": replaced, "shown": shown, "error": error}
         page = render_template("form.html", action=action, values=request.values, **context)
         return page, (error and error.status) or 200
+
+    def _replaced(self, status: Json, action: str) -> tuple[list[view.Replacement], str]:
+        """Return what the request would have a run replace, and the same as a text."""
+        name = request.values.get("database")
+        if action in ("pin", "rollback"):
+            _facts(status, name)
+        replaced = view.replaced(status, action, name, request.values.get("snapshot"))
+        return replaced, printable(", ".join(map(str, replaced)))
 
     def _history(self, name: str) -> list[Json]:
         """Return a database's history, having learnt when its snapshots were taken."""

@@ -39,6 +39,18 @@ class Chart(NamedTuple):
     description: str
 
 
+class Replacement(NamedTuple):
+    """A database that a run would restore from something else than what is deployed."""
+
+    facts: Json
+    target: str | None
+
+    def __str__(self) -> str:
+        deployed = self.facts["deployed"]
+        before = short(deployed) if deployed else "unknown"
+        return f"{self.facts['name']} ({before} → {short(self.target)})"
+
+
 class Row(NamedTuple):
     """One database on the overview: the API's facts, and what follows from them."""
 
@@ -53,6 +65,29 @@ def row(status: Json, facts: Json, history: Sequence[Json], taken: Mapping[str, 
     now, limit = time(status["schedule"]["now"]), status["schedule"]["max_age_days"]
     drawn = chart(_periods(facts, history, taken), now, limit)
     return Row(facts, verdict(status, facts), is_stale(status, facts), drawn)
+
+
+def replaced(
+    status: Json, action: str, name: str | None = None, snapshot: str | None = None
+) -> list[Replacement]:
+    """Return what a run replaces once a pin, a rollback or a refresh has moved `current`.
+
+    A run restores every database from its `current`: also one that nobody names now, but whose pin
+    waits. A pin may name the snapshot by its identifier, in any case, or as `latest`.
+    """
+
+    def target(facts: Json) -> Any:
+        deployed, latest, wanted = facts["deployed"], facts["latest"], (snapshot or "").lower()
+        if action == "refresh":
+            return facts["current"] if latest in (None, deployed) else latest
+        if facts["name"] != name:
+            return facts["current"]
+        if action == "rollback":
+            return facts["previous"]
+        return {"latest": latest, short(deployed): deployed}.get(wanted, wanted)
+
+    found = [Replacement(facts, target(facts)) for facts in status["databases"]]
+    return [each for each in found if each.target != each.facts["deployed"]]
 
 
 def is_stale(status: Json, facts: Json) -> bool:

@@ -29,8 +29,9 @@ NEWEST, DEPLOYED = (each.rsplit(":", 1)[1] for each in (NEW, OLD))
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
-    """Of a stage in which the latest snapshot of billing is already deployed."""
-    billing = database("billing", 7, latest=nightly("billing", 7))
+    """Of a stage in which the latest snapshot of billing is already deployed, and a pin waits."""
+    seven, three = nightly("billing", 7), nightly("billing", 3)
+    billing = database("billing", 7, latest=seven, current=three, previous=seven)
     fake = FakeClient(database("orders", 7), billing)
     monkeypatch.setattr(operator, "connect", lambda *_: Target("acceptance", fake))
     monkeypatch.setenv("TZ", "UTC")
@@ -61,7 +62,11 @@ def test_status_of_one_database(client: FakeClient) -> None:
     (shown,) = json.loads(run("status --database billing --json")[1])["databases"]
     assert shown["name"] == "billing"
     unknown = "there is no database 'invoices'; known: orders, billing\n"
-    assert run("status --database invoices") == (1, "", unknown)
+    for line in ("status", "pin a --deploy-now", "rollback --deploy-now"):
+        assert run(f"{line} --database invoices") == (1, "", unknown)
+    several = "there are several databases; name one with --database: orders, billing\n"
+    assert run("pin a --deploy-now") == run("rollback --deploy-now") == (2, "", several)
+    assert client.calls == []
 
 
 def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient) -> None:
@@ -139,8 +144,8 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
 # --- what is wanted -------------------------------------------------------------------------------
 
 MOVED = f"current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
-LATER = "The pipeline's next run restores it.\n"
-STARTED = f"Started run {RUN}, which restores it.\n"
+LATER = "The pipeline's next run deploys it.\n"
+STARTED = f"Started run {RUN}, which deploys it.\n"
 DONE = {
     f"pin {NEWEST} --reason why --database orders": (
         ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"}),
@@ -163,8 +168,8 @@ DONE = {
         ("refresh", {"reason": "", "outside_window": True, "dry_run": True}),
         f"""step  verdict  detail
 week  passed   any week will do
-orders: would move {DEPLOYED} → {NEWEST}
-This would be restored.
+would replace orders ({DEPLOYED} → {NEWEST})
+would replace billing (billing-2026-11-21 → billing-2026-11-25)
 """,
     ),
     "hold 2026-12-03 --reason test": (
@@ -179,18 +184,21 @@ In progress: run 7 restores {NEWEST}.
 
 @pytest.mark.parametrize("line", DONE)
 def test_what_needs_no_question_is_done_and_said(client: FakeClient, line: str) -> None:
-    client.answers["status"] = ApiError(500, "NotNeeded", "there is no question to put")
+    if "--dry-run" not in line:
+        client.answers["status"] = ApiError(500, "NotNeeded", "there is no question to put")
     call, said = DONE[line]
     assert (run(line), client.calls) == ((0, said, ""), [call])
 
 
-ORDERS = f"orders ({DEPLOYED} → orders-2026-11-07)"
-BILLING = "billing (billing-2026-11-21 → billing-2026-11-07)"
+BILLING = "billing (billing-2026-11-21 → billing-2026-11-25)"
+BOTH = f"clusters of orders ({DEPLOYED} → {{}}) and {BILLING}"
 REPLACED = {
-    "pin latest --deploy-now": f"cluster of orders ({DEPLOYED} → {NEWEST})",
-    "pin a --deploy-now --database orders": f"cluster of orders ({DEPLOYED}) with a",
-    "rollback --deploy-now": f"clusters of {ORDERS} and {BILLING}",
-    "refresh": f"cluster of orders ({DEPLOYED} → {NEWEST})",
+    "pin Latest --deploy-now --database orders": BOTH.format(NEWEST),
+    "pin a --deploy-now --database orders": BOTH.format("a"),
+    f"pin {DEPLOYED} --deploy-now --database orders": f"cluster of {BILLING}",
+    "rollback --deploy-now --database orders": BOTH.format("orders-2026-11-07"),
+    "rollback --deploy-now --database billing": "",  # which only undoes the pin
+    "refresh": BOTH.format(NEWEST),
 }
 
 
@@ -201,6 +209,7 @@ def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
     them = "them" if "clusters" in REPLACED[line] else "it"
     deletes = f"and deletes what testers changed in {them}."
     question = f"This replaces the acceptance {REPLACED[line]}, {deletes}"
+    question = question if REPLACED[line] else "This replaces no cluster."
     no_terminal = "There is no terminal to ask on: add --yes to continue."
     assert run(line) == (2, "", f"{question}\n{no_terminal}\n")
 
@@ -231,6 +240,7 @@ def test_a_refusal_is_a_sentence(client: FakeClient) -> None:
 
     assert refused(ApiError(409, "ConflictError", "busy")) == (1, "", "busy.\n")
     assert refused(ApiError(400, "BadRequestError", "until is x")) == (2, "", "until is x.\n")
+    assert refused(ApiError(404, "StageNotFound", "none"))[0] == 2
     next_step = "Name the stage's Region with --region or AWS_DEFAULT_REGION."
     no_region = ApiError(None, "NoRegion", "No Region.")
     assert refused(no_region) == (2, "", f"No Region. {next_step}\n")
@@ -240,7 +250,6 @@ def test_a_refusal_is_a_sentence(client: FakeClient) -> None:
 
 
 ADDRESS = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api\n"
-    assert refused(ApiError(404, "StageNotFound", "none"))[0] == 2
 DEPLOY = "deploy --stage acceptance"
 ENDPOINT = "write an address such as http://127.0.0.1:5000, or unset it\n"
 WRONG = {
@@ -250,6 +259,7 @@ WRONG = {
     "status --url https:///api": f"--url is 'https:///api': {ADDRESS}",
     "status --url http://x:y/api": f"--url is 'http://x:y/api': {ADDRESS}",
     "status --stage test --profile x": "The config profile (x) could not be found. Name one that ",
+    "AWS_DEFAULT_REGION=eu-west-1 status --stage test --profile x": "found. Name one that exists: ",
     "AWS_ENDPOINT_URL_STS=host:80 live-check": f"AWS_ENDPOINT_URL_STS is 'host:80': {ENDPOINT}",
     "configure": "Missing option '--stage'",
     f"{DEPLOY} EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
@@ -259,7 +269,6 @@ WRONG = {
         for value in (
             "orders",
             NEW.replace("111111111111", "999999999999"),
-    "AWS_DEFAULT_REGION=eu-west-1 status --stage test --profile x": "found. Name one that exists: ",
             NEW.replace("eu-west-1", "eu-west-2"),
         )
     },

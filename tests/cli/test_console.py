@@ -76,19 +76,23 @@ def test_the_page_of_a_database_says_why_a_share_cannot_be_restored() -> None:
 
 
 IN_USE = "orders: orders-2026-11-21, in use since Sun 22 Nov 2026, 04:24 UTC, is replaced by {}"
+WAITS = "documents: what is deployed is replaced by documents-2026-11-25"
 DELETED = {
-    "/rollback?database=orders": [IN_USE.format("orders-2026-11-07")],
-    "/pin?database=orders&snapshot=orders-2026-11-25": [IN_USE.format("orders-2026-11-25")],
-    "/refresh?database=orders": [  # which takes them all
-        IN_USE.format("orders-2026-11-27"),
-        "billing: stays on billing-2026-11-27, the newest share",
-    ],
+    "/rollback?database=orders": [IN_USE.format("orders-2026-11-07"), WAITS],
+    "/pin?database=orders&snapshot=orders-2026-11-25": [IN_USE.format("orders-2026-11-25"), WAITS],
+    "/pin?database=orders&snapshot=orders-2026-11-21": [WAITS],
+    "/refresh": [IN_USE.format("orders-2026-11-27"), WAITS],
 }
 
 
 @pytest.mark.parametrize("path", DELETED)
 def test_a_form_says_which_data_is_deleted(path: str) -> None:
-    page = Browser(FakeClient(database("orders", 7), database("billing", 1))).get(path).text
+    """Also that of a database whose pin waits, but not that of one on which nothing has happened."""
+    unknown = dict.fromkeys(("latest", "deployed", "deployed_since"))
+    waits = database("documents", 3, **unknown)
+    empty = database("empty", 3, **unknown, current=None)
+    client = FakeClient(database("orders", 7), database("billing", 1), waits, empty)
+    page = Browser(client).get(path).text
     assert "<b>This deletes data.</b>" in page
     items = re.findall(r"<li>(.*?)</li>", page, re.DOTALL)
     assert [text_of(re.sub(r"<[^>]*>", "", each)) for each in items] == DELETED[path]
@@ -120,16 +124,16 @@ def test_a_database_is_judged_in_a_word_or_two() -> None:
         (ApiError(None, "Unreachable", "no route"), 502, "The API cannot be reached", "VPN"),
         (ApiError(None, "NoCredentials", "none"), 502, "You are not signed in", "aws sso login"),
         (ApiError(403, "ExpiredTokenException", "expired"), 403, "Access denied", "aws sso login"),
-        (ApiError(404, "StageNotFound", "none"), 404, "There is no such stage", "stage&#39;s name"),
-        (ApiError(500, "ChaliceViewError", "throttled"), 500, "The request failed", "try again"),
-    ],
-)
         (
             ApiError(403, "InvalidSignatureException", "old"),
             403,
             "Access denied",
             "machine&#39;s clock",
         ),
+        (ApiError(404, "StageNotFound", "none"), 404, "There is no such stage", "stage&#39;s name"),
+        (ApiError(500, "ChaliceViewError", "throttled"), 500, "The request failed", "try again"),
+    ],
+)
 def test_an_error_is_a_page_with_the_next_step(
     error: ApiError, status: int, title: str, step: str
 ) -> None:
@@ -139,16 +143,16 @@ def test_an_error_is_a_page_with_the_next_step(
     assert response.status_code == status
     assert f">{title}</h1>" in response.text
     assert step in response.text.partition("Next step:")[2]
-
-
-def test_a_chart_that_cannot_be_drawn_leaves_the_page_whole() -> None:
-    client = healthy()
     assert ("data-reload" in response.text) == (status >= 500)
     assert client.calls == [("begin_session", {})] * (
         step in ("aws sso login", "machine&#39;s clock")
     )
     client.answers["resume"] = error
     assert "data-reload" not in Browser(client).submit("/resume").text
+
+
+def test_a_chart_that_cannot_be_drawn_leaves_the_page_whole() -> None:
+    client = healthy()
     client.answers["history"] = ApiError(500, "ChaliceViewError", "throttled")
     page = Browser(client).get("/").text
     assert page.count("<svg") == 3  # of the data that is deployed
@@ -224,6 +228,23 @@ def test_a_refusal_is_shown_in_the_form_with_what_was_typed() -> None:
     assert "pipeline acceptance-main is busy" in response.text
     assert 'value="2026-12-03"' in response.text
     assert 'value="load test"' in response.text
+
+
+def test_a_form_that_has_been_overtaken_does_nothing_but_shows_what_it_would_do_now() -> None:
+    client = healthy()
+    browser = Browser(client)
+
+    def submit() -> TestResponse:
+        (shown,) = re.findall(r'name="shown" value="([^"]+)"', response.text)
+        return browser.submit("/rollback", database="orders", deploy="true", shown=shown)
+
+    response = browser.get("/rollback?database=orders")
+    client.answers["status"]["databases"][0]["previous"] = nightly("orders", 30)
+    response = submit()
+    assert (response.status_code, client.calls) == (409, [])
+    assert "has changed since this form was opened" in response.text
+    assert "orders-2026-10-29" in response.text
+    assert submit().status_code == 303
 
 
 OURS = ["127.0.0.1:8000", "localhost:8000", "[::1]:8000"]
