@@ -75,18 +75,21 @@ def replaced(
     A run restores every database from its `current`: also one that nobody names now, but whose pin
     waits. A pin may name the snapshot by its identifier, in any case, or as `latest`.
     """
+    databases = status["databases"]
+    new = [each["name"] for each in databases if each["latest"] not in (None, each["deployed"])]
+    if action == "refresh" and not new:
+        return []  # it starts no run
 
     def target(facts: Json) -> Any:
-        deployed, latest, wanted = facts["deployed"], facts["latest"], (snapshot or "").lower()
-        if action == "refresh":
-            return facts["current"] if latest in (None, deployed) else latest
-        if facts["name"] != name:
+        if facts["name"] not in (new if action == "refresh" else [name]):
             return facts["current"]
         if action == "rollback":
             return facts["previous"]
-        return {"latest": latest, short(deployed): deployed}.get(wanted, wanted)
+        asked = "latest" if action == "refresh" else (snapshot or "").lower()
+        known = {"latest": facts["latest"], short(facts["deployed"]): facts["deployed"]}
+        return known.get(asked, asked)
 
-    found = [Replacement(facts, target(facts)) for facts in status["databases"]]
+    found = [Replacement(facts, target(facts)) for facts in databases]
     return [each for each in found if each.target != each.facts["deployed"]]
 
 

@@ -85,6 +85,11 @@ DELETED = {
 }
 
 
+def test_a_refresh_with_nothing_new_starts_no_run_even_if_a_pin_waits() -> None:
+    unchanged = database("orders", 3, latest=nightly("orders", 3), current=nightly("orders", 7))
+    assert not missing(FakeClient(unchanged), "/refresh", "No cluster is replaced. ")
+
+
 @pytest.mark.parametrize("path", DELETED)
 def test_a_form_says_which_data_is_deleted(path: str) -> None:
     """Also that of a database whose pin waits, but not that of one on which nothing has happened."""
