@@ -256,19 +256,22 @@ def pin(target: Target, snapshot: str, database: str | None, *, yes: bool, **wan
 
     The pipeline's next run restores it. With --deploy-now, that run is started.
     """
-    _confirm(target, "pin", database, snapshot, yes=yes or not wanted["deploy"])
-    return target.client.pin(snapshot, **wanted, **_named(database))
+    return _move(target, "pin", database, snapshot, yes=yes, **wanted)
 
 
 @_command(_show_pinned, *_CHANGE)
 def rollback(target: Target, database: str | None, *, yes: bool, **wanted: Any) -> Json:
     """Set current back to the newest earlier snapshot that differs."""
-    _confirm(target, "rollback", database, yes=yes or not wanted["deploy"])
-    return target.client.rollback(**wanted, **_named(database))
+    return _move(target, "rollback", database, yes=yes, **wanted)
 
 
-def _named(database: str | None) -> Json:
-    return {"database": database} if database else {}
+def _move(
+    target: Target, action: str, database: str | None, *snapshot: str, yes: bool, **wanted: Any
+) -> Json:
+    _confirm(target, action, database, *snapshot, yes=yes or not wanted["deploy"])
+    named = {"database": database} if database else {}
+    answer: Json = getattr(target.client, action)(*snapshot, **wanted, **named)
+    return answer
 
 
 def _is_started(answer: Json) -> bool:

@@ -182,7 +182,7 @@ def _message(action: str, form: Any, answer: Json) -> tuple[str, str]:
     elif action in ("pin", "rollback"):
         how = f"now, in run {run}" if run else "in its next run"
         name = form.get("database") or "the database"
-        message = f"The pipeline restores {name} from {view.short(answer['current'])} {how}."
+        message = f"The pipeline deploys {name} from {view.short(answer['current'])} {how}."
     else:
         hold = answer["hold"]
         done = f"The schedule is on hold until {hold['until']}." if hold else "The hold is lifted."

@@ -63,6 +63,6 @@ def show(browser: Browser) -> Show:
             context.close()
             server.shutdown()
             thread.join()
-        assert [text for text in said if "with a status of" not in text] == []
+        assert [text for text in said if "status of 403" not in text] == []
 
     return show

@@ -66,7 +66,6 @@ def test_status_of_one_database(client: FakeClient) -> None:
         assert run(f"{line} --database invoices") == (1, "", unknown)
     several = "there are several databases; name one with --database: orders, billing\n"
     assert run("pin a --deploy-now") == run("rollback --deploy-now") == (2, "", several)
-    assert client.calls == []
 
 
 def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient) -> None:
@@ -132,11 +131,9 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
     assert run("status") == (1, "", f"{printable(hostile)}.\n")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     name = "aurora-refresh-share-0123456789abcdef0123456789abcdef"
-    for rows in (
-        [],
-        [[hostile, name, hostile * 9]],
-    ):  # which no terminal of 80 columns has room for
-        say_table(["why", "snapshot", "verdict"], rows)
+    say_table(
+        ["why", "snapshot", "verdict"], [[hostile, name, hostile * 9]]
+    )  # wider than 80 columns
     printed = capsys.readouterr().out
     assert (shown in printed, printed.count(f" {name} ")) == (True, 1)
 
@@ -144,21 +141,14 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
 # --- what is wanted -------------------------------------------------------------------------------
 
 MOVED = f"current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
-LATER = "The pipeline's next run deploys it.\n"
-STARTED = f"Started run {RUN}, which deploys it.\n"
 DONE = {
     f"pin {NEWEST} --reason why --database orders": (
         ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"}),
-        f"orders: {MOVED}{LATER}",
+        f"orders: {MOVED}The pipeline's next run deploys it.\n",
     ),
-    "pin latest --deploy-now --yes": (
-        ("pin", "latest", {"reason": "", "deploy": True}),
-        f"{MOVED}{STARTED}",
-    ),
-    "rollback": (("rollback", {"reason": "", "deploy": False}), f"{MOVED}{LATER}"),
     "rollback --deploy-now --yes": (
         ("rollback", {"reason": "", "deploy": True}),
-        f"{MOVED}{STARTED}",
+        f"{MOVED}Started run {RUN}, which deploys it.\n",
     ),
     "refresh --yes": (
         ("refresh", {"reason": "", "outside_window": False, "dry_run": False}),
@@ -191,13 +181,13 @@ def test_what_needs_no_question_is_done_and_said(client: FakeClient, line: str) 
 
 
 BILLING = "billing (billing-2026-11-21 → billing-2026-11-25)"
-BOTH = f"clusters of orders ({DEPLOYED} → {{}}) and {BILLING}"
+LOST = "and deletes what testers changed in"
+BOTH = f"the acceptance clusters of orders ({DEPLOYED} → {{}}) and {BILLING}, {LOST} them"
 REPLACED = {
     "pin Latest --deploy-now --database orders": BOTH.format(NEWEST),
     "pin a --deploy-now --database orders": BOTH.format("a"),
-    f"pin {DEPLOYED} --deploy-now --database orders": f"cluster of {BILLING}",
-    "rollback --deploy-now --database orders": BOTH.format("orders-2026-11-07"),
-    "rollback --deploy-now --database billing": "",  # which only undoes the pin
+    f"pin {DEPLOYED} --deploy-now --database orders": f"the acceptance cluster of {BILLING}, {LOST} it",
+    "rollback --deploy-now --database billing": "no cluster",  # which only undoes the pin
     "refresh": BOTH.format(NEWEST),
 }
 
@@ -206,10 +196,7 @@ REPLACED = {
 def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    them = "them" if "clusters" in REPLACED[line] else "it"
-    deletes = f"and deletes what testers changed in {them}."
-    question = f"This replaces the acceptance {REPLACED[line]}, {deletes}"
-    question = question if REPLACED[line] else "This replaces no cluster."
+    question = f"This replaces {REPLACED[line]}."
     no_terminal = "There is no terminal to ask on: add --yes to continue."
     assert run(line) == (2, "", f"{question}\n{no_terminal}\n")
 
@@ -225,8 +212,7 @@ def test_a_refresh_that_is_refused_ends_with_1(client: FakeClient) -> None:
     refusal = {"outcome": "skipped", "reason": "on-hold", "message": "on hold until 2030"}
     client.answers["refresh"] = refusal | {"steps": []}
     status, printed, _ = run("refresh --yes")
-    reason = "skipped, on-hold: on hold until 2030"
-    assert (status, printed.splitlines()[-1]) == (1, reason)
+    assert (status, printed.splitlines()[-1]) == (1, "skipped, on-hold: on hold until 2030")
     assert run("refresh --yes --json")[0] == 1
 
 
@@ -305,14 +291,11 @@ def test_a_stage_or_an_address_that_the_command_names_is_not_replaced_by_the_env
 ) -> None:
     connect = Mock(return_value=Target("test", FakeClient()))
     monkeypatch.setattr(operator, "connect", connect)
-    line, other = (
-        "AURORA_REFRESH_URL=https://a status",
-        "AURORA_REFRESH_STAGE=a status --url https://b",
-    )
-    for each in (line, f"{line} --stage test", other, f"{other} --stage test"):
-        run(each)
+    line = "AURORA_REFRESH_STAGE=a AURORA_REFRESH_URL=https://a status"
+    for words in ("", "--stage test", "--url https://b", "--stage test --url https://b"):
+        run(f"{line} {words}")
     used = [call.args for call in connect.call_args_list]
-    assert used == [(None, "https://a"), ("test", None), (None, "https://b"), ("test", "https://b")]
+    assert used == [("a", "https://a"), ("test", None), (None, "https://b"), ("test", "https://b")]
 
 
 def test_a_named_profile_is_used_whatever_else_the_environment_has(

@@ -41,7 +41,7 @@ def session_of(endpoint: str) -> Any:
     return Mock(create_client=lambda _, config: gateway)
 
 
-def test_the_api_is_found_by_the_stage_in_every_partition() -> None:
+def test_the_api_of_a_stage_is_found_in_every_partition_if_there_is_exactly_one() -> None:
     def found(service: str, domain: str) -> str:
         return find_api_url(session_of(f"https://{service}.{domain}"), "acceptance")
 
@@ -49,9 +49,6 @@ def test_the_api_is_found_by_the_stage_in_every_partition() -> None:
     assert found("apigateway", "cn-north-1.amazonaws.com.cn") == china
     government = "https://b.execute-api.us-gov-west-1.amazonaws.com/stage-of-b"
     assert found("apigateway-fips", "us-gov-west-1.amazonaws.com") == government
-
-
-def test_a_stage_without_an_api_or_with_several_is_an_error() -> None:
     with pytest.raises(ApiError, match=r"There is no API of stage 'test' in Region eu-west-1\."):
         find_api_url(session_of(""), "test")
     with pytest.raises(ApiError, match=r"'twice' has several APIs: c, d\. Name one with --url\."):
@@ -112,22 +109,19 @@ def test_who_the_caller_is_is_not_waited_for_long_and_is_asked_again_with_new_cr
     assert once * config.retries["total_max_attempts"] == 30
 
 
-def test_without_an_answer_there_is_no_status_but_a_next_step() -> None:
-    with pytest.raises(ApiError) as raised:
-        client("http://127.0.0.1:9").status()
-    assert (raised.value.status, raised.value.code) == (None, "Unreachable")
-    assert raised.value.next_step == "Check your network, VPN and proxy, then try again."
-
-
-def test_a_malformed_variable_is_no_missing_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_answer_there_is_no_status_and_a_malformed_variable_is_no_missing_credential(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def code(variable: str, value: str) -> str:
         given = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "eu-west-1"}
         for name, each in (given | {variable: value}).items():
             monkeypatch.setenv(f"AWS_{name}", each)
         with pytest.raises(ApiError) as raised:
             ApiClient(lambda session: find_api_url(session, "acceptance")).status()
+        assert raised.value.status is None
         return raised.value.code
 
+    assert code("ENDPOINT_URL", "http://127.0.0.1:9") == "Unreachable"
     assert code("DEFAULT_REGION", "") == "NoRegion"
     assert code("DEFAULT_REGION", "eu west") == "InvalidRegion"
     assert code("SECRET_ACCESS_KEY", "") == "PartialCredentials"
