@@ -69,7 +69,8 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
         self.next_step = _NEXT_STEPS.get(code) or _NEXT_STEPS.get(str(status), "")
-        self.is_of_credentials = code in INVALID_CREDENTIALS or self.next_step == _SIGN_IN
+        is_local = status is None and code != "Unreachable"  # such as no credentials, or no Region
+        self.may_pass_with_new_session = is_local or code in INVALID_CREDENTIALS
 
 
 class ApiClient:

@@ -7,6 +7,7 @@ loopback address, every request must name that address, and a form must come fro
 import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask, Response, flash, redirect, render_template, request
@@ -74,8 +75,9 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
         return response
 
     def show(error: ApiError) -> ResponseReturnValue:
-        if error.is_of_credentials:
-            client.begin_session()
+        if error.may_pass_with_new_session:
+            with suppress(ApiError):  # the next request tells
+                client.begin_session()
         return render_template("error.html", error=error), error.status or 502
 
     app.register_error_handler(ApiError, show)

@@ -132,7 +132,7 @@ def test_an_error_is_a_page_with_the_next_step(
     error: ApiError, status: int, title: str, step: str
 ) -> None:
     client = healthy()
-    client.answers["status"] = error
+    client.answers["status"] = client.answers["begin_session"] = error
     response = Browser(client).get("/")
     assert response.status_code == status
     assert f">{title}</h1>" in response.text
