@@ -20,6 +20,7 @@ from chalicelib.domain.ledger import (
     notified_label,
     own_run,
     run_label,
+    successor,
 )
 from chalicelib.domain.reasons import Reason
 
@@ -201,13 +202,13 @@ def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None
 
 
 def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[Action]:
-    """Return the action executions during which the cluster may have been created, oldest first.
+    """Return the action executions that may have created the cluster, oldest first.
 
     Of those that ran side by side they are the ones that deploy the stack. Clocks differ, so two of
     them that followed each other closely may both have made it.
     """
-
-    covering = [action for action in actions if action.covers(cluster.created)]
+    able = [action for action in actions if action.category not in ("Approval", "Source")]
+    covering = [action for action in able if action.covers(cluster.created)]
     fits = [(action.stack == stack, action.category == "Deploy") for action in covering]
     best = [action for action, fit in zip(covering, fits, strict=True) if fit == max(fits)]
     return sorted(best, key=lambda each: each.started)
@@ -225,17 +226,20 @@ def restored_from(
     `resolved` is the value of `current` in the stack's last update, if that was not rolled back:
     had any update since resolved another value, it would have replaced the cluster.
     """
-    if not makers:
+    before = [each for each in ledger if each.modified <= cluster.created]
+    stated = newest_of(resolved or "", before)
+    read = [(maker, versions_read_by(maker, ledger, runs)) for maker in makers]
+    if read and not any(versions for _, versions in read):
+        return _from_before_history(ledger, cluster, resolved)
+    if stated:  # an action that read anything else has not made it
+        read = [(maker, each) for maker, each in read if newest_of(stated.value, each)]
+    if not read:
         # Made by hand, or longer ago than CodePipeline's and Parameter Store's records go back.
-        before = [each for each in ledger if each.modified <= cluster.created]
         if not before and ledger[0].modified > cluster.created + CLOCK_TOLERANCE:
             return _from_before_history(ledger, cluster, resolved)
-        version = newest_of(resolved or "", before) or next(reversed(before), ledger[0])
+        version = stated or next(reversed(before), ledger[0])
         return Deployment(version.value, version, None, cluster)
-    read = [(maker, versions_read_by(maker, ledger, runs)) for maker in makers]
     values = {version.value for _, versions in read for version in versions}
-    if resolved and not values:
-        return _from_before_history(ledger, cluster, resolved)
     if resolved in values:
         values = {resolved}
     if len(values) != 1:
@@ -350,8 +354,8 @@ def last_deployed(
             unknown=f"{_uncertain(maker)}; a stack, named in STACK_NAME, would show it"
         )
     version = candidates[-1]
-    is_remembered = version.run_id is not None
-    return Deployment(version.value, version, maker.execution_id, is_remembered=is_remembered)
+    run = version.run_id  # a later deploy of the same value is no restore, as far as can be seen
+    return Deployment(version.value, version, run or maker.execution_id, is_remembered=bool(run))
 
 
 class Verdict(NamedTuple):
@@ -413,12 +417,13 @@ def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:
     return bool(ledger) and not deployment.unknown and ledger[-1].value != deployment.value
 
 
-def _of_deployed(deployment: Deployment, runs: Iterable[Run]) -> Iterator[Verdict]:
+def _of_deployed(deployment: Deployment, runs: Sequence[Run]) -> Iterator[Verdict]:
     """Judge the version that is deployed by the run that restored it."""
     version = deployment.version
-    run = next((run for run in runs if run.execution_id == deployment.maker), None)
     if version is None or version.is_good:
         return
+    maker = next((run for run in runs if run.execution_id == deployment.maker), None)
+    run = successor(maker, runs)
     state = deployment.preparation.state if deployment.preparation else "prepared"
     if run and not run.in_progress and not run.succeeded:
         yield Verdict(Reason.FAILED_AFTER_RESTORE, version, run)
@@ -440,6 +445,8 @@ def _of_order(
         return
     present = ledger[-1]
     is_present = _stands_for(present, order)
+    if not is_present and notified_label(Reason.RUN_FAILED) in order.labels:
+        return  # somebody has retried its run, which read what current was reverted to
     before = last_restored([each for each in ledger if each.number < order.number])
     if before and before.value == order.value and not is_present:
         return  # it was deployed already, so that nothing was to be restored

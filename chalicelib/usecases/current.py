@@ -191,7 +191,7 @@ class Pipeline(NamedTuple):
     ) -> bool:
         """Put back the present version, unless a run was started for it."""
         present = ledger[-1]
-        if own_run(present, ledger, self.runs):
+        if present.run_id or own_run(present, ledger, self.runs):
             return False
         before = next((each for each in reversed(ledger) if not is_ours(each)), None)
         if before is None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import UNKNOWN_RUN, Version, notified_label
+from chalicelib.domain.ledger import UNKNOWN_RUN, WORK_DUE, Version, notified_label
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.usecases.copies import described, list_own_once
@@ -51,15 +51,10 @@ def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation
 
 
 def _has_work(database: Database, deployment: Deployment) -> bool:
-    """Return whether the cluster has to be prepared: not if it was there before this application."""
+    """Return whether the work was due when the cluster was seen first; later it may be in use."""
     version = deployment.version
-    return bool(
-        database.after_restore
-        and deployment.cluster
-        and version
-        and version.run_id
-        and (version.run_id != UNKNOWN_RUN or version.is_ours)
-    )
+    is_due = version is not None and WORK_DUE in version.labels
+    return bool(database.after_restore and deployment.cluster and is_due)
 
 
 def _recorded(

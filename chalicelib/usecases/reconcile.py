@@ -14,7 +14,15 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation, Verdict, passed, verdict
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_PIPELINE, RECONCILE
-from chalicelib.domain.ledger import GOOD, Note, Run, Version, last_restored
+from chalicelib.domain.ledger import (
+    GOOD,
+    WORK_DUE,
+    Note,
+    Run,
+    Version,
+    last_restored,
+    was_there_before,
+)
 from chalicelib.domain.parameters import Values, arn_of, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, hours
@@ -44,10 +52,10 @@ class _Look(NamedTuple):
         version = self.found.version
         if self.found.reason:
             return self.found.label not in version.labels
+        if was_there_before(version, self.ledger):
+            return False
         before = last_restored([each for each in self.ledger if each.number < version.number])
-        if before is None:
-            return version.is_ours
-        return self.deployment.cluster is not None or before.value != version.value
+        return not (before and before.value == version.value) or bool(self.deployment.cluster)
 
     @property
     def before(self) -> Version | None:
@@ -119,7 +127,7 @@ def _correct(
             parameters.unlabel(database.current_parameter, notified.number, {label})
         found = verdict(deployment, ledger, pipeline.runs, pipeline.aws.now())
         if deployment.version and not deployment.is_remembered:
-            _label(parameters, database, deployment, deployment.version)
+            _label(parameters, database, deployment, deployment.version, ledger)
         elif found is None:
             return None
         else:
@@ -146,10 +154,16 @@ def _prepared(
 
 
 def _label(
-    parameters: Parameters, database: Database, deployment: Deployment, version: Version
+    parameters: Parameters,
+    database: Database,
+    deployment: Deployment,
+    version: Version,
+    ledger: Sequence[Version],
 ) -> None:
-    """Remember the cluster that was restored from a version, and the run that made it."""
-    labels = deployment.labels
+    """Remember the cluster that was restored from a version, its run, and that work on it is due."""
+    labels, is_new = deployment.labels, not was_there_before(version, ledger)
+    if database.after_restore and (is_new or version.cluster_labels):
+        labels |= {WORK_DUE}
     if version.cluster_labels:
         # Of an earlier cluster, which was restored from the same version.
         earlier = version.outcome_labels - labels

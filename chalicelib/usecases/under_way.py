@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Position, is_waiting
 from chalicelib.domain.errors import RefreshError
-from chalicelib.domain.ledger import Run, Version, in_progress
+from chalicelib.domain.ledger import Run, Version, in_progress, last_restored
 from chalicelib.domain.parameters import visible
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -45,7 +45,9 @@ def run_under_way(
 def _next_value(deployment: Deployment, ledger: Sequence[Version]) -> str | None:
     if deployment.held and not deployment.is_deploying:
         return visible(deployment.held.value) if deployment.held.value != deployment.value else None
-    is_next = is_waiting(deployment, ledger) or deployment.is_deploying
+    seen = last_restored(ledger)
+    changes = deployment.is_deploying and not (seen and seen.value == ledger[-1].value)
+    is_next = is_waiting(deployment, ledger) or changes
     return visible(ledger[-1].value) if is_next else None
 
 

@@ -109,6 +109,19 @@ def test_work_that_fails_or_cannot_be_started_is_notified_each_time_and_done_lat
     assert restored.good() == NEW
 
 
+@pytest.mark.parametrize("fails_later", [True, False], ids=["failed later", "of the scripts"])
+def test_no_work_is_started_on_a_cluster_that_is_in_use(night: Night, fails_later: bool) -> None:
+    night.configure(RDS_AFTER_RESTORE="")
+    if fails_later:
+        night.promote()
+        night.run_is_over("Failed", deploys=True)
+    else:  # the pipeline restored it before this application was there
+        night.aws.parameters.kept[CURRENT] = [night.present()._replace(labels=frozenset())]
+    night.configure(RDS_AFTER_RESTORE=MACHINE)
+    night.polls(3)
+    assert (night.aws.state_machines.inputs, shown(night)[0]) == ({}, None)
+
+
 UNKNOWN = {"state": "preparing", "status": "unknown", "execution": None}
 
 

@@ -196,6 +196,16 @@ def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(night: Night)
     assert night.current == OLD
 
 
+def test_a_late_delivery_undoes_nothing_that_was_restored(promoted: Night) -> None:
+    """The pipeline has been renamed, so that the version's run is listed no more."""
+    promoted.run_is_over()
+    promoted.aws.pipelines.pipelines["renamed"] = []
+    promoted.set(PIPELINE_NAME, "renamed")
+    assert (promoted.promote().reason, promoted.current) == ("nothing-new", NEW)
+    promoted.aws.time = SEVEN
+    assert (promoted.promote().reason, promoted.current) == ("outside-window", NEW)
+
+
 # --- what a killed or refused attempt leaves, where it differs from test_failures.py ---------------
 
 

@@ -78,6 +78,14 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
     assert entry["good"] is False  # of what current holds
 
 
+def test_a_run_that_deploys_what_was_restored_restores_nothing(night: Night) -> None:
+    night.push()
+    night.aws.stacks.set_status("UPDATE_IN_PROGRESS")
+    assert night.status()["pipeline"]["under_way"]["restores"] is None
+    night.pin("new")
+    assert night.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
+
+
 def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Night) -> None:
     promoted.aws.time += timedelta(minutes=30)
     promoted.aws.pipelines.deploy(PIPELINE)
