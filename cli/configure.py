@@ -221,7 +221,9 @@ def _answered(
     known = _known_names(common | given)
     # By now, an answer that makes the other kind of stage is an empty one.
     if unknown := [name for name in answers if name not in (*known, *_KINDS)]:
-        raise UsageError("\n".join(_unknown(name, known) for name in unknown))
+        others = {name: value for name, value in (common | given).items() if name not in unknown}
+        listed = [*map(str, _problems(others)), *(_unknown(name, known) for name in unknown)]
+        raise UsageError("\n".join(listed))
     if ask:
         given |= _asked(common | given, ask)
     # Settings of a database that is gone, or of the other kind of stage.

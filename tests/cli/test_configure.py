@@ -127,10 +127,13 @@ WRONG = {
     "a_b": "STAGE is 'a_b': write a name such as acceptance",
     "team-before": "STAGE is 'team-before': its stack would have the name of another",
     "acceptance RDS_ENGINE": "'RDS_ENGINE': write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n",
-    "acceptance RDS_ENIGNE=docdb": "RDS_ENIGNE is not a setting. Did you mean RDS_ENGINE? ",
+    # Every problem is named.
+    "acceptance RDS_ENIGNE=docdb REFRESH_EVERY_WEEKS=0": (
+        "REFRESH_EVERY_WEEKS is '0': write a whole number from 1 to 9999\n"
+        "RDS_ENIGNE is not a setting. Did you mean RDS_ENGINE? "
+    ),
     "acceptance DATABASES=rds": "DATABASES is 'rds': write prefixes of upper-case letters",
     "acceptance SHARE_WITH_ACCOUNT=444444444444 CLUSTERS=orders": BOTH,
-    # Every problem is named.
     "acceptance SOURCE_ACCOUNT= RDS_ENGINE=oracle": (
         "stage 'acceptance' would not work, so nothing was written:\n"
         "  - SOURCE_ACCOUNT is missing: write production's account id, 12 digits\n"
