@@ -141,7 +141,7 @@ def deploy(
     *,
     dry_run: bool,
 ) -> None:
-    """Create or update a stage: parameters and topic, functions, alarms and dashboard.
+    """Create or update a stage: parameters and topic, functions, and what monitors them.
 
     It is safe to run again: it prints what it changed, and never resets a value that has changed.
     """
@@ -210,7 +210,9 @@ def package(name: str, out: Path | None, project: Path) -> None:
 @options.together(
     options.REQUIRED_STAGE,
     click.option(
-        "--delete-parameters", is_flag=True, help="Also delete latest, current and the hold."
+        "--delete-parameters",
+        is_flag=True,
+        help="Also delete latest, current, the hold, and the pipeline's name if this stage created it.",
     ),
     click.option(
         "--everything",
@@ -231,7 +233,7 @@ def destroy(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Delete a stage's functions, alarms and dashboard.
+    """Delete a stage's functions and what monitors them.
 
     Parameters, topic, logs and snapshots are kept. It continues after a failure, and reports what is
     left.

@@ -164,7 +164,7 @@ This would be restored.
     "hold 2026-12-03 --reason test": (
         ("hold", "2026-12-03", "test", {}),
         f"""Scheduled refreshes are on hold until 2026-12-03. Next refresh: Sun 06 Dec 2026 04:00 UTC.
-In progress: run 7 restores {NEWEST}.
+Note: run 7 restores {NEWEST}.
 """,
     ),
     "resume": (("resume", {}), "There is no hold. Next refresh: none is scheduled.\n"),
