@@ -20,7 +20,7 @@ SUBJECT_LIMIT = 99
 
 _NEXT_STEPS = "What to do"
 _RETRIES = (
-    "Lambda retries twice within about three minutes. If no message of success follows, look at the "
+    "Lambda retries twice within about three minutes. If no success message follows, check the "
     "function's log."
 )
 

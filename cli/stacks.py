@@ -332,7 +332,7 @@ def after(stage: Stage) -> Template:
         logical: {key: value for key, value in resource.items() if key != "Condition"}
         for logical, resource in evaluated(_monitoring(kind), values)["Resources"].items()
     }
-    return _template(f"{APP}, stage {stage.name}: what watches over the functions", resources)
+    return _template(f"{APP}, stage {stage.name}: monitoring of the functions", resources)
 
 
 @cache

@@ -306,7 +306,7 @@ def held_by(
 def last_deployed(
     ledger: Sequence[Version], actions: Sequence[Action], runs: Sequence[Run]
 ) -> Deployment:
-    """Return what the newest successful deploy action read, which is all to go by without a stack.
+    """Return what the newest successful deploy action read, the only evidence without a stack.
 
     `actions` are newest first. A pipeline that neither deploys nor prepares a change set, such as one
     that runs Terraform in a build, may deploy at any time during a run.

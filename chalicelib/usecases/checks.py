@@ -52,7 +52,9 @@ def wrong_parameters(settings: Settings, values: Values) -> Iterator[Refused]:
     needed = [settings.pipeline_parameter, *(each.latest_parameter for each in settings.databases)]
     missing = [name for name in needed if name not in values]
     if missing:
-        yield Refused(Reason.PARAMETER_MISSING, f"no parameter {', '.join(missing)}")
+        yield Refused(
+            Reason.PARAMETER_MISSING, f"not found in Parameter Store: {', '.join(missing)}"
+        )
     for database in settings.databases:
         value = value_of(values, database.latest_parameter)
         if value is not None and SnapshotArn.parse(value) is None:
@@ -70,7 +72,9 @@ def pipeline_problem(settings: Settings, values: Values) -> Refused | None:
     """Return why the parameter does not hold the main pipeline's name; None if it does."""
     value = value_of(values, settings.pipeline_parameter)
     if value is None:
-        return Refused(Reason.PARAMETER_MISSING, f"no parameter {settings.pipeline_parameter}")
+        return Refused(
+            Reason.PARAMETER_MISSING, f"not found in Parameter Store: {settings.pipeline_parameter}"
+        )
     if pipeline_name(value) is None:
         return Refused(
             Reason.PIPELINE_MISSING,
@@ -119,9 +123,7 @@ def _promotable_share(aws: Aws, database: Database, value: str) -> Snapshot:
         )
     snapshot = aws.snapshots.find(value)
     if snapshot is None:
-        raise Refused(
-            Reason.SNAPSHOT_GONE, f"{value} does not exist any more, or is no longer shared"
-        )
+        raise Refused(Reason.SNAPSHOT_GONE, f"{value} no longer exists or is no longer shared")
     broken = rejection(snapshot, database.criteria)
     if broken:
         raise Refused(Reason.NOT_ELIGIBLE, f"{value}: {broken.detail}")

@@ -81,8 +81,8 @@ class Pipeline(NamedTuple):
                 and own_run(present, ledger, self.runs) is None
             ):
                 raise BusyError(
-                    f"a run of {self.name} that {present.actor} ordered at "
-                    f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in some "
+                    f"a run of {self.name} that {present.actor} requested at "
+                    f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in a few "
                     "minutes"
                 )
 
@@ -97,12 +97,12 @@ class Pipeline(NamedTuple):
         if any(each.put for each in verdicts(deployment, ledger, self.runs, self.aws.now())):
             raise BusyError(
                 f"the run would restore {database.name} from {visible(ledger[-1].value)}, which "
-                "db-reconcile is about to correct; try again in some minutes"
+                "db-reconcile is about to correct; try again in a few minutes"
             )
         if deployment.unknown and not (ledger[-1].waits or ledger[-1].run_id):
             raise BusyError(
                 f"the run might restore {database.name} from {visible(ledger[-1].value)}: "
-                f"{deployment.unknown}; pin what it is to restore there, and try again"
+                f"{deployment.unknown}; pin the snapshot to restore there, then try again"
             )
 
     def check_others(self, moves: Iterable[Database], databases: Iterable[Database]) -> None:
@@ -146,7 +146,7 @@ class Pipeline(NamedTuple):
                 raise
             raise UncertainError.after(error) from error
         if started in {run.execution_id for run in self.runs}:
-            raise Refused(Reason.NOTHING_NEW, f"run {started} was started for this before")
+            raise Refused(Reason.NOTHING_NEW, f"run {started} was already started for this request")
         return versions, started
 
     def deploy_or_revert(
@@ -270,7 +270,7 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
                 _put(aws, name, theirs.value, theirs.note)
             raise Refused(
                 Reason.OVERRULED,
-                f"{theirs.actor} moved {name} to {visible(theirs.value)} in the meantime, which stays",
+                f"{theirs.actor} set {name} to {visible(theirs.value)} in the meantime; that value was kept",
             )
     return number
 

@@ -14,7 +14,7 @@ from chalicelib.usecases.under_way import under_way
 
 
 class HoldResult(NamedTuple):
-    """The hold that is set, when the schedule promotes next, and what restores all the same."""
+    """The hold that is set, when the schedule promotes next, and the run that restores despite it."""
 
     hold: Hold | None
     next_restore: datetime | None

@@ -85,10 +85,10 @@ def rollback(
             target = present.value
     if target is None:
         name = database.current_parameter
-        raise Refused(Reason.NOTHING_EARLIER, f"{name} has held no other snapshot to go back to")
+        raise Refused(Reason.NOTHING_EARLIER, f"{name} has no earlier snapshot to roll back to")
     snapshot = aws.snapshots.find(target)
     if snapshot is None:
-        raise Refused(Reason.SNAPSHOT_GONE, f"{target}, the one before, does not exist any more")
+        raise Refused(Reason.SNAPSHOT_GONE, f"the previous snapshot, {target}, no longer exists")
     _check(settings, snapshot, database)
     note = Note("rollback", actor, reason)
     return _move(settings, aws, values, database, ledger, target, note, pipeline)
@@ -167,7 +167,7 @@ def _find(aws: Aws, database: Database, values: Values, asked: str) -> Snapshot:
     else:
         known = aws.snapshots.named(name, database.criteria.account)
     if not known:
-        message = f"there is no snapshot {name}, neither of this account nor shared with it"
+        message = f"snapshot {name} is neither in this account nor shared with it"
         raise NotFound(Reason.SNAPSHOT_GONE, message)
     if len(known) > 1:
         raise Refused(

@@ -218,7 +218,7 @@ class _Attempt:
         assert token is not None
         for (database, ledger), snapshot in zip(ledgers.items(), snapshots, strict=True):
             if self.request.is_scheduled and already_ran(ledger, actor, runs):
-                raise Refused(Reason.NOTHING_NEW, "this scheduled time has had its run")
+                raise Refused(Reason.NOTHING_NEW, "this scheduled time has already been handled")
             if deployed[database].unknown or deployed[database].value != snapshot.arn:
                 moves[database] = next_move(
                     ledger, snapshot.arn, runs, actor, token, self.aws.now()

@@ -239,7 +239,7 @@ def _age_hours(aws: Aws, look: _Look, run: Run) -> float | None:
 def _message(pipeline: Pipeline, look: _Look) -> str:
     found, deployment = look.found, look.deployment
     if found.reason is Reason.DEPLOYED_UNKNOWN:
-        return f"it cannot be seen what is deployed: {deployment.unknown}"
+        return f"cannot determine what is deployed: {deployment.unknown}"
     if found.reason is Reason.NOT_PREPARED:
         assert deployment.preparation is not None  # see verdict
         return f"the data is NOT prepared: {deployment.preparation}"

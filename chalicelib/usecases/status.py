@@ -146,7 +146,7 @@ class _Look:
         current = arn_of(present.value if present else None)
         found = [*self._of_value(database)]
         if deployment.unknown and not deployment.is_deploying:
-            found.append(f"it cannot be seen what is deployed: {deployment.unknown}.")
+            found.append(f"cannot determine what is deployed: {deployment.unknown}.")
         facts: Json = {
             "name": database.name,
             "stack": database.stack.stack if database.stack else None,
@@ -235,9 +235,9 @@ class _Look:
         for each in self.runs:
             if each.in_progress and self.now - each.started > LONG_RUN:
                 place = positions.get(each.execution_id)
-                goes_on = f". When it goes on, it restores {restores}." if restores else "."
+                goes_on = f". When it continues, it restores {restores}." if restores else "."
                 self.problems.append(
-                    f"run {each.execution_id} of {self.pipeline_name} is in progress since "
+                    f"run {each.execution_id} of {self.pipeline_name} has been in progress since "
                     f"{_time(each.started)}"
                     + (f", {place}" if place else "")
                     + (goes_on if each is run else ".")

@@ -230,7 +230,7 @@ def test_what_cannot_be_seen_moves_nothing_and_is_notified_once_if_it_will_not_s
     assert (promoted.ledger, promoted.good()) == (PROMOTED, OLD)
     assert promoted.subjects == ([UNKNOWN] if message else [])
     if message:
-        problem = f"it cannot be seen what is deployed: {message}."
+        problem = f"cannot determine what is deployed: {message}."
         assert problem in promoted.aws.notifier.sent[0].body
         assert f"rds: {problem}" in promoted.status()["problems"]
     promoted.aws.stacks.all[STACK] = seen
