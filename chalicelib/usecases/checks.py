@@ -52,9 +52,7 @@ def wrong_parameters(settings: Settings, values: Values) -> Iterator[Refused]:
     needed = [settings.pipeline_parameter, *(each.latest_parameter for each in settings.databases)]
     missing = [name for name in needed if name not in values]
     if missing:
-        yield Refused(
-            Reason.PARAMETER_MISSING, f"not found in Parameter Store: {', '.join(missing)}"
-        )
+        yield Refused(Reason.PARAMETER_MISSING, f"parameter not found: {', '.join(missing)}")
     for database in settings.databases:
         value = value_of(values, database.latest_parameter)
         if value is not None and SnapshotArn.parse(value) is None:
@@ -73,7 +71,7 @@ def pipeline_problem(settings: Settings, values: Values) -> Refused | None:
     value = value_of(values, settings.pipeline_parameter)
     if value is None:
         return Refused(
-            Reason.PARAMETER_MISSING, f"not found in Parameter Store: {settings.pipeline_parameter}"
+            Reason.PARAMETER_MISSING, f"parameter not found: {settings.pipeline_parameter}"
         )
     if pipeline_name(value) is None:
         return Refused(

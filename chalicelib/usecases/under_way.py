@@ -16,9 +16,8 @@ from chalicelib.usecases.deployments import Deployments
 def describe(run: Run, position: Position | None) -> str:
     """Return a run in progress in words."""
     place = f", {position}" if position else ""
-    return (
-        f"run {run.execution_id} has been in progress since {run.started:%Y-%m-%d %H:%M} UTC{place}"
-    )
+    since = f"{run.started:%Y-%m-%d %H:%M} UTC{place}"
+    return f"run {run.execution_id} has been in progress since {since}"
 
 
 def run_under_way(

@@ -34,7 +34,7 @@ def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
         (Night.push, None, IN_PROGRESS),
         (in_turn(waits_for_approval, Night.promote), RESTORING, WAITING),
         (denied("runs"), *[f"{UNKNOWN}runs of it failed: AccessDeniedException: no"] * 2),
-        (without(PIPELINE_NAME), *[f"{UNKNOWN}not found in Parameter Store: {PIPELINE_NAME}"] * 2),
+        (without(PIPELINE_NAME), *[f"{UNKNOWN}parameter not found: {PIPELINE_NAME}"] * 2),
     ],
     ids=["a push", "a promotion", "denied", "unnamed"],
 )

@@ -88,6 +88,7 @@ NO_ARN = "not the ARN of a DB cluster snapshot"
 NO_HOLD = 'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}'
 SEVEN = SUNDAY.replace(hour=7)
 UNREADABLE = f"{HOLD} cannot be read, which counts as a hold: {NO_HOLD}"
+UNNAMED = f"parameter not found: {PIPELINE_NAME}"
 NO_NAME = f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name"
 GONE = f"{NEW} no longer exists or is no longer shared"
 ALL_DEPLOYED = "the newest snapshot of every database is deployed"
@@ -99,13 +100,8 @@ REFUSALS: list[tuple[str, Arrange, str, str]] = [
     ("window", at(SEVEN), "outside-window", "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC"),
     ("hold", hold_until("2026-01-05"), "on-hold", "on hold until 2026-01-05 by kim: release test"),
     ("hold", holding(HOLD, "until thursday"), "on-hold", UNREADABLE),
-    ("parameters", without(LATEST), "parameter-missing", f"not found in Parameter Store: {LATEST}"),
-    (
-        "parameters",
-        without(PIPELINE_NAME),
-        "parameter-missing",
-        f"not found in Parameter Store: {PIPELINE_NAME}",
-    ),
+    ("parameters", without(LATEST), "parameter-missing", f"parameter not found: {LATEST}"),
+    ("parameters", without(PIPELINE_NAME), "parameter-missing", UNNAMED),
     ("parameters", holding(LATEST, SECRET), "no-latest", f"{LATEST} holds {HIDDEN}, {NO_ARN}"),
     ("parameters", holding(PIPELINE_NAME, "dummyvalue"), "pipeline-missing", NO_NAME),
     ("snapshot", holding(LATEST, STRANGE), "not-eligible", f"{STRANGE}: account {ACCOUNTS}"),
@@ -183,10 +179,8 @@ def test_whatever_is_busy_is_named_and_raised(night: Night, arrange: Arrange, me
 def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(promoted: Night) -> None:
     promoted.run_is_over("Failed")
     result = promoted.promote()
-    assert (result.reason, result.message) == (
-        "nothing-new",
-        "this scheduled time has already been handled",
-    )
+    assert result.reason == "nothing-new"
+    assert result.message == "this scheduled time has already been handled"
     assert (promoted.started, promoted.current) == (["run-2"], OLD)
 
 

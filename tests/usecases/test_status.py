@@ -54,8 +54,8 @@ def test_a_fresh_account_in_which_there_is_nothing(night: Night) -> None:
     facts = {"name": "rds", "stack": STACK, "good": False, "waiting": False}
     assert found["databases"] == [facts | dict.fromkeys(nothing)]
     assert found["pipeline"] == {"name": None, "last_run": None, "under_way": None}
-    missing = f"not found in Parameter Store: {PIPELINE_NAME}, {LATEST}. {Reason.PARAMETER_MISSING.next_step}"
-    assert found["problems"] == [missing]
+    missing = f"parameter not found: {PIPELINE_NAME}, {LATEST}"
+    assert found["problems"] == [f"{missing}. {Reason.PARAMETER_MISSING.next_step}"]
 
 
 def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted: Night) -> None:
@@ -241,7 +241,7 @@ def test_without_a_stack_the_runs_are_needed_to_see_what_is_deployed(night: Nigh
     assert night.status()["problems"] == [f"rds: find of it failed: {DENIED}"]
     without(PIPELINE_NAME)(night)
     unnamed, unseen, _ = night.status()["problems"]
-    assert unnamed.startswith(f"not found in Parameter Store: {PIPELINE_NAME}. ")
+    assert unnamed.startswith(f"parameter not found: {PIPELINE_NAME}. ")
     assert unseen == f"{UNSEEN}the main pipeline's name is unknown."
 
 
