@@ -69,7 +69,7 @@ class Metric(NamedTuple):
 
 
 def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
-    """Return what a result counts for each of its databases.
+    """Return a result's metrics, those of each of its databases.
 
     An off-week skips nothing that was due, so it does not count.
     """
@@ -88,7 +88,7 @@ def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
 
 
 def error_metrics(use_case: str, databases: list[str]) -> list[Metric]:
-    """Return what an attempt counts in which an AWS call failed.
+    """Return the metrics of an attempt in which an AWS call failed.
 
     A poll fails no refresh: the alarm on its function's errors rings, and the next one tries again.
     """

@@ -1,4 +1,4 @@
-"""Calls of AWS by the names of their IAM actions, each for the part of its answer that is wanted."""
+"""Call AWS by the names of IAM actions, and select a part of the answer."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws.errors import code_and_message
 
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
-# The services that IAM names otherwise than boto3.
+# The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}
 # The errors that mean that what was asked for does not exist.
 _ABSENT = {

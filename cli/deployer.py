@@ -209,11 +209,7 @@ def package(name: str, out: Path | None, project: Path) -> None:
 @click.command()
 @options.together(
     options.REQUIRED_STAGE,
-    click.option(
-        "--delete-parameters",
-        is_flag=True,
-        help="Also delete latest, current, the hold, and the pipeline's name if this stage created it.",
-    ),
+    click.option("--delete-parameters", is_flag=True, help="Also delete the stage's parameters."),
     click.option(
         "--everything",
         is_flag=True,
@@ -270,8 +266,7 @@ def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
     stop it. The next check deletes what a killed one left behind, two hours after that one began.
     Needs an administrator's credentials.
 
-    Exit status: 0 all as expected, or not to be tried here; 1 something differs or could not be
-    deleted; 2 wrong usage.
+    Exit status: 0 nothing differs; 1 something differs or could not be deleted; 2 wrong usage.
     """
     with _explained():
         import boto3

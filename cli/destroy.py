@@ -141,7 +141,7 @@ def _data(account: Account, made: set[str], extent: Extent) -> Iterator[Datum]:
 
     if account.has_own_topic():
         topic, others = account.topic or "", account.other_alarms_on_topic()
-        used = f", which notifies others of {', '.join(others)}" if others else ""
+        used = f", which other alarms notify: {', '.join(others)}" if others else ""
         what = f"topic {topic}{used}"
         yield datum(what, "sns:DeleteTopic", is_used=bool(others), TopicArn=topic)
     for group in account.log_groups(log_group(deployed_name(stage.name, f)) for f in FUNCTIONS):

@@ -39,8 +39,8 @@ def find_stack_names(note: Note, stage: AcceptanceStage, names: Sequence[str]) -
             else f"no stack of {stage.pipeline} restores a cluster from {current}"
         )
         note(
-            f"{name} is not set ({missing.rstrip('.')}). Without it the refresh goes by the newest deploy "
-            "action alone, which is weaker: it does not look at the cluster"
+            f"{name} is not set ({missing.rstrip('.')}). Without it, the refresh relies on the newest "
+            "deploy action alone, and does not look at the cluster"
         )
     return found
 

@@ -161,11 +161,10 @@ def _local(text: str | None) -> str:
     return f"{view.time(text).astimezone():%a %d %b %Y %H:%M %Z}" if text else ""
 
 
-@_command(
-    _show_status,
-    click.option("--database", metavar="NAME", help="Show this database only."),
-    is_well=lambda answer: not answer["problems"],
-)
+_ONLY = click.option("--database", metavar="NAME", help="Show this database only.")
+
+
+@_command(_show_status, _ONLY, is_well=lambda answer: not answer["problems"])
 def status(target: Target, database: str | None) -> Json:
     """Show which data is deployed, how old it is, and what comes next.
 
@@ -233,7 +232,7 @@ def history(target: Target, database: str | None) -> Json:
     return target.client.history(database)
 
 
-# --- what is wanted -------------------------------------------------------------------------------
+# --- changes --------------------------------------------------------------------------------------
 
 _DEPLOY = click.option(
     "--deploy-now", "deploy", is_flag=True, help="Start the pipeline now, to restore at once."

@@ -276,9 +276,9 @@ def _wanted_parameters(stage: Stage, initial: Mapping[str, str]) -> dict[str, tu
     for database in settings.databases:
         name = database.current_parameter
         wanted[database.latest_parameter] = (PLACEHOLDER, f"Newest snapshot for {database.name}")
-        wanted[name] = (initial.get(name, PLACEHOLDER), f"Snapshot that {database.name} is made of")
+        wanted[name] = (initial.get(name, PLACEHOLDER), f"Snapshot to restore {database.name} from")
     if settings.hold_parameter:
-        wanted[settings.hold_parameter] = (PLACEHOLDER, "Until when no refresh is scheduled")
+        wanted[settings.hold_parameter] = (PLACEHOLDER, "The hold on scheduled refreshes")
     return wanted
 
 

@@ -86,7 +86,7 @@ UNKNOWN = "unknown"
 class Preparation(NamedTuple):
     """The execution of the state machine that prepares a restored cluster for testers.
 
-    `status` is as Step Functions names it, or what else keeps the execution from being started.
+    `status` is as Step Functions names it, or says why the execution was not started.
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
     """
 
@@ -95,14 +95,14 @@ class Preparation(NamedTuple):
 
     @property
     def state(self) -> str:
-        """What people call it."""
+        """The state as the API names it."""
         if self.is_running or self.status == UNKNOWN:
             return "preparing"
         return "prepared" if self.status == "SUCCEEDED" else "not-prepared"
 
     @property
     def is_running(self) -> bool:
-        """Whether the execution was seen to go on, perhaps because somebody redrove it."""
+        """Whether the execution was seen to run, perhaps because somebody redrove it."""
         return self.status in ("RUNNING", "PENDING_REDRIVE")
 
     def __str__(self) -> str:
@@ -159,9 +159,9 @@ class Deployment(NamedTuple):
 
     `version` is the version of `current` that was restored, `maker` the run that restored it.
     `is_remembered` is set once the version bears the cluster's label. `unknown` says why what is
-    deployed cannot be seen; with `is_deploying`, it settles by itself. `held` is the version in the
-    change set that a run in progress has yet to execute. `preparation` is the cluster's, if it has
-    one.
+    deployed cannot be determined; with `is_deploying`, it settles by itself. `held` is the version
+    in the change set that a run in progress has yet to execute. `preparation` is the cluster's, if it
+    has one.
     """
 
     value: str | None = None
@@ -182,7 +182,7 @@ class Deployment(NamedTuple):
 
 
 def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None:
-    """Return the deployment that a label remembers; None if the cluster is seen the first time."""
+    """Return the deployment that a label remembers; None if the cluster is seen for the first time."""
     for version in ledger:
         if cluster.resource_id in version.labels:
             return Deployment(version.value, version, version.run_id, cluster, is_remembered=True)
@@ -209,7 +209,7 @@ def restored_from(
     makers: Sequence[Action],
     runs: Sequence[Run],
 ) -> Deployment:
-    """Return what a cluster was restored from that is seen the first time.
+    """Return what a cluster that is seen for the first time was restored from.
 
     `resolved` is the value of `current` in the stack's last update, if that was not rolled back:
     had any update since resolved another value, it would have replaced the cluster.
@@ -247,7 +247,7 @@ def _from_before_history(
     if first.number > 1:
         older = "the cluster is older than the history of current"
         return Deployment(
-            cluster=cluster, unknown=f"{older}, so that only the next restore will show it"
+            cluster=cluster, unknown=f"{older}, so only the next restore will show it"
         )
     if first.is_ours:
         return Deployment(cluster=cluster)  # made without `current`
@@ -256,8 +256,8 @@ def _from_before_history(
 
 def _uncertain(action: Action) -> str:
     return (
-        f"current was set at about the time when action {action.name} of run {action.execution_id} "
-        "began, or only later: what the action restored is uncertain"
+        f"current was set about when action {action.name} of run {action.execution_id} began, or "
+        "later: what the action restored is uncertain"
     )
 
 
@@ -335,9 +335,7 @@ def last_deployed(
         )
     candidates = versions_read_by(maker, ledger, runs)
     if len({version.value for version in candidates}) != 1:
-        return Deployment(
-            unknown=f"{_uncertain(maker)}; a stack, named in STACK_NAME, would show it"
-        )
+        return Deployment(unknown=f"{_uncertain(maker)}; a stack named in STACK_NAME would show it")
     version = candidates[-1]
     is_remembered = version.run_id is not None
     return Deployment(version.value, version, maker.execution_id, is_remembered=is_remembered)

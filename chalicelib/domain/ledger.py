@@ -132,7 +132,7 @@ class Version(NamedTuple):
 
     @property
     def outcome_labels(self) -> set[str]:
-        """The labels that record what became of it: cluster, run, and what people were notified of."""
+        """The labels that record its outcome: cluster, run, and what people were notified of."""
         ours = (_CLUSTER_LABEL, _RUN_LABEL, _NOTIFIED_LABEL)
         return {each for each in self.labels if each == GOOD or each.startswith(ours)}
 
@@ -289,7 +289,7 @@ def last_order(ledger: Sequence[Version]) -> Version | None:
 
 
 def already_ran(ledger: Sequence[Version], actor: str, runs: Sequence[Run]) -> bool:
-    """Return whether a scheduled time has had its run, or somebody has moved its value on since.
+    """Return whether a scheduled time has had its run, or somebody has replaced its value since.
 
     A retry must not overrule an operator.
     """

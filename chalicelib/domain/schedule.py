@@ -119,7 +119,7 @@ class Expression:
         # str.upper and str.split would take a long s for an S, and a no-break space for a space.
         if not re.fullmatch("[ -~]*", text):
             raise ValueError(
-                f"{text!a} has a character that is no plain ASCII; separate the fields by "
+                f"{text!a} has a character that is not plain ASCII; separate the fields by "
                 "spaces, e.g. cron(0 2 ? * SUN *)"
             )
         zoned = re.fullmatch(r"([^)]*\)) +(\S+)", text)
@@ -213,7 +213,7 @@ def scheduled_minute(text: str) -> datetime:
     try:
         return time.astimezone(UTC).replace(second=0, microsecond=0)
     except OverflowError as error:
-        raise ValueError(f"{text} is no time in UTC") from error
+        raise ValueError(f"{text} is not a time in UTC") from error
 
 
 def day(text: str) -> date:

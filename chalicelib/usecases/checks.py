@@ -1,4 +1,4 @@
-"""What a promotion requires, and what status, pin and the operator's tools look at as well."""
+"""What a promotion requires; status, pin and the operator's tools check it too."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -92,7 +92,7 @@ def check_pipeline_name(settings: Settings, values: Values) -> str:
 def candidate(
     settings: Settings, aws: Aws, own: ListOwn, database: Database, values: Values
 ) -> Snapshot:
-    """Return the snapshot that `latest` names, looked at again: hours may have passed.
+    """Return the snapshot that `latest` names, checked again, because hours may have passed.
 
     Raise Refused if the schedule would not promote it, and AwsError.
     """
@@ -114,7 +114,7 @@ def _promotable_share(aws: Aws, database: Database, value: str) -> Snapshot:
     arn = SnapshotArn.parse(value)
     assert arn is not None  # see wrong_parameters
     if arn.account != database.criteria.account:
-        # AWS is not asked about a stranger's snapshot.
+        # Do not ask AWS about a stranger's snapshot.
         raise Refused(
             Reason.NOT_ELIGIBLE,
             f"{value}: account {arn.account}, expected {database.criteria.account}",

@@ -1,4 +1,4 @@
-"""Move `current` and start runs. Every way in is the same, because what follows is destructive.
+"""Move `current` and start runs. No other module does, because what follows is destructive.
 
 Parameter Store has no compare-and-set. Every put therefore checks the number of the version that it
 made: if somebody else's version came in between, theirs is put back and wins.
@@ -89,10 +89,10 @@ class Pipeline(NamedTuple):
     def check_in_line(
         self, database: Database, ledger: Sequence[Version], deployment: Deployment
     ) -> None:
-        """Raise BusyError if a run would restore a database from what nobody waits for.
+        """Raise BusyError if a run would restore a database from a value that nobody asked for.
 
-        Its `current` names a value that the next poll corrects, or perhaps does: what is deployed may
-        be unknown. A pin that waits is somebody's wish.
+        The next poll corrects that value, or may correct it, if what is deployed is unknown. A pin
+        that waits was asked for.
         """
         if any(each.put for each in verdicts(deployment, ledger, self.runs, self.aws.now())):
             raise BusyError(
@@ -130,7 +130,7 @@ class Pipeline(NamedTuple):
         """Put the moves, start the run, and return the versions made and the run's execution id.
 
         `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller undoes what
-        was put. UncertainError means that the run may be on its way, and nothing is to be undone.
+        was put. UncertainError means that the run may have been started: undo nothing.
         """
         assert note.token is not None
         versions = {
@@ -196,14 +196,14 @@ class Pipeline(NamedTuple):
         before = next((each for each in reversed(ledger) if not is_ours(each)), None)
         if before is None:
             return self.delete_created(database, ledger)
-        # A pin that waited goes on waiting.
+        # A pin that was waiting keeps waiting.
         note = before.note if before.waits else Note("undo", present.actor, str(cause))
         return self.put_back(database, ledger, before.value, note)
 
     def put_back(
         self, database: Database, ledger: Sequence[Version], value: str, note: Note | None
     ) -> bool:
-        """Replace the present version, unless somebody else moves on or a deploy begins meanwhile.
+        """Replace the present version, unless somebody else moves `current` or a deploy begins meanwhile.
 
         A deploy that has begun between the look and the put may have read the present version: that
         one is put again, and the next poll decides. Return whether the value was replaced.
@@ -235,7 +235,7 @@ class Pipeline(NamedTuple):
         return True
 
     def _is_being_read(self, database: Database, ledger: Sequence[Version]) -> bool:
-        """Look once more, at the runs as well, whether a deploy has begun."""
+        """Return whether a deploy has begun, looking at the runs again."""
         found = self._listed_again().deployments().of(database, ledger)
         return found.is_deploying or found.held is not None
 
@@ -270,7 +270,7 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
                 _put(aws, name, theirs.value, theirs.note)
             raise Refused(
                 Reason.OVERRULED,
-                f"{theirs.actor} set {name} to {visible(theirs.value)} in the meantime; that value was kept",
+                f"{theirs.actor} set {name} to {visible(theirs.value)} in the meantime; that takes precedence",
             )
     return number
 

@@ -1,4 +1,4 @@
-"""Hold and resume scheduled promotion, as a person asks for it."""
+"""Hold and resume scheduled promotion, at a person's request."""
 
 from datetime import date, datetime
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Set `current` by hand: to a snapshot that a person names, or back to the one before."""
+"""Set `current` by hand: to a snapshot that a person names, or back to the previous one."""
 
 import uuid
 from collections.abc import Sequence
@@ -103,8 +103,8 @@ def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
     broken = pin_rejection(snapshot, database.criteria)
     if arn and arn.region == settings.source_region:
         problem = (
-            f"it is in {arn.region}, and the pipeline restores what is in this Region; pin latest or "
-            "another copy of this account's"
+            f"it is in {arn.region}, but the pipeline restores from this Region only; pin latest or "
+            "another copy in this account"
         )
     elif broken:
         problem = broken.detail
@@ -148,7 +148,7 @@ def _move(
         run = in_progress(pipeline.runs)
         under_way = describe(run, pipeline.position_of(run)) if run else None
     except RefreshError as error:  # the pin itself is done
-        under_way = f"whether a run is in progress is unknown: {error}"
+        under_way = f"cannot determine whether a run is in progress: {error}"
     return PinResult(arn, move.previous, number, None, under_way)
 
 
@@ -172,7 +172,7 @@ def _find(aws: Aws, database: Database, values: Values, asked: str) -> Snapshot:
     if len(known) > 1:
         raise Refused(
             Reason.AMBIGUOUS_NAME,
-            f"{name} is the name of several snapshots; name one by its ARN: "
+            f"several snapshots are named {name}; give the ARN of one: "
             + ", ".join(snapshot.arn for snapshot in known),
         )
     return known[0]

@@ -1,6 +1,6 @@
 """What a tester or an operator asks: which data, how old, since when, why, and what comes next.
 
-Nothing here writes. The answers are drawn from one look at the account, so that they agree.
+Nothing here writes. All answers come from one look at the account, so that they agree.
 """
 
 from collections.abc import Iterator, Sequence
@@ -274,8 +274,8 @@ class _Look:
                 continue  # nothing was to be restored when it was due, or something was since
             if arn_of(latest.value) not in (None, deployment.value):
                 yield (
-                    f"{database.name}: the refresh that was due at {_time(due)} did not happen. Look "
-                    "at the notifications and at the log of db-restore-from-snapshot."
+                    f"{database.name}: the refresh due at {_time(due)} did not happen. Check the "
+                    "notifications and the log of db-restore-from-snapshot."
                 )
 
 

@@ -70,4 +70,4 @@ def under_way(settings: Settings, aws: Aws) -> str | None:
             return None
         return f"{describe(run, pipeline.position_of(run))}: it restores {restores}"
     except RefreshError as error:
-        return f"whether a run is in progress is unknown: {error}"
+        return f"cannot determine whether a run is in progress: {error}"

@@ -130,7 +130,7 @@ def test_what_others_wrote_controls_no_terminal(
     assert shown in capsys.readouterr().out
 
 
-# --- what is wanted -------------------------------------------------------------------------------
+# --- changes --------------------------------------------------------------------------------------
 
 MOVED = f"current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
 LATER = "The pipeline's next run restores it.\n"

@@ -15,7 +15,7 @@ UNTIL = {"until": "2026-01-22"}
 IN_PROGRESS = "run run-2 has been in progress since 2026-01-04 04:00 UTC"
 WAITING = f"{IN_PROGRESS}, waiting for an approval in stage Approve"
 RESTORING = f"{WAITING}: it restores rds from {NEW}"
-UNKNOWN = "whether a run is in progress is unknown: "
+UNKNOWN = "cannot determine whether a run is in progress: "
 
 
 def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:

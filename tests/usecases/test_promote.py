@@ -179,8 +179,7 @@ def test_whatever_is_busy_is_named_and_raised(night: Night, arrange: Arrange, me
 def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(promoted: Night) -> None:
     promoted.run_is_over("Failed")
     result = promoted.promote()
-    assert result.reason == "nothing-new"
-    assert result.message == "this scheduled time has already been handled"
+    assert (result.reason, result.message) == ("nothing-new", "already handled this scheduled time")
     assert (promoted.started, promoted.current) == (["run-2"], OLD)
 
 
@@ -225,7 +224,7 @@ def test_a_start_is_undone_without_a_list_of_runs_only_if_aws_has_refused_it(
     refuse(night.aws, "start", "runs", answered=answered)
     with pytest.raises(AwsError, match="start of it failed") as caught:
         night.promote()
-    assert ("the run may have been started all the same" in str(caught.value)) != answered
+    assert ("the run may have been started anyway" in str(caught.value)) != answered
     assert night.current == value
 
 
@@ -344,7 +343,7 @@ def test_a_refresh_waits_for_a_killed_order_of_somebody_else(night: Night) -> No
 def test_whoever_is_overruled_learns_by_whom(night: Night) -> None:
     night.offer("wanted")
     meanwhile(night.aws, "before", "put", lambda: night.pin("wanted"))
-    message = f"{KIM} set {CURRENT} to {arn('wanted')} in the meantime; that value was kept"
+    message = f"{KIM} set {CURRENT} to {arn('wanted')} in the meantime; that takes precedence"
     result = night.promote()
     assert (result.reason, result.message) == ("nothing-new", message)
     assert night.ledger[-3:] == [("pin", "wanted"), ("promote", "new"), ("pin", "wanted")]

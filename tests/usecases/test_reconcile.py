@@ -188,7 +188,7 @@ def test_current_is_aligned_with_what_is_deployed_if_nobody_waits(promoted: Nigh
     promoted.aws.stacks.all[STACK] = Stack("UPDATE_COMPLETE", restored, {CURRENT: NEW})
     promoted.polls(3)
     assert facts(promoted) == ([*REVERTED, ("align", "new")], NEW, OLD, [RUN_FAILED, DIFFERS])
-    why = f"{NEW} is deployed, which is not what current named"
+    why = f"{NEW} is deployed, not what current named"
     assert promoted.present().reason == why
 
 

@@ -160,8 +160,8 @@ TOO_OLD = (
     "snapshot is shared, or pin one with deploy."
 )
 MISSED = (
-    "rds: the refresh that was due at 2026-01-04T04:00:00+00:00 did not happen. Look at the "
-    "notifications and at the log of db-restore-from-snapshot."
+    "rds: the refresh due at 2026-01-04T04:00:00+00:00 did not happen. Check the "
+    "notifications and the log of db-restore-from-snapshot."
 )
 NO_UPDATE = f"{LATEST} holds 'dummyvalue', {NO_ARN}. {Reason.NO_LATEST.next_step}"
 LONG = "run run-2 of acceptance-main has been in progress since 2026-01-04T04:00:00+00:00"
