@@ -41,7 +41,7 @@ Ask = Callable[[str], str]
 # Finds the values of the named settings in the account.
 Look = Callable[[AcceptanceStage, Sequence[str]], dict[str, str]]
 
-# Finds the customer-managed keys of the stage's topics; None if they cannot be looked at.
+# Finds the customer-managed keys of the stage's topics; None if they cannot be read.
 FindKeys = Callable[[Stage], Sequence[str] | None]
 
 
@@ -68,8 +68,8 @@ def files(
 ) -> Files:
     """Return the stage's files with their text, None for one to delete; raise StageError.
 
-    What is required and missing is asked for with `ask`. Stacks that are not named are found with
-    `look`, the keys of the topics with `find_keys`.
+    `ask` asks for required answers that are missing, `look` finds stacks that are not named, and
+    `find_keys` the keys of the topics.
     """
     stages.check_name(stage)
     if stage.endswith((f"-{BEFORE}", f"-{AFTER}")):

@@ -1,4 +1,4 @@
-"""Delete a stage: its functions, what invokes and monitors them, and its data if that is asked for.
+"""Delete a stage: its functions, what invokes and monitors them, and, on request, its data.
 
 It continues after a failure, and reports what is left. It is safe to run again.
 """
@@ -96,7 +96,7 @@ def _held_by(stack: Stack) -> set[str]:
 def _code(account: Account) -> Iterator[Datum]:
     """Yield what `chalice deploy` makes.
 
-    It goes by the exact names, because the record of Chalice may be missing or wrong: git ignores it,
+    It uses the exact names, because Chalice's record may be missing or wrong: git ignores it,
     and a failed deployment has none. Every function that a stage may have is deleted: a setting may
     have changed since the last deployment. The REST APIs, which have to be listed, come last.
     """

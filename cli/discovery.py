@@ -67,7 +67,7 @@ def _places(stage: AcceptanceStage) -> dict[str, list[str]]:
 
 
 def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:
-    """Return the customer-managed keys of the stage's topics; None if they cannot be looked at.
+    """Return the customer-managed keys of the stage's topics; None if they cannot be read.
 
     `note` gets a sentence about what was found, or why nothing was. A topic that does not exist yet is
     made without a key.

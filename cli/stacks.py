@@ -194,7 +194,7 @@ def before(
 
 
 def packaged_before(stage: Stage) -> Template:
-    """Return the same for people who deploy it themselves, without a look at what exists.
+    """Return `before` for people who deploy it themselves; it does not depend on what exists.
 
     First values and the e-mail address are parameters of the stack, which an update keeps. Everything
     else of a stored parameter is the same in every package, or CloudFormation would write its first

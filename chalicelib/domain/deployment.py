@@ -57,7 +57,7 @@ class Stack(NamedTuple):
 
     def value_of(self, parameter: str) -> str | None:
         """Return an SSM parameter's value at the last update; None if it is unknown."""
-        # What is resolved after a roll-back is not documented.
+        # ResolvedValue after a roll-back is not documented.
         return None if "ROLLBACK" in self.status else self.resolved.get(parameter)
 
     @property
@@ -79,7 +79,7 @@ class Cluster(NamedTuple):
     secret_arn: str | None = None
 
 
-# The status of a preparation that cannot be looked at.
+# The status of a preparation that cannot be read.
 UNKNOWN = "unknown"
 
 
@@ -396,7 +396,7 @@ def passed(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tuple[
 
 
 def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:
-    """Return whether the next deployment would restore something else than what is deployed."""
+    """Return whether the next deployment would restore something other than what is deployed."""
     return bool(ledger) and not deployment.unknown and ledger[-1].value != deployment.value
 
 
@@ -446,7 +446,7 @@ def _stands_for(present: Version, order: Version) -> bool:
 def _of_present(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> Iterator[Verdict]:
-    """Judge a present version for which nobody waits, if something else is or was deployed."""
+    """Judge a present version that nobody asked for, if something else is or was deployed."""
     present = ledger[-1]
     differs = deployment.value not in (None, present.value)
     if present.action == "align":

@@ -40,7 +40,7 @@ def check_hold(settings: Settings, values: Values, now: datetime) -> None:
 def check_window(settings: Settings, now: datetime) -> None:
     """Raise Refused outside the maintenance window.
 
-    It goes by the clock, not by the event's time: a retry that arrives hours late must not restore.
+    The clock counts, not the event's time: a retry that arrives hours late must not restore.
     """
     if not settings.window.contains(now):
         message = f"{now:%Y-%m-%d %H:%M} UTC is outside {settings.window}"

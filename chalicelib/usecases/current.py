@@ -108,8 +108,8 @@ class Pipeline(NamedTuple):
     def check_others(self, moves: Iterable[Database], databases: Iterable[Database]) -> None:
         """Raise BusyError if a run would restore more than is moved; `databases` are all.
 
-        Whoever moves another database meanwhile makes no version of these: of two orders that have
-        both put, at least one sees the other here.
+        Somebody who moves another database meanwhile makes no version of these. But of two orders
+        that have both been put, at least one sees the other here.
         """
         ledgers = {
             each: self.aws.parameters.history(each.current_parameter)

@@ -212,7 +212,7 @@ class _Attempt:
         snapshots: Sequence[Snapshot],
         runs: Sequence[Run],
     ) -> dict[Database, Move]:
-        """Return what is left to put; raise Refused if that is nothing."""
+        """Return the moves that are left to make; raise Refused if there are none."""
         moves: dict[Database, Move] = {}
         actor, token = self.request.note.actor, self.request.note.token
         assert token is not None

@@ -40,7 +40,7 @@ class _Look(NamedTuple):
 
     @property
     def is_news(self) -> bool:
-        """Whether people are to be notified: not of data that was there before."""
+        """Whether to notify people: not of data that was there before."""
         version = self.found.version
         if self.found.reason:
             return self.found.label not in version.labels

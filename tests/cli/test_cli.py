@@ -49,7 +49,7 @@ def run(line: str, answer: str = "") -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-# --- what is --------------------------------------------------------------------------------------
+# --- questions ------------------------------------------------------------------------------------
 
 
 def test_status_of_one_database(client: FakeClient) -> None:
