@@ -280,7 +280,7 @@ def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
         left, who = leftovers(session), session.client("sts").get_caller_identity()
         note = partial(click.echo, err=True)
         where = f"account {who['Account']} ({who['Arn']}), Region {session.region_name}"
-        note(f"In {where}, this makes {livecheck.cost(with_cluster=with_cluster)}.")
+        note(f"In {where}, this creates {livecheck.cost(with_cluster=with_cluster)}.")
         for box in left:
             note(f"It first deletes {box.name}, left behind by an earlier check.")
         confirm("Everything that it creates is deleted afterwards.", yes=yes)
