@@ -101,7 +101,7 @@ def _command(
     return decorate
 
 
-# --- what is --------------------------------------------------------------------------------------
+# --- questions ------------------------------------------------------------------------------------
 
 
 def _show_status(target: Target, answer: Json, _given: Json) -> None:
@@ -161,7 +161,10 @@ def _local(text: str | None) -> str:
     return f"{view.time(text).astimezone():%a %d %b %Y %H:%M %Z}" if text else ""
 
 
-@_command(_show_status, options.DATABASE, is_well=lambda answer: not answer["problems"])
+_ONLY = click.option("--database", metavar="NAME", help="Show this database only.")
+
+
+@_command(_show_status, _ONLY, is_well=lambda answer: not answer["problems"])
 def status(target: Target, database: str | None) -> Json:
     """Show which data is deployed, how old it is, and what comes next.
 
@@ -229,7 +232,7 @@ def history(target: Target, database: str | None) -> Json:
     return target.client.history(database)
 
 
-# --- what is wanted -------------------------------------------------------------------------------
+# --- changes --------------------------------------------------------------------------------------
 
 _DEPLOY = click.option(
     "--deploy-now", "deploy", is_flag=True, help="Start the pipeline now, to restore at once."
@@ -250,7 +253,7 @@ def _show_pinned(_target: Target, answer: Json, given: Json) -> None:
 
 def _say_under_way(answer: Json) -> None:
     if answer["under_way"]:
-        say(f"In progress: {view.brief(answer['under_way'])}.")
+        say(f"Note: {view.brief(answer['under_way'])}.")
 
 
 @_command(_show_pinned, click.argument("snapshot"), *_CHANGE)
@@ -314,7 +317,7 @@ def refresh(target: Target, *, yes: bool, **wanted: Any) -> Json:
 def _confirm_restore(
     target: Target, database: str | None, snapshot: str | None, *, yes: bool
 ) -> None:
-    """Ask before a cluster is replaced, and say which one by what; without a snapshot, by the one before."""
+    """Ask for confirmation, naming each cluster and the snapshot that replaces it, by default the previous one."""
     if yes:
         return
     field = {"latest": "latest", None: "previous"}.get(snapshot)

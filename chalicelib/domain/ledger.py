@@ -28,7 +28,7 @@ _CLUSTER_LABEL = "cluster-"  # as every DbClusterResourceId begins
 # The clocks of two AWS services differ.
 CLOCK_TOLERANCE = timedelta(minutes=1)
 # Lambda retries a failed asynchronous invocation after one and after two minutes; with the timeouts
-# of three attempts, nobody starts a run any more once this has passed.
+# of three attempts, no run is started once this has passed.
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 START_DEADLINE = timedelta(minutes=15)
 
@@ -134,7 +134,7 @@ class Version(NamedTuple):
 
     @property
     def outcome_labels(self) -> set[str]:
-        """The labels that record what became of it: cluster, run, and what people were notified of."""
+        """The labels that record its outcome: cluster, run, and what people were notified of."""
         ours = (_CLUSTER_LABEL, _RUN_LABEL, _NOTIFIED_LABEL)
         return {x for x in self.labels if x in (GOOD, WORK_DUE) or x.startswith(ours)}
 
@@ -295,14 +295,14 @@ def last_order(ledger: Sequence[Version]) -> Version | None:
 
 
 def already_ran(ledger: Sequence[Version], actor: str, runs: Sequence[Run]) -> bool:
-    """Return whether a scheduled time has had its run, or somebody has moved its value on since.
+    """Return whether a scheduled time has had its run, or somebody has replaced its value since.
 
     A retry must not overrule an operator.
     """
     for index, version in enumerate(ledger):
         if not version.is_promoted_by(actor):
             continue
-        # An undo is nobody's move. An order is put back because it wins.
+        # An undo does not count as a move. An order is put back because it wins.
         undoing = list(_undoing(index, ledger))
         later = [each for each in ledger[index + 1 :] if not each.is_promoted_by(actor)]
         if any(each not in undoing for each in later) or own_run(version, ledger, runs):

@@ -1,7 +1,7 @@
 """Prepare a restored cluster before testers use it: mask data, reset users, disable jobs.
 
-A state machine of the company's does the work. It is started once for each restored cluster, and
-looked at until it has succeeded: a redrive continues the same execution.
+The company's state machine does the work. It is started once for each restored cluster, and
+followed until it has succeeded: a redrive continues the same execution.
 """
 
 from datetime import timedelta
@@ -27,7 +27,7 @@ def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Prep
     if found or version.is_good:
         return found
     has_failed = notified_label(Reason.NOT_PREPARED) in version.labels
-    return Preparation("it could not be started" if has_failed else UNKNOWN)
+    return Preparation("could not be started" if has_failed else UNKNOWN)
 
 
 def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
@@ -67,7 +67,7 @@ def _recorded(
     if found or version.is_good:
         return found
     if version.run_id == UNKNOWN_RUN:
-        return Preparation("it is not started, because no run of the pipeline restored the cluster")
+        return Preparation("not started, because no run of the pipeline restored the cluster")
     if aws.now() - deployment.cluster.created < RECORDS_KEPT:
         return None
     # To start it now would repeat the work on a cluster that testers have used for months.

@@ -1,6 +1,6 @@
 """Bring `current` in line with what is deployed, and notify people of each refresh's outcome.
 
-It goes by what is there, not by events: calling it twice, late, or with no event at all ends the
+It acts on what it finds, not on events: calling it twice, late, or with no event at all ends the
 same, because EventBridge delivers CodePipeline's events on a best-effort basis. What people were
 notified of is remembered by labels. No pipeline is ever started here.
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event.html
@@ -34,7 +34,7 @@ from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import prepare
 
-# Seen the first time, corrected, looked at again: no database needs more.
+# Seen for the first time, corrected, looked at again: no database needs more.
 _MAX_ROUNDS = 6
 
 
@@ -48,7 +48,7 @@ class _Look(NamedTuple):
 
     @property
     def is_news(self) -> bool:
-        """Whether people are to be notified: not of data that was there before."""
+        """Whether to notify people: not of data that was there before."""
         version = self.found.version
         if self.found.reason:
             return self.found.label not in version.labels
@@ -59,7 +59,7 @@ class _Look(NamedTuple):
 
     @property
     def before(self) -> Version | None:
-        """The newest version that is no order without a restore."""
+        """The newest version that waits for a run, or that one has restored."""
         return next((each for each in reversed(self.ledger) if each.waits or each.run_id), None)
 
 
@@ -253,12 +253,12 @@ def _age_hours(aws: Aws, look: _Look, run: Run) -> float | None:
 def _message(pipeline: Pipeline, look: _Look) -> str:
     found, deployment = look.found, look.deployment
     if found.reason is Reason.DEPLOYED_UNKNOWN:
-        return f"it cannot be seen what is deployed: {deployment.unknown}"
+        return f"cannot determine what is deployed: {deployment.unknown}"
     if found.reason is Reason.NOT_PREPARED:
         assert deployment.preparation is not None  # see verdict
         return f"the data is NOT prepared: {deployment.preparation}"
     if found.reason is Reason.DEPLOYED_DIFFERS:
-        return f"{visible(deployment.value or '')} is deployed, which is not what current named"
+        return f"{visible(deployment.value or '')} is deployed, not what current named"
     if found.run is None:
         return f"no run of pipeline {pipeline.name} was started for it"
     ending = {

@@ -16,7 +16,8 @@ from chalicelib.usecases.deployments import Deployments
 def describe(run: Run, position: Position | None) -> str:
     """Return a run in progress in words."""
     place = f", {position}" if position else ""
-    return f"run {run.execution_id} is in progress since {run.started:%Y-%m-%d %H:%M} UTC{place}"
+    since = f"{run.started:%Y-%m-%d %H:%M} UTC{place}"
+    return f"run {run.execution_id} has been in progress since {since}"
 
 
 def run_under_way(
@@ -71,4 +72,4 @@ def under_way(settings: Settings, aws: Aws) -> str | None:
             return None
         return f"{describe(run, pipeline.position_of(run))}: it restores {restores}"
     except RefreshError as error:
-        return f"whether a run is in progress is unknown: {error}"
+        return f"cannot determine whether a run is in progress: {error}"

@@ -49,7 +49,7 @@ def run(line: str, answer: str = "") -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-# --- what is --------------------------------------------------------------------------------------
+# --- questions ------------------------------------------------------------------------------------
 
 
 def test_status_of_one_database(client: FakeClient) -> None:
@@ -130,7 +130,7 @@ def test_what_others_wrote_controls_no_terminal(
     assert shown in capsys.readouterr().out
 
 
-# --- what is wanted -------------------------------------------------------------------------------
+# --- changes --------------------------------------------------------------------------------------
 
 MOVED = f"current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
 LATER = "The pipeline's next run restores it.\n"
@@ -164,7 +164,7 @@ This would be restored.
     "hold 2026-12-03 --reason test": (
         ("hold", "2026-12-03", "test", {}),
         f"""Scheduled refreshes are on hold until 2026-12-03. Next refresh: Sun 06 Dec 2026 04:00 UTC.
-In progress: run 7 restores {NEWEST}.
+Note: run 7 restores {NEWEST}.
 """,
     ),
     "resume": (("resume", {}), "There is no hold. Next refresh: none is scheduled.\n"),

@@ -52,7 +52,7 @@ def test_the_api_is_found_by_the_stage_in_every_partition() -> None:
 
 
 def test_a_stage_without_an_api_or_with_several_is_an_error() -> None:
-    with pytest.raises(ApiError, match=r"There is no API of stage 'test' in Region eu-west-1\."):
+    with pytest.raises(ApiError, match=r"Stage 'test' has no API in Region eu-west-1\."):
         find_api_url(session_of(""), "test")
     with pytest.raises(ApiError, match=r"'twice' has several APIs: c, d\. Name one with --url\."):
         find_api_url(session_of(""), "twice")

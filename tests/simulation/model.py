@@ -21,7 +21,7 @@ HOLD = "/acceptance/hold"
 ENGINES = {"rds": ("aurora-postgresql", "15.4"), "docs": ("docdb", "5.0.0")}
 START = datetime.fromisoformat("2026-01-03T12:00:00+00:00")
 POLL = timedelta(minutes=15)
-UNSEEN = "cannot be seen"
+UNSEEN = "cannot determine"
 CORRECTIONS = ("undo", "revert", "align")
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 
