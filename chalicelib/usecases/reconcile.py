@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event.html
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from chalicelib import notifications
@@ -26,7 +27,7 @@ from chalicelib.domain.ledger import (
 from chalicelib.domain.parameters import Values, arn_of, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, hours
-from chalicelib.ports import Aws, Parameters
+from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.copies import described, list_own_once
@@ -36,6 +37,8 @@ from chalicelib.usecases.preparation import prepare
 
 # Seen for the first time, corrected, looked at again: no database needs more.
 _MAX_ROUNDS = 6
+# Nobody has used a cluster of this age, even if it was there before this application.
+UNUSED = timedelta(days=1)
 
 
 class _Look(NamedTuple):
@@ -127,7 +130,7 @@ def _correct(
             parameters.unlabel(database.current_parameter, notified.number, {label})
         found = verdict(deployment, ledger, pipeline.runs, pipeline.aws.now())
         if deployment.version and not deployment.is_remembered:
-            _label(parameters, database, deployment, deployment.version, ledger)
+            _label(pipeline.aws, database, deployment, deployment.version, ledger)
         elif found is None:
             return None
         else:
@@ -154,23 +157,25 @@ def _prepared(
 
 
 def _label(
-    parameters: Parameters,
+    aws: Aws,
     database: Database,
     deployment: Deployment,
     version: Version,
     ledger: Sequence[Version],
 ) -> None:
     """Remember the cluster that was restored from a version, its run, and that work on it is due."""
-    labels, is_new = deployment.labels, not was_there_before(version, ledger)
-    if database.after_restore and (is_new or version.cluster_labels):
+    labels, cluster = deployment.labels, deployment.cluster
+    was_there = was_there_before(version, ledger) and not version.cluster_labels
+    is_unused = cluster is not None and aws.now() - cluster.created < UNUSED
+    if database.after_restore and (is_unused or not was_there):
         labels |= {WORK_DUE}
     if version.cluster_labels:
         # Of an earlier cluster, which was restored from the same version.
         earlier = version.outcome_labels - labels
-        parameters.unlabel(database.current_parameter, version.number, earlier)
-    elif version.run_id and deployment.cluster:
-        labels = {deployment.cluster.resource_id}  # the stage had no stack then
-    parameters.label(database.current_parameter, version.number, labels)
+        aws.parameters.unlabel(database.current_parameter, version.number, earlier)
+    elif version.run_id and cluster:
+        labels = {cluster.resource_id}  # the stage had no stack then
+    aws.parameters.label(database.current_parameter, version.number, labels)
 
 
 def _put_back(pipeline: Pipeline, look: _Look) -> bool:

@@ -117,6 +117,7 @@ def test_no_work_is_started_on_a_cluster_that_is_in_use(night: Night, fails_late
         night.run_is_over("Failed", deploys=True)
     else:  # the pipeline restored it before this application was there
         night.aws.parameters.kept[CURRENT] = [night.present()._replace(labels=frozenset())]
+        night.aws.time += timedelta(days=1)
     night.configure(RDS_AFTER_RESTORE=MACHINE)
     night.polls(3)
     assert (night.aws.state_machines.inputs, shown(night)[0]) == ({}, None)
