@@ -92,6 +92,8 @@ def _admit(call: wire.Call, fault: str | None) -> None:
         raise
     if fault == "throttle":
         code = "Throttling" if call.protocol == "query" else "ThrottlingException"
+        if call.service == "lambda":
+            code = "TooManyRequestsException"
         raise Refused(code, "Rate exceeded", 400)
     if fault == "deny":
         action, resource = (authorization.needs(call) or [(call.operation, "*")])[0]

@@ -148,7 +148,6 @@ class Cluster(Kind):
         known = ("BackupRetentionPeriod", "DeletionProtection", "ManageMasterUserPassword")
         changed = {each: new[each] for each in known if new.get(each) != old.get(each)}
         if changed:
-            changed["MasterUserSecretKmsKeyId"] = new.get("MasterUserSecret", {}).get("KmsKeyId")
             api.call("rds", "ModifyDBCluster", DBClusterIdentifier=name, **changed)
         if new.get("EnableHttpEndpoint"):
             api.call("rds", "EnableHttpEndpoint", ResourceArn=self._arn(api, name))

@@ -16,7 +16,7 @@ from localcloud import postgres
 from localcloud.client import LocalCloud
 
 TEMPLATE = Path(__file__).parents[2] / "infrastructure/after-restore.yaml"
-CLUSTER = "acceptance-cluster-1a2b"
+CLUSTER = "acceptance-data-cluster-1a2b"
 ROWS = """
 INSERT INTO customers VALUES (2, 'Bo', 'bo@example.nl');
 INSERT INTO outgoing_mail VALUES ('Dear Anna');
@@ -75,14 +75,16 @@ def preparation(cloud: LocalCloud) -> Preparation:
 BROKEN = """
 UPDATE customers SET name = 'half; done'; -- not ; here
 DO $$ BEGIN PERFORM 1; END $$;
-INSERT INTO customers VALUES (1, 'twice', 'private@example.nl');
+UPDATE orders SET customer = item::int;
 """
+THROTTLED = {"operation": "lambda:Invoke", "kind": "throttle"}
 
 
 def test_a_file_that_fails_is_named_without_its_data_and_a_redrive_masks_every_row(
     preparation: Preparation,
 ) -> None:
-    """The demo of rows, which test_readme.py runs, has whom the security groups admit."""
+    """What AWS refuses once is tried again. The demo, which test_readme.py runs, has whom the groups admit."""
+    preparation.cloud.set_faults([THROTTLED])
     none = preparation.run()
     assert none["status"] == "FAILED"
     assert "there are no *.sql in s3://acceptance-scripts/after-restore/rds/" in none["cause"]
@@ -91,13 +93,14 @@ def test_a_file_that_fails_is_named_without_its_data_and_a_redrive_masks_every_r
     failed = preparation.redrive(none["executionArn"])
 
     assert (failed["status"], failed["error"]) == ("FAILED", "Failed")
-    assert "rds/20-users.sql, statement 3: " in failed["cause"]
-    assert "violates unique constraint" in failed["cause"]
-    assert "private@" not in failed["cause"]
+    assert "rds/20-users.sql, statement 3: SQLState: 22P02" in failed["cause"]
+    assert "lamp" not in failed["cause"]
     assert preparation.column(NAMES) == ["Customer 1", "Customer 2"]
     assert preparation.column("SELECT count(*) FROM outgoing_mail") == [1]
 
     upload(preparation.cloud, documented_files())
+    refused = {"operation": "rds:ModifyDBCluster", "kind": "deny"}
+    preparation.cloud.set_faults([THROTTLED, refused])
     redriven = preparation.redrive(failed["executionArn"])
 
     assert redriven["status"] == "SUCCEEDED"
@@ -117,15 +120,17 @@ def test_a_long_file_is_a_build(preparation: Preparation) -> None:
     assert build.startswith("after-restore-project-")
 
 
-def test_the_builds_script_runs_a_file_in_one_transaction(
+def test_the_builds_script_runs_a_file_in_one_transaction_and_prints_no_row(
     preparation: Preparation, tmp_path: Path
 ) -> None:
-    """The buildspec's own lines, with psql of the wheel, and stand-ins for aws and jq."""
+    """The buildspec's own lines, with psql of the wheel, and stand-ins for the other programs."""
     address = preparation.cloud.database_address(CLUSTER)
     file = tmp_path / "file.sql"
     stand_ins = {
         "aws": f'case $1 in s3) cp {file} "$5";; *) echo secret;; esac',
         "jq": "case $2 in .username) echo owner;; *) echo password;; esac",
+        "mysql": "cat >&2; echo \"ERROR 1062 (23000) at line 3: Duplicate entry 'a lamp'\" >&2; exit 1",
+        "mongosh": "echo 'MongoServerError: E11000 duplicate key: a lamp'; exit 1",
         # The local database has no certificate.
         "psql": f'PGSSLMODE=prefer exec {postgres.package()}/pginstall18/bin/psql "$@"',
     }
@@ -147,16 +152,49 @@ def test_the_builds_script_runs_a_file_in_one_transaction(
         "SECRET_ARN": "arn",
     }
 
-    def build(text: str) -> tuple[bool, str]:
+    def build(text: str, engine: str = "aurora-postgresql") -> tuple[int, str]:
         file.write_text(text)
-        command = ["bash", "-c", re.sub(r"\S+/script\b", str(tmp_path / "script"), line)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        return done.returncode == 0, done.stderr
+        command = ["bash", "-c", re.sub(r"/\w+/(?=script|errors)", f"{tmp_path}/", line)]
+        given = environment | {"ENGINE": engine}
+        done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+        return done.returncode, (done.stdout + done.stderr).replace(str(tmp_path), "")
 
-    succeeded, errors = build(BROKEN)
-    assert not succeeded
-    assert "violates unique constraint" in errors
-    assert "private@" not in errors
+    assert build(BROKEN) == (3, "psql:/script:4: ERROR:  22P02\n")
+    assert build(BROKEN, "aurora-mysql") == (1, "ERROR 1062 (23000) at line 3\n")
+    assert build(BROKEN, "docdb") == (1, "MongoServerError: E11000\n")
     assert preparation.column(NAMES) == ["Anna", "Bo"]
-    assert build("UPDATE customers SET name = 'x'")[0]
+    assert build("UPDATE customers SET name = 'x'") == (0, "")
     assert preparation.column(NAMES) == ["x", "x"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "text", "statements"),
+    [
+        ("aurora-postgresql", "a--1;\nb; c /* ; */; d", ["a \nb", "c", "d"]),
+        (
+            "aurora-postgresql",
+            "a #- '\\'; e'\\';'; $x$;$x$; \";\"",
+            ["a #- '\\'", "e'\\';'", "$x$;$x$", '";"'],
+        ),
+        ("aurora-mysql", "a--1; b -- ;\n; # ;\nc; d --", ["a--1", "b", "c", "d"]),
+        (
+            "aurora-mysql",
+            "a$$; b$$; '\\';'; \"\\\";\"; `;`",
+            ["a$$", "b$$", "'\\';'", '"\\";"', "`;`"],
+        ),
+        (
+            "aurora-mysql",
+            "a/* ; */b; /*!50100 c */; /*+ d */",
+            ["a b", "/*!50100 c */", "/*+ d */"],
+        ),
+    ],
+)
+def test_a_file_is_split_by_its_engine_s_rules(
+    monkeypatch: pytest.MonkeyPatch, engine: str, text: str, statements: list[str]
+) -> None:
+    """ "Lexical Structure" of PostgreSQL; "Comments", "String Literals" and "Identifiers" of MySQL."""
+    for name in ("BUCKET", "PREFIX", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "eu-west-1")
+    code = loads(TEMPLATE.read_text())["Resources"]["Runner"]["Properties"]["Code"]["ZipFile"]
+    exec(code, runner := {})  # type: ignore[var-annotated]  # noqa: S102
+    assert runner["statements"](text, engine) == statements
