@@ -56,7 +56,7 @@ class Newcomer(Project):
         self.cloud.clear_calls()
         done = run(self, command, *words)
         assert done.exit_code == 0, done.output
-        self.calls |= {call["operation"] for call in self.cloud.calls()}
+        self.calls |= {action for call in self.cloud.calls() for action in call["actions"]}
         return done.stdout
 
     def share(self, taken: datetime) -> str:
@@ -176,7 +176,8 @@ def test_each_command_that_is_printed_as_a_fix_mends_its_fault(newcomer: Newcome
 def test_without_the_pin_api_the_next_deployment_deletes_it(newcomer: Newcomer) -> None:
     functions, gateway = newcomer.cloud.client("lambda"), newcomer.cloud.client("apigateway")
     assert len(gateway.get_rest_apis()["items"]) == 1
-    newcomer.succeed("configure", "PIN_API_ENABLED=false")
+    new_topic = f"NOTIFICATION_TOPIC_ARN=arn:aws:sns:{REGION}:{ACCEPTANCE}:new"  # which it creates
+    newcomer.succeed("configure", "PIN_API_ENABLED=false", new_topic)
     newcomer.succeed("deploy")
     assert gateway.get_rest_apis()["items"] == []
     left = [each["FunctionName"] for each in functions.list_functions()["Functions"]]
