@@ -12,6 +12,7 @@ from typing import Any
 
 from demo.acceptance import PIPELINE, STAGE, Company, configure, nightly
 from demo.output import expect, fire, gist, say, say_notifications, short, title
+from demo.pipeline import REFERENCE, reference_parameters
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 
@@ -58,14 +59,8 @@ def run_rows(cloud: LocalCloud, copy: Path) -> Company:
     company.found(
         SUNDAY - timedelta(hours=10),
         stack=STACK,
-        template=(PROJECT / "infrastructure/main-pipeline.yaml").read_text(),
-        parameters={
-            "Snapshot": company.current,
-            "EngineVersion": "15.4",
-            "KmsKeyArn": cloud.client("kms").create_key()["KeyMetadata"]["Arn"],
-            "SubnetGroupName": "private",
-            "SecurityGroupIds": BUILDS,
-        },
+        template=REFERENCE,
+        parameters=reference_parameters(cloud, company.current, BUILDS),
     )
     company.chalice("deploy", "--stage", STAGE)
 

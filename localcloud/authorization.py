@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from moto.core.exceptions import ServiceException
+from moto.core.utils import get_service_model
 from moto.kms.models import kms_backends
 from moto.rds.models import rds_backends
 from moto.secretsmanager.models import secretsmanager_backends
@@ -63,6 +64,9 @@ def needs(call: Call) -> list[Need]:
     if operation == "sts:GetCallerIdentity":  # which needs no permissions
         return []
     action = _ACTIONS.get(operation, operation)
+    if call.service == "apigateway":  # whose actions are the methods of HTTP
+        model = get_service_model(call.service).operation_model(call.operation)
+        action = f"apigateway:{model.http['method']}"
     resources = list(_resources(call)) or ["*"]
     needed = [(action, resource) for resource in resources]
     if call.operation in _TAGGING and call.parameters.get("Tags"):

@@ -28,7 +28,8 @@ every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path:
 ACCEPTANCE = (*acceptance._STAGE, *acceptance._PER_DATABASE)  # noqa: SLF001
 # Files, with or without one of their tests.
 NAMED = re.findall(
-    r"`([\w/.-]+\.(?:py|txt|yaml))(?:::(\w+))?`", TEXTS["guarantees.md"] + TEXTS["SECURITY.md"]
+    r"`([\w/.-]+\.(?:py|txt|yaml))(?:::(\w+))?`",
+    TEXTS["guarantees.md"] + TEXTS["SECURITY.md"] + TEXTS["main-pipeline.md"],
 )
 
 
