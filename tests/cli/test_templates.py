@@ -9,8 +9,8 @@ import pytest
 from cli import templates
 from cli.stages import StageError
 
-PROJECT = Path(__file__).resolve().parents[2]
-TEMPLATES = {path.name: path.read_text() for path in (PROJECT / "infrastructure").glob("*.yaml")}
+FILES = Path(__file__).resolve().parents[2].glob("infrastructure/*.yaml")
+TEMPLATES = {path.name: path.read_text() for path in FILES}
 
 CONDITIONS = """
 Parameters:

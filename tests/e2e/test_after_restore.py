@@ -11,17 +11,18 @@ import pytest
 import yaml
 from cfnlint.decode.cfn_yaml import loads
 
-from demo.rows import SHOP, deploy_preparation, documented_files, upload
+from demo.rows import PROJECT, SHOP, deploy_preparation, documented_files, upload
 from localcloud import postgres
 from localcloud.client import LocalCloud
 
-TEMPLATE = Path(__file__).parents[2] / "infrastructure/after-restore.yaml"
+RESOURCES = loads((PROJECT / "infrastructure/after-restore.yaml").read_text())["Resources"]
 CLUSTER = "acceptance-data-cluster-1a2b"
 ROWS = """
 INSERT INTO customers VALUES (2, 'Bo', 'bo@example.nl');
 INSERT INTO outgoing_mail VALUES ('Dear Anna');
 CREATE ROLE report LOGIN PASSWORD 'of production';
 """
+POSTGRESQL, MYSQL = "aurora-postgresql", "aurora-mysql"
 NAMES = "SELECT name FROM customers ORDER BY id"
 
 
@@ -33,7 +34,7 @@ class Preparation:
         self.cluster = cloud.client("rds").create_db_cluster(
             DBClusterIdentifier=CLUSTER,
             DatabaseName="shop",
-            Engine="aurora-postgresql",
+            Engine=POSTGRESQL,
             MasterUsername="owner",
             ManageMasterUserPassword=True,
             EnableHttpEndpoint=True,
@@ -49,7 +50,7 @@ class Preparation:
             "cluster_arn": self.cluster["DBClusterArn"],
             "endpoint": self.cluster["Endpoint"],
             "port": self.cluster["Port"],
-            "engine": "aurora-postgresql",
+            "engine": POSTGRESQL,
             "secret_arn": self.cluster["MasterUserSecret"]["SecretArn"],
         }
         arn = self.cloud.client("stepfunctions").start_execution(
@@ -75,6 +76,7 @@ UPDATE customers SET name = 'half; done'; -- not ; here
 DO $$ BEGIN PERFORM 1; END $$;
 UPDATE orders SET customer = item::int;
 """
+LATE = "CREATE TABLE t (n int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO t VALUES (7), (7)"
 THROTTLED = {"operation": "lambda:Invoke", "kind": "throttle"}
 
 
@@ -91,10 +93,14 @@ def test_a_file_that_fails_is_named_without_its_data_and_a_redrive_masks_every_r
     failed = preparation.redrive(none["executionArn"])
 
     assert (failed["status"], failed["error"]) == ("FAILED", "Failed")
-    assert "rds/20-users.sql, statement 3: SQLState: 22P02" in failed["cause"]
-    assert "lamp" not in failed["cause"]
+    # The message ends with the code.
+    assert '"after-restore/rds/20-users.sql, statement 3: SQLState: 22P02"' in failed["cause"]
     assert preparation.column(NAMES) == ["Customer 1", "Customer 2"]
     assert preparation.column("SELECT count(*) FROM outgoing_mail") == [1]
+
+    upload(preparation.cloud, documented_files() | {"30-quiet": LATE})
+    failed = preparation.redrive(failed["executionArn"])
+    assert '"after-restore/rds/30-quiet.sql, commit: SQLState: 23505"' in failed["cause"]
 
     upload(preparation.cloud, documented_files())
     refused = {"operation": "rds:ModifyDBCluster", "kind": "deny"}
@@ -132,19 +138,17 @@ def test_a_long_file_is_a_build_whose_script_runs_it_in_one_transaction_and_prin
         program = tmp_path / name
         program.write_text(f"#!/bin/bash\n{script}\n")
         program.chmod(0o755)
-    template = loads(TEMPLATE.read_text())
-    spec = yaml.safe_load(template["Resources"]["Project"]["Properties"]["Source"]["BuildSpec"])
+    spec = yaml.safe_load(RESOURCES["Project"]["Properties"]["Source"]["BuildSpec"])
     (line,) = spec["phases"]["build"]["commands"]
     environment = {
         "PATH": f"{tmp_path}:/usr/bin:/bin",
-        "ENGINE": "aurora-postgresql",
         "ENDPOINT": address["host"],
         "PORT": str(address["port"]),
         "DATABASE_NAME": address["dbname"],
         **dict.fromkeys(("BUCKET", "KEY", "SECRET_ARN"), "for the stand-ins"),
     }
 
-    def build(text: str, engine: str = "aurora-postgresql") -> tuple[int, str]:
+    def build(text: str, engine: str = POSTGRESQL) -> tuple[int, str]:
         file.write_text(text)
         command = ["bash", "-c", re.sub(r"/\w+/(?=script|errors)", f"{tmp_path}/", line)]
         given = environment | {"ENGINE": engine}
@@ -152,20 +156,17 @@ def test_a_long_file_is_a_build_whose_script_runs_it_in_one_transaction_and_prin
         return done.returncode, (done.stdout + done.stderr).replace(str(tmp_path), "")
 
     assert build(BROKEN) == (3, "psql:/script:4: ERROR:  22P02\n")
-    assert build(BROKEN, "aurora-mysql") == (1, "ERROR 1062 (23000) at line 3\n")
+    assert build(BROKEN, MYSQL) == (1, "ERROR 1062 (23000) at line 3\n")
     assert build(BROKEN, "docdb") == (1, "MongoServerError: E11000\n")
     assert preparation.column(NAMES) == ["Anna", "Bo"]
     assert build("UPDATE customers SET name = 'x'") == (0, "")
     assert preparation.column(NAMES) == ["x", "x"]
 
 
-POSTGRESQL, MYSQL = "aurora-postgresql", "aurora-mysql"
-
-
 @pytest.mark.parametrize(
     ("engine", "text", "statements"),
     [
-        (POSTGRESQL, "a--1;\nb; c /* ; */; d", "a \nb|c|d"),
+        (POSTGRESQL, "a--1;\nb; c /* ; */; /*+ d */", "a \nb|c|/*+ d */"),
         (POSTGRESQL, "a #- '\\'; e'\\';'; $x$;$x$; \";\"", "a #- '\\'|e'\\';'|$x$;$x$|\";\""),
         (MYSQL, "a--1; b -- ;\n; # ;\nc; d --", "a--1|b|c|d"),
         (MYSQL, "a$$; b$$; '\\';'; \"\\\";\"; `;`", "a$$|b$$|'\\';'|\"\\\";\"|`;`"),
@@ -178,6 +179,6 @@ def test_a_file_is_split_by_its_engine_s_rules(
     """ "Lexical Structure" of PostgreSQL; "Comments", "String Literals" and "Identifiers" of MySQL."""
     for name in ("BUCKET", "PREFIX", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "eu-west-1")
-    code = loads(TEMPLATE.read_text())["Resources"]["Runner"]["Properties"]["Code"]["ZipFile"]
+    code = RESOURCES["Runner"]["Properties"]["Code"]["ZipFile"]
     exec(code, runner := {})  # type: ignore[var-annotated]  # noqa: S102
     assert "|".join(runner["statements"](text, engine)) == statements

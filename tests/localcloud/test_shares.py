@@ -52,7 +52,6 @@ ALL = {**DIRECTLY, "Principal": {"AWS": f"arn:aws:iam::{PRODUCTION}:root"}, "Act
         (key_statements("aws", STRANGER, [REGION]), False, False),
         ([THROUGH_RDS, DIRECTLY], True, True),
         ([THROUGH_RDS, DIRECTLY | {"Condition": THROUGH_RDS["Condition"]}], False, True),
-        ([THROUGH_RDS], False, False),
         (key_statements("aws", ACCEPTANCE, ["us-east-1"]), True, False),
     ],
 )
