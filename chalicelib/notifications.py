@@ -1,7 +1,7 @@
 """Notifications to people: a subject that says it all, a body for a person, attributes for machines.
 
-Pure. People are notified of every decision not to act that they could do something about, of what
-AWS did not do, and of how each refresh ended.
+Pure. People are notified of every refusal that they can do something about, of failed AWS calls,
+and of how each refresh ended.
 """
 
 import json
@@ -96,7 +96,7 @@ def of_result(function: str, cause: str, result: Result) -> Notification | None:
     messages = dict.fromkeys(each.message for each in concerned)
     return build(
         f"{what}: {','.join(reasons)} ({_names(concerned)})",
-        [f"{function} did not act: {each}." for each in messages],
+        [f"{function}: {each}." for each in messages],
         cause,
         [reason.next_step for reason in reasons],
         _attributes(function, result.outcome, result.reason, concerned),

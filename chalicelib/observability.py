@@ -69,7 +69,7 @@ class Metric(NamedTuple):
 
 
 def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
-    """Return what a result counts for each of its databases.
+    """Return a result's metrics, those of each of its databases.
 
     An off-week skips nothing that was due, so it does not count. An age is measured when data moves.
     """

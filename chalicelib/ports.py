@@ -1,4 +1,4 @@
-"""What the use cases need of AWS, in the domain's words.
+"""What the use cases need from AWS, in the domain's words.
 
 `chalicelib.aws` implements it on boto3, the tests in memory, and one contract suite holds both.
 """

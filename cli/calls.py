@@ -1,4 +1,4 @@
-"""Calls of AWS by the names of their IAM actions, each for the part of its answer that is wanted."""
+"""Call AWS by the names of IAM actions, and select a part of the answer."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 from chalicelib.aws.errors import code_and_message
 
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
-# The services that IAM names otherwise than boto3.
+# The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}
-# The errors that mean that what was asked for does not exist.
+# The errors for something that does not exist.
 _ABSENT = {
     "AWS.SimpleQueueService.NonExistentQueue",
     "DBClusterNotFoundFault",
@@ -58,7 +58,7 @@ class Calls:
         return self.one(action, "@", **named) is not None
 
     def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
-        """Return a part of the answer to a call; None if that or what was asked for does not exist."""
+        """Return a part of the answer to a call; None if it, or the resource, does not exist."""
         try:
             return jmespath.search(path, self.call(action, region, **given))
         except ClientError as error:

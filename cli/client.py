@@ -22,7 +22,7 @@ from chalicelib.aws.errors import code_and_message
 Json = dict[str, Any]
 
 _TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up after 29
-# Botocore's own would have a person wait for five minutes where a service cannot be reached.
+# With botocore's own, a person would wait five minutes for a service that cannot be reached.
 _CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 _CURRENT = "/snapshots/current"
 
@@ -54,8 +54,8 @@ _NEXT_STEPS = {
         "Check your machine's clock, the Region and the secret key.",
     ),
     "None": _SIGN_IN,
-    "403": "Check that your profile is one of the stage's account, and ask its owner for the "
-    "permission that is missing. docs/operations.md has a policy. With --url, no API is looked up.",
+    "403": "Check that your profile belongs to the stage's account, and ask its owner for the "
+    "missing permission. docs/operations.md has a policy. With --url, no API is looked up.",
     "429": "Wait a moment, then try again.",
     "500": "Check the status, then try again.",
     "504": "Wait a minute, check the status, then try again.",
@@ -175,7 +175,7 @@ def find_api_url(session: Session, stage: str) -> str:
         found = restapi.invoking(client, stage)
     if not found:
         region = client.meta.region_name
-        message = f"There is no API of stage {stage!r} in Region {region}."
+        message = f"Stage {stage!r} has no API in Region {region}."
         raise ApiError(404, "StageNotFound", message)
     if len(found) > 1:
         message = f"Stage {stage!r} has several APIs: {', '.join(found)}. Name one with --url."

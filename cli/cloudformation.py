@@ -25,7 +25,7 @@ LEFT_OVER = {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"}
 _NEXT_LINE = " && \\\n    "  # of a command
 _DONE = {"create": "created", "change": "changed", "delete": "deleted", "keep": "kept"}
 _FIRST_LOOK, _SLOWEST_LOOK = 0.2, 5.0  # seconds
-_QUIET = 15.0  # seconds after which a line says that it still goes on
+_QUIET = 15.0  # seconds after which a line says that it still runs
 
 
 class Stack:

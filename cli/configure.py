@@ -41,7 +41,7 @@ Ask = Callable[[str], str]
 # Finds the values of the named settings in the account.
 Look = Callable[[AcceptanceStage, Sequence[str]], dict[str, str]]
 
-# Finds the customer-managed keys of the stage's topics; None if they cannot be looked at.
+# Finds the customer-managed keys of the stage's topics; None if they cannot be read.
 FindKeys = Callable[[Stage], Sequence[str] | None]
 
 
@@ -68,8 +68,8 @@ def files(
 ) -> Files:
     """Return the stage's files with their text, None for one to delete; raise StageError.
 
-    What is required and missing is asked for with `ask`. Stacks that are not named are found with
-    `look`, the keys of the topics with `find_keys`.
+    `ask` asks for required answers that are missing, `look` finds stacks that are not named, and
+    `find_keys` the keys of the topics.
     """
     stages.check_name(stage)
     if stage.endswith((f"-{BEFORE}", f"-{AFTER}")):
@@ -80,12 +80,12 @@ def files(
     document = stages.read_config(project)
     before = stages.stages_of(document).get(stage, {})
     common = stages.variables_of(document)
-    variables, own = _answered(
+    variables, own, unknown = _answered(
         common, stages.variables_of(before), stages.own_answers(before), answers, ask
     )
-    if problems := _problems({**common, **variables, **own}):
+    if problems := [*_problems({**common, **variables, **own}), *unknown]:
         listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise UsageError(f"stage {stage!r} would not work, so nothing was written:\n{listed}")
+        raise UsageError(f"nothing was written for stage {stage!r}:\n{listed}")
 
     built = stages.build(stage, common | variables, own, document)
     unnamed = _unnamed_stacks(built, answers)
@@ -213,16 +213,15 @@ def _answered(
     own: dict[str, str],
     answers: Mapping[str, str],
     ask: Ask | None,
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the stage's variables, in the order of the documentation, and its own answers."""
+) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Return the stage's variables in the documented order, its own answers, and the unknown names' problems."""
     given = {**own, **before, **answers}
     if all(map((common | given).get, _KINDS)):
         raise UsageError(str(_problems(common | given)[-1]))  # the one about the two kinds
     known = _known_names(common | given)
     # By now, an answer that makes the other kind of stage is an empty one.
-    if unknown := [name for name in answers if name not in (*known, *_KINDS)]:
-        raise UsageError("\n".join(_unknown(name, known) for name in unknown))
-    if ask:
+    unknown = [_unknown(name, known) for name in answers if name not in (*known, *_KINDS)]
+    if ask and not unknown:
         given |= _asked(common | given, ask)
     # Settings of a database that is gone, or of the other kind of stage.
     gone = set(_known_names(common | before)) - set(known)
@@ -233,7 +232,8 @@ def _answered(
         for name in (*known, *extra, *_KINDS)
         if name not in OWN_NAMES and (given.get(name) or (name in given and name in common))
     }
-    return variables, {name: given[name] for name in OWN_NAMES if name in known and given.get(name)}
+    own = {name: given[name] for name in OWN_NAMES if name in known and given.get(name)}
+    return variables, own, unknown
 
 
 def _known_names(variables: Mapping[str, str]) -> list[str]:

@@ -141,7 +141,7 @@ def deploy(
     *,
     dry_run: bool,
 ) -> None:
-    """Create or update a stage: parameters and topic, functions, alarms and dashboard.
+    """Create or update a stage: parameters and topic, functions, and what monitors them.
 
     It is safe to run again: it prints what it changed, and never resets a value that has changed.
     """
@@ -209,9 +209,7 @@ def package(name: str, out: Path | None, project: Path) -> None:
 @click.command()
 @options.together(
     options.REQUIRED_STAGE,
-    click.option(
-        "--delete-parameters", is_flag=True, help="Also delete latest, current and the hold."
-    ),
+    click.option("--delete-parameters", is_flag=True, help="Also delete the stage's parameters."),
     click.option(
         "--everything",
         is_flag=True,
@@ -231,7 +229,7 @@ def destroy(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Delete a stage's functions, alarms and dashboard.
+    """Delete a stage's functions and what monitors them.
 
     Parameters, topic, logs and snapshots are kept. It continues after a failure, and reports what is
     left.
@@ -268,8 +266,7 @@ def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
     stop it. The next check deletes what a killed one left behind, two hours after that one began.
     Needs an administrator's credentials.
 
-    Exit status: 0 all as expected, or not to be tried here; 1 something differs or could not be
-    deleted; 2 wrong usage.
+    Exit status: 0 nothing differs; 1 something differs or could not be deleted; 2 wrong usage.
     """
     with _explained():
         import boto3
@@ -283,7 +280,7 @@ def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
         left, who = leftovers(session), session.client("sts").get_caller_identity()
         note = partial(click.echo, err=True)
         where = f"account {who['Account']} ({who['Arn']}), Region {session.region_name}"
-        note(f"In {where}, this makes {livecheck.cost(with_cluster=with_cluster)}.")
+        note(f"In {where}, this creates {livecheck.cost(with_cluster=with_cluster)}.")
         for box in left:
             note(f"It first deletes {box.name}, left behind by an earlier check.")
         confirm("Everything that it creates is deleted afterwards.", yes=yes)

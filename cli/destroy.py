@@ -1,4 +1,4 @@
-"""Delete a stage: its functions, what invokes and monitors them, and its data if that is asked for.
+"""Delete a stage: its functions, what invokes and monitors them, and, on request, its data.
 
 It continues after a failure, and reports what is left. It is safe to run again.
 """
@@ -99,7 +99,7 @@ def _held_by(stack: Stack) -> set[str]:
 def code(account: Account, functions: Iterable[str] = FUNCTIONS) -> Iterator[Datum]:
     """Yield what `chalice deploy` makes for functions and API.
 
-    It goes by the exact names, because the record of Chalice may be missing or wrong: git ignores it,
+    It uses the exact names, because Chalice's record may be missing or wrong: git ignores it,
     and a failed deployment has none. Every function that a stage may have is deleted: a setting may
     have changed since the last deployment. The REST APIs, which have to be listed, come last.
     """
@@ -144,7 +144,7 @@ def _data(account: Account, made: set[str], extent: Extent) -> Iterator[Datum]:
 
     if account.has_own_topic():
         topic, others = account.topic or "", account.other_alarms_on_topic()
-        used = f", which notifies others of {', '.join(others)}" if others else ""
+        used = f", which other alarms notify: {', '.join(others)}" if others else ""
         what = f"topic {topic}{used}"
         yield datum(what, "sns:DeleteTopic", is_used=bool(others), TopicArn=topic)
     for group in account.log_groups(log_group(deployed_name(stage.name, f)) for f in FUNCTIONS):

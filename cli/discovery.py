@@ -39,8 +39,8 @@ def find_stack_names(note: Note, stage: AcceptanceStage, names: Sequence[str]) -
             else f"no stack of {stage.pipeline} restores a cluster from {current}"
         )
         note(
-            f"{name} is not set ({missing.rstrip('.')}). Without it the refresh goes by the newest deploy "
-            "action alone, which is weaker: it does not look at the cluster"
+            f"{name} is not set ({missing.rstrip('.')}). Without it, the refresh relies on the newest "
+            "deploy action alone, and does not look at the cluster"
         )
     return found
 
@@ -67,7 +67,7 @@ def _places(stage: AcceptanceStage) -> dict[str, list[str]]:
 
 
 def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:
-    """Return the customer-managed keys of the stage's topics; None if they cannot be looked at.
+    """Return the customer-managed keys of the stage's topics; None if they cannot be read.
 
     `note` gets a sentence about what was found, or why nothing was. A topic that does not exist yet is
     made without a key.

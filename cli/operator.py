@@ -93,7 +93,7 @@ def _command(
     return decorate
 
 
-# --- what is --------------------------------------------------------------------------------------
+# --- questions ------------------------------------------------------------------------------------
 
 
 def _show_status(target: Target, answer: Json, _given: Json) -> None:
@@ -153,7 +153,10 @@ def _local(text: str | None) -> str:
     return f"{view.time(text).astimezone():%a %d %b %Y %H:%M %Z}" if text else ""
 
 
-@_command(_show_status, options.DATABASE, is_well=lambda answer: not answer["problems"])
+_ONLY = click.option("--database", metavar="NAME", help="Show this database only.")
+
+
+@_command(_show_status, _ONLY, is_well=lambda answer: not answer["problems"])
 def status(target: Target, database: str | None) -> Json:
     """Show which data is deployed, how old it is, and what comes next.
 
@@ -226,7 +229,7 @@ def history(target: Target, database: str | None) -> Json:
     return target.client.history(database)
 
 
-# --- what is wanted -------------------------------------------------------------------------------
+# --- changes --------------------------------------------------------------------------------------
 
 _DEPLOY = click.option(
     "--deploy-now", "deploy", is_flag=True, help="Start the pipeline now, to restore at once."
@@ -247,7 +250,7 @@ def _show_pinned(_target: Target, answer: Json, given: Json) -> None:
 
 def _say_under_way(answer: Json) -> None:
     if answer["under_way"]:
-        say(f"In progress: {view.brief(answer['under_way'])}.")
+        say(f"Note: {view.brief(answer['under_way'])}.")
 
 
 @_command(_show_pinned, click.argument("snapshot"), *_CHANGE)
@@ -318,7 +321,7 @@ def refresh(target: Target, *, yes: bool, **wanted: Any) -> Json:
 def _confirm(
     target: Target, action: str, database: str | None = None, snapshot: str = "", *, yes: bool
 ) -> None:
-    """Ask before clusters are replaced, and say which, and by what; raise Failure."""
+    """Ask for confirmation, naming each cluster and the snapshot that replaces it; raise Failure."""
     if yes:
         return
     answer = target.client.status()

@@ -34,7 +34,7 @@ class WrongUsage(Failure):
 
 
 def printable(text: str) -> str:
-    """Replace characters that are not seen but change what is, except line ends."""
+    """Replace invisible characters that alter the output, except line breaks."""
     return "".join(
         "?" if unicodedata.category(each) in _INVISIBLE and each != "\n" else each for each in text
     )

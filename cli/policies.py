@@ -1,7 +1,7 @@
 """The IAM policy of each function: a pure function of the stage.
 
 `aurora-refresh configure` writes them beside the stage's configuration, so that they always name the stage's
-own parameters, pipeline, clusters and topic. What each function is granted stands in policies.yaml.
+own parameters, pipeline, clusters and topic. policies.yaml says what each function is granted.
 """
 
 import json

@@ -52,7 +52,7 @@ def _invokes(client: Any, api: str, function: str) -> bool:
 
 
 def delete_malformed_record(project: Path, stage: str) -> bool:
-    """Delete a record that Chalice had not written to the end when it was killed, and could not read."""
+    """Delete a record that Chalice was killed while writing, and could not read."""
     try:
         _read(project, stage)
     except ValueError:

@@ -194,7 +194,7 @@ def before(
 
 
 def packaged_before(stage: Stage) -> Template:
-    """Return the same for people who deploy it themselves, without a look at what exists.
+    """Return `before` for people who deploy it themselves; it does not depend on what exists.
 
     First values and the e-mail address are parameters of the stack, which an update keeps. Everything
     else of a stored parameter is the same in every package, or CloudFormation would write its first
@@ -276,9 +276,9 @@ def _wanted_parameters(stage: Stage, initial: Mapping[str, str]) -> dict[str, tu
     for database in settings.databases:
         name = database.current_parameter
         wanted[database.latest_parameter] = (PLACEHOLDER, f"Newest snapshot for {database.name}")
-        wanted[name] = (initial.get(name, PLACEHOLDER), f"Snapshot that {database.name} is made of")
+        wanted[name] = (initial.get(name, PLACEHOLDER), f"Snapshot to restore {database.name} from")
     if settings.hold_parameter:
-        wanted[settings.hold_parameter] = (PLACEHOLDER, "Until when no refresh is scheduled")
+        wanted[settings.hold_parameter] = (PLACEHOLDER, "The hold on scheduled refreshes")
     return wanted
 
 
@@ -331,7 +331,7 @@ def after(stage: Stage) -> Template:
         logical: {key: value for key, value in resource.items() if key != "Condition"}
         for logical, resource in evaluated(_monitoring(kind), values)["Resources"].items()
     }
-    return _template(f"{APP}, stage {stage.name}: what watches over the functions", resources)
+    return _template(f"{APP}, stage {stage.name}: monitoring of the functions", resources)
 
 
 @cache

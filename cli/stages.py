@@ -262,7 +262,7 @@ def _own_account(stage: Stage) -> _Wrong:
 
 def _examples_left(stage: Stage) -> _Wrong:
     """Yield each value of an example in a stage that is not the example's."""
-    right = "is an account of the documentation's examples; write your own"
+    right = "is an example account of the documentation; write your own"
     if {stage.account, _other_account(stage)} <= _EXAMPLES:
         return
     if stage.account in _EXAMPLES and isinstance(stage, AcceptanceStage):

@@ -1,4 +1,4 @@
-"""Read CloudFormation templates, and evaluate them with a stack's parameters, as far as they tell. Pure."""
+"""Read CloudFormation templates, and evaluate them with a stack's parameters, as far as possible. Pure."""
 
 import re
 from collections.abc import Mapping

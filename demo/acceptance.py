@@ -230,7 +230,8 @@ class Company(Project):
         if "NOTIFICATION_TOPIC_ARN" in self.variables:
             self.subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
         restored = [each.restored() for each in self.databases]
-        create_pipeline(self.cloud, PIPELINE, restored, stack=STACK, run_seconds=0.2, **pipeline)
+        pipeline = {"stack": STACK, "run_seconds": 0.2, **pipeline}
+        create_pipeline(self.cloud, PIPELINE, restored, **pipeline)
         run = self.cloud.client("codepipeline").start_pipeline_execution(name=PIPELINE)
         status = self.cloud.wait_for_run(run["pipelineExecutionId"], PIPELINE)
         if status != "Succeeded":

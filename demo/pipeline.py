@@ -3,11 +3,17 @@
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from localcloud.client import LocalCloud
 
 Json = dict[str, Any]
+
+# The template that docs/main-pipeline.md explains.
+REFERENCE = (
+    Path(__file__).resolve().parent.parent / "infrastructure/main-pipeline.yaml"
+).read_text()
 
 _OWN_TYPE = {"docdb": "AWS::DocDB::DBCluster", "neptune": "AWS::Neptune::DBCluster"}
 _TRUST = {
@@ -15,6 +21,19 @@ _TRUST = {
     "Principal": {"Service": "codepipeline.amazonaws.com"},
     "Action": "sts:AssumeRole",
 }
+
+
+def reference_parameters(
+    cloud: LocalCloud, current: str, group: str = "sg-1234567890abcdef0"
+) -> Json:
+    """Return the parameters of the reference template, with a new key of acceptance's."""
+    return {
+        "Snapshot": current,
+        "EngineVersion": "15.4",
+        "KmsKeyArn": cloud.client("kms").create_key()["KeyMetadata"]["Arn"],
+        "SubnetGroupName": "private",
+        "SecurityGroupIds": group,
+    }
 
 
 def create_pipeline(

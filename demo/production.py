@@ -5,27 +5,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cli.doctor.acceptance import key_statements
 from demo.acceptance import VERSIONS, Project, configure, nightly
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 
 STAGE = "production"
 KEY_ALIAS = "alias/aurora-refresh-shares"
-# What lets acceptance restore, or copy, what is encrypted under a key.
-ACCEPTANCE_RESTORES = {
-    "Sid": "AcceptanceRestoresSnapshots",
-    "Effect": "Allow",
-    "Principal": {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"},
-    "Action": [
-        "kms:CreateGrant",
-        "kms:Decrypt",
-        "kms:DescribeKey",
-        "kms:GenerateDataKey*",
-        "kms:ReEncrypt*",
-    ],
-    "Resource": "*",
-    "Condition": {"StringEquals": {"kms:ViaService": f"rds.{REGION}.amazonaws.com"}},
-}
 _PRODUCTION_RULES = {
     "Effect": "Allow",
     "Principal": {"AWS": f"arn:aws:iam::{PRODUCTION}:root"},
@@ -64,7 +50,7 @@ class Production(Project):
         """Create the state before the first snapshot: a key, and clusters that AWS has backed up once."""
         self.cloud.set_clock(now)
         kms = self.client("kms")
-        statements = [_PRODUCTION_RULES, ACCEPTANCE_RESTORES]
+        statements = [_PRODUCTION_RULES, *key_statements("aws", ACCEPTANCE, [REGION])]
         policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
         self.key = kms.create_key(Policy=policy)["KeyMetadata"]["Arn"]
         kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=self.key)

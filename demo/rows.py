@@ -12,12 +12,18 @@ from typing import Any
 
 from demo.acceptance import PIPELINE, STAGE, Company, configure, nightly
 from demo.output import expect, fire, gist, say, say_notifications, short, title
+from demo.pipeline import REFERENCE, reference_parameters
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 
 PROJECT = Path(__file__).resolve().parent.parent
-BUCKET = "acceptance-scripts"
-BUILDS, TESTERS = "sg-0123456789abcdef0", "sg-0123456789abcdef1"
+PAGE = (PROJECT / "docs/after-restore.md").read_text()
+# What the page's command gives the template; it lets the state machine change the clusters of this stack.
+_COMMAND = PAGE.partition("--parameter-overrides")[2].partition("```")[0]
+PARAMETERS = dict(re.findall(r"\b([A-Z]\w+)='?([^\s']+)", _COMMAND))
+STACK = "acceptance-data"
+BUCKET = PARAMETERS["Bucket"]
+BUILDS, TESTERS = PARAMETERS["BuildSecurityGroupId"], PARAMETERS["TesterSecurityGroupIds"]
 SUNDAY = datetime(2026, 1, 4, 2, tzinfo=UTC)
 SHOP = """
 CREATE TABLE customers (id int PRIMARY KEY, name text, email text UNIQUE);
@@ -48,18 +54,13 @@ def run_rows(cloud: LocalCloud, copy: Path) -> Company:
     machine = deploy_preparation(cloud)
     say(f"infrastructure/after-restore.yaml is deployed: {short(machine)}")
     upload(cloud, documented_files())
-    configure(copy, RDS_AFTER_RESTORE=machine)
+    configure(copy, RDS_AFTER_RESTORE=machine, RDS_STACK_NAME=STACK)
     company = Company(cloud, copy)
     company.found(
         SUNDAY - timedelta(hours=10),
-        template=(PROJECT / "infrastructure/main-pipeline.yaml").read_text(),
-        parameters={
-            "Snapshot": company.current,
-            "EngineVersion": "15.4",
-            "KmsKeyArn": cloud.client("kms").create_key()["KeyMetadata"]["Arn"],
-            "SubnetGroupName": "private",
-            "SecurityGroupIds": BUILDS,
-        },
+        stack=STACK,
+        template=REFERENCE,
+        parameters=reference_parameters(cloud, company.current, BUILDS),
     )
     company.chalice("deploy", "--stage", STAGE)
 
@@ -115,14 +116,6 @@ def deploy_preparation(cloud: LocalCloud) -> str:
     cloud.client("s3").create_bucket(
         Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
     )
-    parameters = {
-        "Bucket": BUCKET,
-        "ClusterPattern": "acceptance-cluster-*",
-        "VpcId": "vpc-0123456789abcdef0",
-        "SubnetIds": "subnet-0123456789abcdef0",
-        "BuildSecurityGroupId": BUILDS,
-        "TesterSecurityGroupIds": TESTERS,
-    }
     cloudformation = cloud.client("cloudformation")
     cloud.set_seconds(stack=0)
     cloudformation.create_stack(
@@ -130,7 +123,7 @@ def deploy_preparation(cloud: LocalCloud) -> str:
         TemplateBody=(PROJECT / "infrastructure/after-restore.yaml").read_text(),
         Capabilities=["CAPABILITY_IAM"],
         Parameters=[
-            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
+            {"ParameterKey": name, "ParameterValue": value} for name, value in PARAMETERS.items()
         ],
     )
     cloudformation.get_waiter("stack_create_complete").wait(
@@ -142,8 +135,7 @@ def deploy_preparation(cloud: LocalCloud) -> str:
 
 def documented_files() -> dict[str, str]:
     """Return the SQL files of docs/after-restore.md by name."""
-    page = (PROJECT / "docs/after-restore.md").read_text()
-    return dict(re.findall(r"`([\w-]+)\.sql`:\n\n```sql\n(.*?)```", page, re.DOTALL))
+    return dict(re.findall(r"`([\w-]+)\.sql`:\n\n```sql\n(.*?)```", PAGE, re.DOTALL))
 
 
 def upload(cloud: LocalCloud, files: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from moto.core.exceptions import ServiceException
+from moto.core.utils import get_service_model
 from moto.kms.models import kms_backends
 from moto.rds.models import rds_backends
 from moto.secretsmanager.models import secretsmanager_backends
@@ -23,8 +24,12 @@ Need = tuple[str, str]
 
 # Where IAM's name of the action is not the operation's.
 _ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction", "s3:ListObjectsV2": "s3:ListBucket"}
-# "Granting permission to tag resources during creation", Aurora User Guide.
-_TAGGING = {"CopyDBClusterSnapshot", "CreateDBClusterSnapshot"}
+# "Granting permission to tag resources during creation", Aurora User Guide; *CreateTopic*, SNS API reference.
+_TAGGING = {
+    "CopyDBClusterSnapshot": "rds:AddTagsToResource",
+    "CreateDBClusterSnapshot": "rds:AddTagsToResource",
+    "CreateTopic": "sns:TagResource",
+}
 
 
 def authorize(call: Call, caller: Caller) -> None:
@@ -59,10 +64,13 @@ def needs(call: Call) -> list[Need]:
     if operation == "sts:GetCallerIdentity":  # which needs no permissions
         return []
     action = _ACTIONS.get(operation, operation)
+    if call.service == "apigateway":  # whose actions are the methods of HTTP
+        model = get_service_model(call.service).operation_model(call.operation)
+        action = f"apigateway:{model.http['method']}"
     resources = list(_resources(call)) or ["*"]
     needed = [(action, resource) for resource in resources]
     if call.operation in _TAGGING and call.parameters.get("Tags"):
-        needed.append(("rds:AddTagsToResource", resources[-1]))
+        needed.append((_TAGGING[call.operation], resources[-1]))
     if call.service == "rds-data" and "secretArn" in call.parameters:
         # "Controlling access to the RDS Data API", Aurora User Guide: the caller reads the secret.
         needed.append(("secretsmanager:GetSecretValue", call.parameters["secretArn"]))

@@ -49,18 +49,26 @@ _journal: deque[dict[str, Any]] = deque(maxlen=20_000)
 _faults: list[Fault] = []
 
 
-def _enter(call: wire.Call) -> str | None:
-    """Enter a call in the journal, and return the kind of the fault that hits it."""
+def enter(call: wire.Call) -> tuple[str, str]:
+    """Enter a call in the journal, and return its operation and the function that makes it."""
     operation = f"{call.service}:{call.operation}"
     owner = functions.fleet.owner(call.access_key)
     function = owner.configuration["FunctionName"] if owner else ""
+    needs = authorization.needs(call)
     entry = {
         "function": function,
         "operation": operation,
-        "resources": [resource for _, resource in authorization.needs(call)],
+        "actions": [action for action, _ in needs],
+        "resources": [resource for _, resource in needs],
     }
     with _lock:
         _journal.append(entry)
+    return operation, function
+
+
+def _fault(operation: str, function: str) -> str | None:
+    """Return the kind of the fault that hits a call."""
+    with _lock:
         # All faults count the call, also those behind the one that hits it.
         hits = [fault.kind for fault in _faults if fault.hits(operation, function)]
     return hits[0] if hits else None
@@ -72,7 +80,7 @@ def respond(request: Request, service: Callable[[], Response]) -> Response:
     try:
         call = wire.read(request)
         protocol = call.protocol
-        fault = _enter(call)
+        fault = _fault(*enter(call))
         _admit(call, fault)
     except Refused as refusal:
         return wire.error(protocol, refusal.code, str(refusal), refusal.status)
@@ -92,6 +100,8 @@ def _admit(call: wire.Call, fault: str | None) -> None:
         raise
     if fault == "throttle":
         code = "Throttling" if call.protocol == "query" else "ThrottlingException"
+        if call.service == "lambda":
+            code = "TooManyRequestsException"
         raise Refused(code, "Rate exceeded", 400)
     if fault == "deny":
         action, resource = (authorization.needs(call) or [(call.operation, "*")])[0]

@@ -51,7 +51,8 @@ def set_seconds(**changed: float) -> None:
 
     - ``copy``: a copy or a manual snapshot;
     - ``stack``: to create, update or delete a stack through the API;
-    - ``retry``: until a failed asynchronous invocation is tried again; twice as long before the third attempt.
+    - ``retry``: until a failed asynchronous invocation, or a task of a state machine, is tried again; twice as long
+      before the third attempt of an invocation.
     """
     if unknown := changed.keys() - seconds.keys():
         raise ValueError(f"the duration of {', '.join(unknown)} cannot be set")

@@ -3,14 +3,18 @@
 To import this imports the interpreter, which takes a second.
 """
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 from moto.core.exceptions import JsonRESTError
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.common.flow.start_at import StartAt
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.backend import execution as parser
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 
+from localcloud import clock
 from localcloud.executions import started
 
 _REDRIVABLE = ("FAILED", "ABORTED", "TIMED_OUT")
@@ -64,3 +68,5 @@ class Execution(parser.Execution):
 
 
 parser.ExecutionWorker = Worker  # type: ignore[attr-defined]
+# A failed task is tried again as soon as a failed invocation, whatever interval it is given.
+vars(retrier_decl)["time"] = SimpleNamespace(sleep=lambda _: time.sleep(clock.seconds["retry"]))

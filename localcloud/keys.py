@@ -1,10 +1,10 @@
 """Keys of KMS that other accounts may use, or that AWS manages.
 
 moto looks for every key in the caller's own account, and takes all for customer-managed. What is restored here of
-*DescribeKey* (KMS API reference) and *Allowing users in other accounts to use a KMS key* (KMS Developer Guide): a
-key of another account is named by its ARN, and is visible to the accounts that its policy lets use it; a key that is
-not looks like one that does not exist. No other account can use an AWS managed key, and its metadata says that AWS
-manages it. The key of a seeded snapshot is created with the snapshot.
+*DescribeKey* (KMS API reference), *Allowing users in other accounts to use a KMS key* and ``kms:ViaService`` (KMS
+Developer Guide): a key of another account is named by its ARN, and is visible to the accounts that its policy lets
+describe it, not only through a service; a key that is not looks like one that does not exist. No other account can use
+an AWS managed key, and its metadata says that AWS manages it. The key of a seeded snapshot is created with the snapshot.
 """
 
 import json
@@ -15,10 +15,10 @@ from moto.core.exceptions import JsonRESTError
 from moto.kms.models import KmsBackend, kms_backends
 from moto.kms.responses import KmsResponse
 
-from localcloud.policies import allows
+from localcloud.policies import Context, allows
 
 DEFAULT = "alias/aws/rds"
-_USING = {"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"}
+_USING = ("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey")
 
 
 class SharedKmsResponse(KmsResponse):
@@ -29,7 +29,7 @@ class SharedKmsResponse(KmsResponse):
         owner = (wanted.split(":") + [""] * 5)[4]
         if owner in ("", self.current_account):
             return super().describe_key()
-        if not lets_use(wanted, self.current_account):
+        if not _allows(wanted, self.current_account, "kms:DescribeKey", {}):
             raise JsonRESTError(
                 "AccessDeniedException",
                 f"You are not authorized to perform: kms:DescribeKey on resource: {wanted} "
@@ -39,18 +39,22 @@ class SharedKmsResponse(KmsResponse):
 
 
 def lets_use(arn: str, account: str) -> bool:
-    """Return whether the key's policy lets another account copy and restore what is encrypted under it.
+    """Return whether the key's policy lets another account copy and restore, through RDS, what is under it.
 
     "Sharing encrypted snapshots", Aurora User Guide.
     """
+    through_rds = {"kms:viaservice": [f"rds.{arn.split(':')[3]}.amazonaws.com"]}
+    return all(_allows(arn, account, action, through_rds) for action in _USING)
+
+
+def _allows(arn: str, account: str, action: str, context: Context) -> bool:
+    """Return whether the key's policy allows another account an action; ``context`` tells how it is called."""
     key = _key(arn)
     if key is None or is_default(arn):
         return False
     statements = json.loads(key.policy)["Statement"]
     principal = {"AWS": f"arn:aws:iam::{account}:root"}
-    # All that is asked here is asked through RDS.
-    context = {"kms:viaservice": [f"rds.{arn.split(':')[3]}.amazonaws.com"]}
-    return all(allows(statements, principal, action, arn, context) for action in _USING)
+    return allows(statements, principal, action, arn, context)
 
 
 def is_default(arn: str) -> bool:

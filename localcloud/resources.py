@@ -1,8 +1,8 @@
 """The resource types of this project's templates, made through the services' own APIs.
 
 Which properties can only be given on creation is said by the schemas of the resource types; that a cluster is
-restored without its master user's name and modified afterwards, by the source of their handlers
-(aws-cloudformation-resource-providers-rds).
+restored without its master user's name and modified afterwards, and what a topic and a subscription need, by the source
+of their handlers (aws-cloudformation-resource-providers-rds and -sns).
 """
 
 import functools
@@ -148,7 +148,6 @@ class Cluster(Kind):
         known = ("BackupRetentionPeriod", "DeletionProtection", "ManageMasterUserPassword")
         changed = {each: new[each] for each in known if new.get(each) != old.get(each)}
         if changed:
-            changed["MasterUserSecretKmsKeyId"] = new.get("MasterUserSecret", {}).get("KmsKeyId")
             api.call("rds", "ModifyDBCluster", DBClusterIdentifier=name, **changed)
         if new.get("EnableHttpEndpoint"):
             api.call("rds", "EnableHttpEndpoint", ResourceArn=self._arn(api, name))
@@ -184,6 +183,16 @@ class EventInvokeConfig(Kind):
         """Put another in its place, which moto would put behind it."""
         self.delete(api, name, None)
         self.create(api, name, new)
+
+
+class Subscription(Kind):
+    """``AWS::SNS::Subscription``, which its handler reads once it is made."""
+
+    def create(self, api: Api, name: str, properties: Properties) -> str:
+        """Subscribe, and GetSubscriptionAttributes."""
+        arn = super().create(api, name, properties)
+        api.call("sns", "GetSubscriptionAttributes", SubscriptionArn=arn)
+        return arn
 
 
 class Role(Kind):
@@ -238,6 +247,11 @@ def _substituted(properties: Properties) -> Properties:
 def _located(properties: Properties) -> Properties:
     """Give a build project's source a location, which moto wants of every one."""
     return {**properties, "Source": {**properties["Source"], "Location": "none"}}
+
+
+def _tagged(properties: Properties) -> Properties:
+    """Give a topic a tag of the system's; all of them say which stack it belongs to."""
+    return {**properties, "Tags": [{"Key": "aws:cloudformation:stack-name", "Value": "stack"}]}
 
 
 def _unqualified(properties: Properties) -> Properties:
@@ -305,7 +319,7 @@ KINDS: dict[str, Kind] = {
     "AWS::RDS::DBInstance": Kind(
         "rds", "DBInstance", "DBInstanceIdentifier", fixed=("DBClusterIdentifier",)
     ),
-    "AWS::SNS::Subscription": Kind(
+    "AWS::SNS::Subscription": Subscription(
         "sns",
         answers="SubscriptionArn",
         fixed=("Endpoint", "Protocol", "TopicArn"),
@@ -319,6 +333,7 @@ KINDS: dict[str, Kind] = {
         answers="TopicArn",
         arn="sns:{region}:{account}:{name}",
         finds="GetTopicAttributes TopicArn",
+        prepare=_tagged,
     ),
     "AWS::SSM::Parameter": Kind(
         "ssm", "Parameter", "Name", creates="PutParameter", changes="PutParameter"

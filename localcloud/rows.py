@@ -12,6 +12,7 @@ and answers with no records.
 
 import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -47,12 +48,8 @@ class RowsResponse(RDSDataServiceResponse):
 
     def execute_statement(self) -> str:
         """ExecuteStatement; the extended protocol makes sure that it is one."""
-        try:
-            connection = _transactions[self._transaction()]
-            context = connection.execute_unnamed(self._get_param("sql"))
-        except DatabaseError as error:
-            reason = f"ERROR: {error.args[0]['M']}; SQLState: {error.args[0]['C']}"
-            raise JsonRESTError("DatabaseErrorException", reason) from error
+        with _translated():
+            context = _transactions[self._transaction()].execute_unnamed(self._get_param("sql"))
         return json.dumps({"numberOfRecordsUpdated": max(context.row_count, 0)})
 
     def commit_transaction(self) -> str:
@@ -62,8 +59,8 @@ class RowsResponse(RDSDataServiceResponse):
         return self._end("ROLLBACK", "Rollback Complete")
 
     def _end(self, statement: str, status: str) -> str:
-        with contextlib.closing(_transactions.pop(self._transaction())) as connection:
-            connection.run(statement)
+        with _translated(), contextlib.closing(_transactions.pop(self._transaction())) as ended:
+            ended.run(statement)
         return json.dumps({"transactionStatus": status})
 
     def _transaction(self) -> tuple[str, str]:
@@ -89,6 +86,15 @@ class RowsResponse(RDSDataServiceResponse):
         except SecretsManagerClientError as error:
             raise JsonRESTError("SecretsErrorException", error.message) from error
         return cluster
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        reason = f"ERROR: {error.args[0]['M']}\n  Detail: {error.args[0].get('D')}; SQLState: {error.args[0]['C']}"
+        raise JsonRESTError("DatabaseErrorException", reason) from error
 
 
 def install() -> None:

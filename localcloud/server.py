@@ -34,6 +34,7 @@ from localcloud import (
     shares,
     stacks,
     subscriptions,
+    wire,
 )
 
 # Each is in the place of the class of moto's that it extends.
@@ -70,7 +71,8 @@ def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     elif request.path.startswith(gateway.PREFIX):
         response = gateway.respond(request)
     elif request.user_agent.string.startswith(resources.AGENT):
-        # CloudFormation's own calls are neither in the journal nor authorized.
+        # CloudFormation's calls need its caller's permissions, which are not evaluated.
+        calls.enter(wire.read(request))
         response = service()
     else:
         response = calls.respond(request, service)

@@ -45,7 +45,8 @@ class Call:
 
 def error(protocol: str, code: str, message: str, status: int) -> Response:
     """Return an error in a protocol."""
-    headers = {"x-amzn-RequestId": str(uuid4())}
+    request_id = str(uuid4())
+    headers = {"x-amzn-RequestId": request_id}
     if protocol in ("json", "rest-json"):
         content_type = "application/json"
         headers["x-amzn-ErrorType"] = code
@@ -55,7 +56,7 @@ def error(protocol: str, code: str, message: str, status: int) -> Response:
         fault = "Receiver" if status >= 500 else "Sender"
         text = (
             f"<ErrorResponse><Error><Type>{fault}</Type><Code>{code}</Code>"
-            f"<Message>{escape(message)}</Message></Error></ErrorResponse>"
+            f"<Message>{escape(message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
         )
     return Response(text, status, headers, content_type=content_type)
 

@@ -234,7 +234,7 @@ def test_a_wrong_stage_stops_the_import_with_every_problem_and_no_stack_trace(lo
     with pytest.raises(SystemExit) as caught:
         load(SOURCE_ACCOUNT="x", RDS_ENGINE="y")
     assert str(caught.value).splitlines() == [
-        "These settings of the stage are wrong:",
+        "The stage's settings are wrong:",
         "  - SOURCE_ACCOUNT is 'x': write production's account id, 12 digits",
         "  - RDS_ENGINE is 'y': write one of aurora-postgresql, aurora-mysql, docdb, neptune",
     ]

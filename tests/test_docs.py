@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.schedule import Expression
 from chalicelib.settings import acceptance, production
+from cli.doctor.acceptance import key_statements
 from cli.main import cli
 from cli.stages import AcceptanceStage, load, own_answers
-from demo.production import ACCEPTANCE_RESTORES
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.md"))]
@@ -28,7 +28,8 @@ every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path:
 ACCEPTANCE = (*acceptance._STAGE, *acceptance._PER_DATABASE)  # noqa: SLF001
 # Files, with or without one of their tests.
 NAMED = re.findall(
-    r"`([\w/.-]+\.(?:py|txt|yaml))(?:::(\w+))?`", TEXTS["guarantees.md"] + TEXTS["SECURITY.md"]
+    r"`([\w/.-]+\.(?:py|txt|yaml))(?:::(\w+))?`",
+    TEXTS["guarantees.md"] + TEXTS["SECURITY.md"] + TEXTS["main-pipeline.md"],
 )
 
 
@@ -193,6 +194,6 @@ def test_the_page_about_production_explains_what_production_decides() -> None:
     assert explained == {Reason[name] for name in names} | refused_by_rds
 
 
-def test_the_key_policy_is_the_one_that_the_local_clouds_production_has() -> None:
-    (statement,) = re.findall(r"```json\n(.*?)```", TEXTS["production.md"], re.DOTALL)
-    assert json.loads(statement) == ACCEPTANCE_RESTORES
+def test_the_key_policy_is_the_one_that_the_doctor_prints() -> None:
+    (statements,) = re.findall(r"```json\n(.*?)```", TEXTS["production.md"], re.DOTALL)
+    assert json.loads(statements) == key_statements("aws", "222222222222", ["eu-west-1"])

@@ -8,7 +8,7 @@ from chalicelib.domain.snapshots import Criteria
 
 
 class Database(NamedTuple):
-    """What a stage says of one database; `name` is its prefix in lower case.
+    """A stage's settings of one database; `name` is its prefix in lower case.
 
     Without a `copy_policy` the share itself is promoted. `stack` is where the main pipeline deploys
     it, `after_restore` the ARN of the state machine to run on each restored cluster.

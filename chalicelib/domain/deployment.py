@@ -20,6 +20,7 @@ from chalicelib.domain.ledger import (
     notified_label,
     own_run,
     run_label,
+    successor,
 )
 from chalicelib.domain.reasons import Reason
 
@@ -58,7 +59,7 @@ class Stack(NamedTuple):
 
     def value_of(self, parameter: str) -> str | None:
         """Return an SSM parameter's value at the last update; None if it is unknown."""
-        # What is resolved after a roll-back is not documented.
+        # ResolvedValue after a roll-back is not documented.
         return None if "ROLLBACK" in self.status else self.resolved.get(parameter)
 
     @property
@@ -80,14 +81,14 @@ class Cluster(NamedTuple):
     secret_arn: str | None = None
 
 
-# The status of a preparation that cannot be looked at.
+# The status of a preparation that cannot be read.
 UNKNOWN = "unknown"
 
 
 class Preparation(NamedTuple):
     """The execution of the state machine that prepares a restored cluster for testers.
 
-    `status` is as Step Functions names it, or what else keeps the execution from being started.
+    `status` is as Step Functions names it, or says why the execution was not started.
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
     """
 
@@ -96,14 +97,14 @@ class Preparation(NamedTuple):
 
     @property
     def state(self) -> str:
-        """What people call it."""
+        """The state as the API names it."""
         if self.is_running or self.status == UNKNOWN:
             return "preparing"
         return "prepared" if self.status == "SUCCEEDED" else "not-prepared"
 
     @property
     def is_running(self) -> bool:
-        """Whether the execution was seen to go on, perhaps because somebody redrove it."""
+        """Whether the execution was seen to run, perhaps because somebody redrove it."""
         return self.status in ("RUNNING", "PENDING_REDRIVE")
 
     def __str__(self) -> str:
@@ -170,9 +171,9 @@ class Deployment(NamedTuple):
 
     `version` is the version of `current` that was restored, `maker` the run that restored it.
     `is_remembered` is set once the version bears the cluster's label. `unknown` says why what is
-    deployed cannot be seen; with `is_deploying`, it settles by itself. `held` is the version in the
-    change set that a run in progress has yet to execute. `preparation` is the cluster's, if it has
-    one.
+    deployed cannot be determined; with `is_deploying`, it settles by itself. `held` is the version
+    in the change set that a run in progress has yet to execute. `preparation` is the cluster's, if it
+    has one.
     """
 
     value: str | None = None
@@ -193,7 +194,7 @@ class Deployment(NamedTuple):
 
 
 def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None:
-    """Return the deployment that a label remembers; None if the cluster is seen the first time."""
+    """Return the deployment that a label remembers; None if the cluster is seen for the first time."""
     for version in ledger:
         if cluster.resource_id in version.labels:
             return Deployment(version.value, version, version.run_id, cluster, is_remembered=True)
@@ -201,13 +202,13 @@ def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None
 
 
 def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[Action]:
-    """Return the action executions during which the cluster may have been created, oldest first.
+    """Return the action executions that may have created the cluster, oldest first.
 
     Of those that ran side by side they are the ones that deploy the stack. Clocks differ, so two of
     them that followed each other closely may both have made it.
     """
-
-    covering = [action for action in actions if action.covers(cluster.created)]
+    able = [action for action in actions if action.category not in ("Approval", "Source")]
+    covering = [action for action in able if action.covers(cluster.created)]
     fits = [(action.stack == stack, action.category == "Deploy") for action in covering]
     best = [action for action, fit in zip(covering, fits, strict=True) if fit == max(fits)]
     return sorted(best, key=lambda each: each.started)
@@ -220,22 +221,25 @@ def restored_from(
     makers: Sequence[Action],
     runs: Sequence[Run],
 ) -> Deployment:
-    """Return what a cluster was restored from that is seen the first time.
+    """Return what a cluster that is seen for the first time was restored from.
 
     `resolved` is the value of `current` in the stack's last update, if that was not rolled back:
     had any update since resolved another value, it would have replaced the cluster.
     """
-    if not makers:
+    before = [each for each in ledger if each.modified <= cluster.created]
+    stated = newest_of(resolved or "", before)
+    read = [(maker, versions_read_by(maker, ledger, runs)) for maker in makers]
+    if read and not any(versions for _, versions in read):
+        return _from_before_history(ledger, cluster, resolved)
+    if stated:  # an action that read anything else has not made it
+        read = [(maker, each) for maker, each in read if newest_of(stated.value, each)]
+    if not read:
         # Made by hand, or longer ago than CodePipeline's and Parameter Store's records go back.
-        before = [each for each in ledger if each.modified <= cluster.created]
         if not before and ledger[0].modified > cluster.created + CLOCK_TOLERANCE:
             return _from_before_history(ledger, cluster, resolved)
-        version = newest_of(resolved or "", before) or next(reversed(before), ledger[0])
+        version = stated or next(reversed(before), ledger[0])
         return Deployment(version.value, version, None, cluster)
-    read = [(maker, versions_read_by(maker, ledger, runs)) for maker in makers]
     values = {version.value for _, versions in read for version in versions}
-    if resolved and not values:
-        return _from_before_history(ledger, cluster, resolved)
     if resolved in values:
         values = {resolved}
     if len(values) != 1:
@@ -258,7 +262,7 @@ def _from_before_history(
     if first.number > 1:
         older = "the cluster is older than the history of current"
         return Deployment(
-            cluster=cluster, unknown=f"{older}, so that only the next restore will show it"
+            cluster=cluster, unknown=f"{older}, so only the next restore will show it"
         )
     if first.is_ours:
         return Deployment(cluster=cluster)  # made without `current`
@@ -267,8 +271,8 @@ def _from_before_history(
 
 def _uncertain(action: Action) -> str:
     return (
-        f"current was set at about the time when action {action.name} of run {action.execution_id} "
-        "began, or only later: what the action restored is uncertain"
+        f"current was set about when action {action.name} of run {action.execution_id} began, or "
+        "later: what the action restored is uncertain"
     )
 
 
@@ -317,7 +321,7 @@ def held_by(
 def last_deployed(
     ledger: Sequence[Version], actions: Sequence[Action], runs: Sequence[Run]
 ) -> Deployment:
-    """Return what the newest successful deploy action read, which is all to go by without a stack.
+    """Return what the newest successful deploy action read, the only evidence without a stack.
 
     `actions` are newest first. A pipeline that neither deploys nor prepares a change set, such as one
     that runs Terraform in a build, may deploy at any time during a run.
@@ -346,12 +350,10 @@ def last_deployed(
         )
     candidates = versions_read_by(maker, ledger, runs)
     if len({version.value for version in candidates}) != 1:
-        return Deployment(
-            unknown=f"{_uncertain(maker)}; a stack, named in STACK_NAME, would show it"
-        )
+        return Deployment(unknown=f"{_uncertain(maker)}; a stack named in STACK_NAME would show it")
     version = candidates[-1]
-    is_remembered = version.run_id is not None
-    return Deployment(version.value, version, maker.execution_id, is_remembered=is_remembered)
+    run = version.run_id  # a later deploy of the same value is no restore, as far as can be seen
+    return Deployment(version.value, version, run or maker.execution_id, is_remembered=bool(run))
 
 
 class Verdict(NamedTuple):
@@ -409,16 +411,17 @@ def passed(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tuple[
 
 
 def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:
-    """Return whether the next deployment would restore something else than what is deployed."""
+    """Return whether the next deployment would restore something other than what is deployed."""
     return bool(ledger) and not deployment.unknown and ledger[-1].value != deployment.value
 
 
-def _of_deployed(deployment: Deployment, runs: Iterable[Run]) -> Iterator[Verdict]:
+def _of_deployed(deployment: Deployment, runs: Sequence[Run]) -> Iterator[Verdict]:
     """Judge the version that is deployed by the run that restored it."""
     version = deployment.version
-    run = next((run for run in runs if run.execution_id == deployment.maker), None)
     if version is None or version.is_good:
         return
+    maker = next((run for run in runs if run.execution_id == deployment.maker), None)
+    run = successor(maker, runs)
     state = deployment.preparation.state if deployment.preparation else "prepared"
     if run and not run.in_progress and not run.succeeded:
         yield Verdict(Reason.FAILED_AFTER_RESTORE, version, run)
@@ -440,6 +443,8 @@ def _of_order(
         return
     present = ledger[-1]
     is_present = _stands_for(present, order)
+    if not is_present and notified_label(Reason.RUN_FAILED) in order.labels:
+        return  # somebody has retried its run, which read what current was reverted to
     before = last_restored([each for each in ledger if each.number < order.number])
     if before and before.value == order.value and not is_present:
         return  # it was deployed already, so that nothing was to be restored
@@ -459,7 +464,7 @@ def _stands_for(present: Version, order: Version) -> bool:
 def _of_present(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> Iterator[Verdict]:
-    """Judge a present version for which nobody waits, if something else is or was deployed."""
+    """Judge a present version that nobody asked for, if something else is or was deployed."""
     present = ledger[-1]
     differs = deployment.value not in (None, present.value)
     if present.action == "align":

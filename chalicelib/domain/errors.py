@@ -1,8 +1,8 @@
 """What can go wrong.
 
 Two kinds must never be confused. A *decision* not to act is a result: it is returned, logged and
-counted, and trying again would decide the same. What AWS *did not do* is raised, so that Lambda
-retries and its error alarm rings.
+counted, and a retry would decide the same. A *failed AWS call* is raised, so that Lambda retries
+and its error alarm rings.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class SettingsError(RefreshError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__(
-            "These settings of the stage are wrong:\n"
+            "The stage's settings are wrong:\n"
             + "\n".join(f"  - {problem}" for problem in problems)
         )
 
@@ -73,12 +73,12 @@ class VersionLimitError(AwsError):
 
 
 class UncertainError(AwsError):
-    """Whether a run was started is unknown: only the same token, tried again, will tell."""
+    """Whether a run was started is unknown: only a retry with the same token will tell."""
 
     @classmethod
     def after(cls, error: AwsError) -> "UncertainError":
         """Return the uncertainty that an unanswered start leaves behind."""
-        message = f"{error.message}; the run may have been started all the same"
+        message = f"{error.message}; the run may have been started anyway"
         return cls(error.operation, error.subject, error.code, message, answered=False)
 
 

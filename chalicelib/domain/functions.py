@@ -1,4 +1,4 @@
-"""The deployed functions: their names, and what invokes them that is not a setting."""
+"""The deployed functions: their names, and those of their triggers that are not settings."""
 
 APP = "aurora-refresh"
 
@@ -12,7 +12,7 @@ API = "api_handler"  # Chalice's name of it, not Lambda's
 
 NAMES = (UPDATE, RESTORE, FOLLOW_PIPELINE, RECONCILE, SHARE, FOLLOW_SHARES)
 
-# How often the functions look that wait for RDS or the pipeline, which may take hours.
+# How often a function checks on RDS or the pipeline, which may take hours.
 POLL = "rate(15 minutes)"
 
 # https://docs.aws.amazon.com/codepipeline/latest/userguide/detect-state-changes-cloudwatch-events.html

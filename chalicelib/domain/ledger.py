@@ -21,13 +21,14 @@ _ACTOR_LIMIT = 300  # a caller's ARN is shorter
 GOOD = "good"
 _NOTIFIED_LABEL = "notified-"
 _RUN_LABEL = "run-"
+WORK_DUE = "work-due"  # after the restore of the cluster, which was not there before
 UNKNOWN_RUN = "unknown"  # of a cluster that no run of the pipeline was seen to restore
 _CLUSTER_LABEL = "cluster-"  # as every DbClusterResourceId begins
 
 # The clocks of two AWS services differ.
 CLOCK_TOLERANCE = timedelta(minutes=1)
 # Lambda retries a failed asynchronous invocation after one and after two minutes; with the timeouts
-# of three attempts, nobody starts a run any more once this has passed.
+# of three attempts, no run is started once this has passed.
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 START_DEADLINE = timedelta(minutes=15)
 
@@ -133,9 +134,9 @@ class Version(NamedTuple):
 
     @property
     def outcome_labels(self) -> set[str]:
-        """The labels that record what became of it: cluster, run, and what people were notified of."""
+        """The labels that record its outcome: cluster, run, and what people were notified of."""
         ours = (_CLUSTER_LABEL, _RUN_LABEL, _NOTIFIED_LABEL)
-        return {each for each in self.labels if each == GOOD or each.startswith(ours)}
+        return {x for x in self.labels if x in (GOOD, WORK_DUE) or x.startswith(ours)}
 
     @property
     def was_restored(self) -> bool:
@@ -240,13 +241,17 @@ def _started_for(index: int, ledger: Sequence[Version], runs: Sequence[Run]) -> 
     earlier = [run for run in found if run.started <= version.modified]
     since = next((run for run in found if run.started >= version.modified), None)
     own = next((run for run in earlier if run.in_progress), since or next(reversed(earlier), None))
-    while own and own.status == "Superseded":
+    return successor(own, runs)
+
+
+def successor(run: Run | None, runs: Sequence[Run]) -> Run | None:
+    """Return the run that a superseded one handed over to, or the run itself; `runs` are newest first."""
+    while run and run.status == "Superseded":
         # By a run that began later, and had not ended before.
-        later = [
-            run for run in runs[: runs.index(own)] if run.in_progress or run.updated >= own.updated
-        ]
-        own = next((run for run in reversed(later) if not run.is_rollback), None)
-    return own
+        ended = run.updated
+        later = (each for each in reversed(runs[: runs.index(run)]) if not each.is_rollback)
+        run = next((each for each in later if each.in_progress or each.updated >= ended), None)
+    return run
 
 
 def _undoing(index: int, ledger: Sequence[Version]) -> Iterator[Version]:
@@ -290,14 +295,14 @@ def last_order(ledger: Sequence[Version]) -> Version | None:
 
 
 def already_ran(ledger: Sequence[Version], actor: str, runs: Sequence[Run]) -> bool:
-    """Return whether a scheduled time has had its run, or somebody has moved its value on since.
+    """Return whether a scheduled time has had its run, or somebody has replaced its value since.
 
     A retry must not overrule an operator.
     """
     for index, version in enumerate(ledger):
         if not version.is_promoted_by(actor):
             continue
-        # An undo is nobody's move. An order is put back because it wins.
+        # An undo does not count as a move. An order is put back because it wins.
         undoing = list(_undoing(index, ledger))
         later = [each for each in ledger[index + 1 :] if not each.is_promoted_by(actor)]
         if any(each not in undoing for each in later) or own_run(version, ledger, runs):
@@ -338,6 +343,12 @@ def good_version(ledger: Iterable[Version]) -> Version | None:
 def last_restored(versions: Sequence[Version]) -> Version | None:
     """Return the newest version that a cluster was seen to be restored from."""
     return next((version for version in reversed(versions) if version.run_id), None)
+
+
+def was_there_before(version: Version, ledger: Sequence[Version]) -> bool:
+    """Return whether a version names what was restored before this application was used."""
+    earlier = [each for each in ledger if each.number < version.number]
+    return last_restored(earlier) is None and not version.is_ours
 
 
 def newest_of(value: str, versions: Sequence[Version]) -> Version | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from chalicelib.domain.snapshots import SnapshotArn
 
-# What a parameter holds before it holds anything: Parameter Store accepts no empty value.
+# A parameter's first value, because Parameter Store accepts no empty one.
 PLACEHOLDER = "dummyvalue"
 
 # https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_PipelineDeclaration.html

@@ -1,4 +1,4 @@
-"""Why a use case did not act, or how a run ended: one code each. Pure."""
+"""Why a use case refused to act, or how a run ended: one code each. Pure."""
 
 from enum import StrEnum
 from typing import Self
@@ -25,9 +25,9 @@ class Reason(StrEnum):
     OFF_WEEK = "off-week", "skipped"
     NOTHING_NEW = "nothing-new", "skipped"
     OUTSIDE_WINDOW = "outside-window", "skipped", "Move RESTORE_SCHEDULE into MAINTENANCE_WINDOW, and deploy. If the event was only delivered late, do nothing."
-    ON_HOLD = "on-hold", "skipped", "Nothing if the hold is still wanted. Otherwise lift it: DELETE /hold, or set its parameter to dummyvalue."
+    ON_HOLD = "on-hold", "skipped", "If the hold is still needed, do nothing. Otherwise lift it: DELETE /hold, or set its parameter to dummyvalue."
     NO_ELIGIBLE_SNAPSHOT = "no-eligible-snapshot", "failed", "Check in production that snapshots are still taken and shared with this account. GET /snapshots shows each verdict."
-    AMBIGUOUS_CLUSTER = "ambiguous-cluster", "failed", "Set the variable that is named above to the cluster to restore, and deploy."
+    AMBIGUOUS_CLUSTER = "ambiguous-cluster", "failed", "Set the variable named above to the source cluster, then deploy."
     PARAMETER_MISSING = "parameter-missing", "failed", "Create the parameter, or correct its name in the stage and deploy."
     NO_LATEST = "no-latest", "failed", "Check why db-update-latest-snapshot-id has not recorded a snapshot."
     SNAPSHOT_GONE = "snapshot-gone", "failed", "Check in production why the snapshot was deleted or is no longer shared, then pin another one."
@@ -38,17 +38,17 @@ class Reason(StrEnum):
     # Copies.
     COPY_PENDING = "copy-pending", "failed", "Refresh with POST /refresh once the copy is recorded in latest, or wait for the next scheduled refresh."
     COPY_FAILED = "copy-failed", "failed", "Check that production still has the snapshot and shares its key. The next update starts a new copy."
-    COPY_QUOTA = "copy-quota", "failed", "RDS makes five copies at a time: wait. In acceptance, db-reconcile asks again. It keeps 100 manual cluster snapshots in a Region: delete those that nobody needs."
+    COPY_QUOTA = "copy-quota", "failed", "RDS runs five copies at a time: wait; in acceptance, db-reconcile retries. RDS allows 100 manual cluster snapshots per Region: delete those you no longer need."
     COPY_KEY_DENIED = "copy-key-denied", "failed", "Allow the function's role to use both keys, in its policy and in theirs (docs/copies.md, docs/production.md)."
     COPY_UNENCRYPTED = "copy-unencrypted", "failed", "Remove the key from the stage, or encrypt the source cluster under a customer-managed key."
-    COPY_NAME_TAKEN = "copy-name-taken", "failed", "Find out who made that snapshot, then delete or rename it."
+    COPY_NAME_TAKEN = "copy-name-taken", "failed", "Find out who made that snapshot, then delete it; copy it first if it is needed."
 
     # How a run ended.
     RUN_FAILED = "run-failed", "failed", "Open the run to see why it failed. The next scheduled refresh tries again; POST /refresh does it now."
     NOTHING_RESTORED = "nothing-restored", "failed", "Check that the run did not skip its deploy stage, that the template reads current, and that the setting STACK_NAME of the database is right (docs/main-pipeline.md)."
     FAILED_AFTER_RESTORE = "failed-after-restore", "failed", "Testers have the new data, and current stays. Correct the stage that failed and retry it."
     NOT_PREPARED = "not-prepared", "failed", "Do NOT use the data yet. Open the execution, correct what failed, and redrive it; its success completes the refresh."
-    DEPLOYED_DIFFERS = "deployed-differs", "failed", "Nothing if the data is right: current now names what is deployed. Otherwise pin a snapshot with deploy."
+    DEPLOYED_DIFFERS = "deployed-differs", "failed", "If the data is right, do nothing: current now names what is deployed. Otherwise pin a snapshot with deploy."
     DEPLOYED_UNKNOWN = "deployed-unknown", "failed", "Correct what is named above. Until then nothing is reverted, and the next run restores what current holds."
     OTHER_PIPELINE = "other-pipeline", "ignored"
 
@@ -58,8 +58,8 @@ class Reason(StrEnum):
     DEFAULT_KEY = "default-key", "failed", "Set SHARE_KMS_KEY_ID to a customer-managed key that acceptance may use, and deploy."
     NO_AUTOMATED_SNAPSHOT = "no-automated-snapshot", "failed", "Enable the cluster's automated backups, or wait for the first one."
     AUTOMATED_STALE = "automated-stale", "failed", "Check the cluster's events to see why there is no newer backup."
-    SNAPSHOT_QUOTA = "snapshot-quota", "failed", "Delete manual cluster snapshots that nobody needs: RDS keeps 100 in a Region."
-    NAME_TAKEN = "name-taken", "failed", "Find out who made that snapshot, then delete or rename it."
+    SNAPSHOT_QUOTA = "snapshot-quota", "failed", "Delete manual cluster snapshots that you no longer need: RDS allows 100 per Region."
+    NAME_TAKEN = "name-taken", "failed", "Find out who made that snapshot, then delete it; copy it first if it is needed."
     SHARE_FAILED = "share-failed", "failed", "Check the cluster's events and its key."
     # fmt: on
 

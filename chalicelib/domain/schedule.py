@@ -119,7 +119,7 @@ class Expression:
         # str.upper and str.split would take a long s for an S, and a no-break space for a space.
         if not re.fullmatch("[ -~]*", text):
             raise ValueError(
-                f"{text!a} has a character that is no plain ASCII; separate the fields by "
+                f"{text!a} has a character that is not plain ASCII; separate the fields by "
                 "spaces, e.g. cron(0 2 ? * SUN *)"
             )
         zoned = re.fullmatch(r"([^)]*\)) +(\S+)", text)
@@ -204,7 +204,7 @@ def scheduled_minute(text: str) -> datetime:
     """Read the time of a scheduled event: the minute, in UTC, that it is for.
 
     EventBridge may deliver an event twice, may fire a rule twice for one time, and does not promise
-    that the event's time is on the second. Raises ValueError for what is no time with a zone.
+    that the event's time is on the second. Raises ValueError for anything but a time with a zone.
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-rule-schedule.html
     """
     time = datetime.fromisoformat(text)
@@ -213,7 +213,7 @@ def scheduled_minute(text: str) -> datetime:
     try:
         return time.astimezone(UTC).replace(second=0, microsecond=0)
     except OverflowError as error:
-        raise ValueError(f"{text} is no time in UTC") from error
+        raise ValueError(f"{text} is not a time in UTC") from error
 
 
 def day(text: str) -> date:
@@ -276,7 +276,7 @@ def ever_runs(expression: Expression, cadence: Cadence, window: Window) -> bool:
     """Whether a function on this schedule will ever act.
 
     The search begins with the first firing after the anchor, so that the answer does not depend on
-    the clock, and ends SEARCH_LIMIT later. What is not known of a rate is taken for granted.
+    the clock, and ends SEARCH_LIMIT later. A rate is assumed to run.
     """
     if expression.is_rate:
         return True

@@ -126,6 +126,6 @@ def newest_automated(cluster: str, snapshots: Iterable[Snapshot], now: datetime)
             Reason.AUTOMATED_STALE,
             f"the newest automated snapshot of {cluster}, {arn}, is from "
             f"{created.astimezone(UTC):%Y-%m-%d %H:%M} UTC, more than 36 hours ago: acceptance would "
-            "take its copy for newer data",
+            "treat its copy as newer than it is",
         )
     return newest

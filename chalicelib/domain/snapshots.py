@@ -140,7 +140,7 @@ def rejection(snapshot: Snapshot, criteria: Criteria) -> Rejection | None:
 
 
 def pin_rejection(snapshot: Snapshot, criteria: Criteria) -> Rejection | None:
-    """Return the same for a pin, where an own snapshot may be of any cluster.
+    """Return the first rule that a pin breaks; an own snapshot may be of any cluster.
 
     An operator chooses it knowingly, and nobody else can make a snapshot in this account.
     """

@@ -330,8 +330,8 @@ def _parameter_name(example: str) -> Callable[[str], str]:
         ):
             raise ValueError(
                 f"write a Parameter Store name such as {example}: at most 1,011 characters, letters, "
-                "digits and _.- in up to 15 parts, the first not beginning with aws or ssm, and a / "
-                "before the first part where there are several"
+                "digits and _.- in up to 15 parts, the first not beginning with aws or ssm; start with "
+                "/ if there are several parts"
             )
         return text
 

@@ -67,7 +67,7 @@ def _clusters(text: str) -> tuple[str, ...]:
 def _schedule(text: str) -> Expression:
     schedule = Expression.parse(text)
     if not schedule.is_rate and schedule.next_after(datetime.min.replace(tzinfo=UTC)) is None:
-        raise ValueError("it never fires; write days that come, such as cron(0 22 ? * SAT *)")
+        raise ValueError("it never fires; write one that does, such as cron(0 22 ? * SAT *)")
     return schedule
 
 

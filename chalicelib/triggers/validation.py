@@ -32,7 +32,7 @@ _BLANK = re.compile(
 )
 
 # Control characters, invisible ones (bidirectional overrides, zero width), halves of surrogate
-# pairs, and Unicode's line ends: a reason is read in terminals, logs and mails.
+# pairs, and Unicode's line ends: a reason is read in terminals, logs and e-mails.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
@@ -164,7 +164,7 @@ SNAPSHOT = Field(
 REASON = Field(
     "reason",
     str,
-    f"write at most {REASON_LIMIT} characters, none of them invisible or a control character",
+    f"write at most {REASON_LIMIT} characters, without invisible and control characters",
     _visible,
     default="",
 )

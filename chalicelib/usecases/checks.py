@@ -1,4 +1,4 @@
-"""What a promotion requires, and what status, pin and the operator's tools look at as well."""
+"""What a promotion requires; status, pin and the operator's tools check it too."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -41,7 +41,7 @@ def check_hold(settings: Settings, values: Values, now: datetime) -> None:
 def check_window(settings: Settings, now: datetime) -> None:
     """Raise Refused outside the maintenance window.
 
-    It goes by the clock, not by the event's time: a retry that arrives hours late must not restore.
+    The clock counts, not the event's time: a retry that arrives hours late must not restore.
     """
     if not settings.window.contains(now):
         message = f"{now:%Y-%m-%d %H:%M} UTC is outside {settings.window}"
@@ -53,7 +53,7 @@ def wrong_parameters(settings: Settings, values: Values) -> Iterator[Refused]:
     needed = [settings.pipeline_parameter, *(each.latest_parameter for each in settings.databases)]
     missing = [name for name in needed if name not in values]
     if missing:
-        yield Refused(Reason.PARAMETER_MISSING, f"no parameter {', '.join(missing)}")
+        yield Refused(Reason.PARAMETER_MISSING, f"parameter not found: {', '.join(missing)}")
     for database in settings.databases:
         value = value_of(values, database.latest_parameter)
         if value is not None and SnapshotArn.parse(value) is None:
@@ -71,7 +71,9 @@ def pipeline_problem(settings: Settings, values: Values) -> Refused | None:
     """Return why the parameter does not hold the main pipeline's name; None if it does."""
     value = value_of(values, settings.pipeline_parameter)
     if value is None:
-        return Refused(Reason.PARAMETER_MISSING, f"no parameter {settings.pipeline_parameter}")
+        return Refused(
+            Reason.PARAMETER_MISSING, f"parameter not found: {settings.pipeline_parameter}"
+        )
     if pipeline_name(value) is None:
         return Refused(
             Reason.PIPELINE_MISSING,
@@ -91,7 +93,7 @@ def check_pipeline_name(settings: Settings, values: Values) -> str:
 def candidate(
     settings: Settings, aws: Aws, own: ListOwn, database: Database, values: Values
 ) -> Snapshot:
-    """Return the snapshot that `latest` names, looked at again: hours may have passed.
+    """Return the snapshot that `latest` names, checked again, because hours may have passed.
 
     Raise Refused if the schedule would not promote it, and AwsError.
     """
@@ -113,16 +115,14 @@ def _promotable_share(aws: Aws, database: Database, value: str) -> Snapshot:
     arn = SnapshotArn.parse(value)
     assert arn is not None  # see wrong_parameters
     if arn.account != database.criteria.account:
-        # AWS is not asked about a stranger's snapshot.
+        # Do not ask AWS about a stranger's snapshot.
         raise Refused(
             Reason.NOT_ELIGIBLE,
             f"{value}: account {arn.account}, expected {database.criteria.account}",
         )
     snapshot = aws.snapshots.find(value)
     if snapshot is None:
-        raise Refused(
-            Reason.SNAPSHOT_GONE, f"{value} does not exist any more, or is no longer shared"
-        )
+        raise Refused(Reason.SNAPSHOT_GONE, f"{value} no longer exists or is no longer shared")
     broken = rejection(snapshot, database.criteria)
     if broken:
         raise Refused(Reason.NOT_ELIGIBLE, f"{value}: {broken.detail}")

@@ -1,4 +1,4 @@
-"""Copies of production's shares: start them, look at them again, and find the expired ones.
+"""Copies of production's shares: start them, follow them, and find the expired ones.
 
 Nothing here waits for RDS, which may copy for hours.
 """

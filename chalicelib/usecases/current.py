@@ -1,4 +1,4 @@
-"""Move `current` and start runs. Every way in is the same, because what follows is destructive.
+"""Move `current` and start runs. No other module does, because what follows is destructive.
 
 Parameter Store has no compare-and-set. Every put therefore checks the number of the version that it
 made: if somebody else's version came in between, theirs is put back and wins.
@@ -81,35 +81,35 @@ class Pipeline(NamedTuple):
                 and own_run(present, ledger, self.runs) is None
             ):
                 raise BusyError(
-                    f"a run of {self.name} that {present.actor} ordered at "
-                    f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in some "
+                    f"a run of {self.name} that {present.actor} requested at "
+                    f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in a few "
                     "minutes"
                 )
 
     def check_in_line(
         self, database: Database, ledger: Sequence[Version], deployment: Deployment
     ) -> None:
-        """Raise BusyError if a run would restore a database from what nobody waits for.
+        """Raise BusyError if a run would restore a database from a value that nobody asked for.
 
-        Its `current` names a value that the next poll corrects, or perhaps does: what is deployed may
-        be unknown. A pin that waits is somebody's wish.
+        The next poll corrects that value, or may correct it, if what is deployed is unknown. A pin
+        that waits was asked for.
         """
         if any(each.put for each in verdicts(deployment, ledger, self.runs, self.aws.now())):
             raise BusyError(
                 f"the run would restore {database.name} from {visible(ledger[-1].value)}, which "
-                "db-reconcile is about to correct; try again in some minutes"
+                "db-reconcile is about to correct; try again in a few minutes"
             )
         if deployment.unknown and not (ledger[-1].waits or ledger[-1].run_id):
             raise BusyError(
                 f"the run might restore {database.name} from {visible(ledger[-1].value)}: "
-                f"{deployment.unknown}; pin what it is to restore there, and try again"
+                f"{deployment.unknown}; pin the snapshot to restore there, then try again"
             )
 
     def check_others(self, moves: Iterable[Database], databases: Iterable[Database]) -> None:
         """Raise BusyError if a run would restore more than is moved; `databases` are all.
 
-        Whoever moves another database meanwhile makes no version of these: of two orders that have
-        both put, at least one sees the other here.
+        Somebody who moves another database meanwhile makes no version of these. But of two orders
+        that have both been put, at least one sees the other here.
         """
         ledgers = {
             each: self.aws.parameters.history(each.current_parameter)
@@ -130,7 +130,7 @@ class Pipeline(NamedTuple):
         """Put the moves, start the run, and return the versions made and the run's execution id.
 
         `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller undoes what
-        was put. UncertainError means that the run may be on its way, and nothing is to be undone.
+        was put. UncertainError means that the run may have been started: undo nothing.
         """
         assert note.token is not None
         versions = {
@@ -146,7 +146,7 @@ class Pipeline(NamedTuple):
                 raise
             raise UncertainError.after(error) from error
         if started in {run.execution_id for run in self.runs}:
-            raise Refused(Reason.NOTHING_NEW, f"run {started} was started for this before")
+            raise Refused(Reason.NOTHING_NEW, f"run {started} was already started for this request")
         return versions, started
 
     def deploy_or_revert(
@@ -191,19 +191,19 @@ class Pipeline(NamedTuple):
     ) -> bool:
         """Put back the present version, unless a run was started for it."""
         present = ledger[-1]
-        if own_run(present, ledger, self.runs):
+        if present.run_id or own_run(present, ledger, self.runs):
             return False
         before = next((each for each in reversed(ledger) if not is_ours(each)), None)
         if before is None:
             return self.delete_created(database, ledger)
-        # A pin that waited goes on waiting.
+        # A pin that was waiting keeps waiting.
         note = before.note if before.waits else Note("undo", present.actor, str(cause))
         return self.put_back(database, ledger, before.value, note)
 
     def put_back(
         self, database: Database, ledger: Sequence[Version], value: str, note: Note | None
     ) -> bool:
-        """Replace the present version, unless somebody else moves on or a deploy begins meanwhile.
+        """Replace the present version, unless somebody else moves `current` or a deploy begins meanwhile.
 
         A deploy that has begun between the look and the put may have read the present version: that
         one is put again, and the next poll decides. Return whether the value was replaced.
@@ -235,7 +235,7 @@ class Pipeline(NamedTuple):
         return True
 
     def _is_being_read(self, database: Database, ledger: Sequence[Version]) -> bool:
-        """Look once more, at the runs as well, whether a deploy has begun."""
+        """Return whether a deploy has begun, looking at the runs again."""
         found = self._listed_again().deployments().of(database, ledger)
         return found.is_deploying or found.held is not None
 
@@ -270,7 +270,7 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
                 _put(aws, name, theirs.value, theirs.note)
             raise Refused(
                 Reason.OVERRULED,
-                f"{theirs.actor} moved {name} to {visible(theirs.value)} in the meantime, which stays",
+                f"{theirs.actor} set {name} to {visible(theirs.value)} in the meantime; that takes precedence",
             )
     return number
 

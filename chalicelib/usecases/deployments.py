@@ -100,7 +100,7 @@ class Deployments:
         """Return what a missing stack or cluster means.
 
         Nothing is deployed, unless something was seen there, or a run has deployed since the last
-        order: then the stack's name is wrong, and to take `current` back would replace the database.
+        order: then the stack's name is wrong, and reverting `current` would replace the database.
         """
         if any(version.was_restored for version in ledger) or self._has_deployed(database, ledger):
             return Deployment(

@@ -1,4 +1,4 @@
-"""Hold and resume scheduled promotion, as a person asks for it."""
+"""Hold and resume scheduled promotion, at a person's request."""
 
 from datetime import date, datetime
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from chalicelib.usecases.under_way import under_way
 
 
 class HoldResult(NamedTuple):
-    """The hold that is set, when the schedule promotes next, and what restores all the same."""
+    """The hold that is set, when the schedule promotes next, and the run that restores despite it."""
 
     hold: Hold | None
     next_restore: datetime | None

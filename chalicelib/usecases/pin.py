@@ -1,4 +1,4 @@
-"""Set `current` by hand: to a snapshot that a person names, or back to the one before."""
+"""Set `current` by hand: to a snapshot that a person names, or back to the previous one."""
 
 import uuid
 from collections.abc import Sequence
@@ -85,10 +85,10 @@ def rollback(
             target = present.value
     if target is None:
         name = database.current_parameter
-        raise Refused(Reason.NOTHING_EARLIER, f"{name} has held no other snapshot to go back to")
+        raise Refused(Reason.NOTHING_EARLIER, f"{name} has no earlier snapshot to roll back to")
     snapshot = aws.snapshots.find(target)
     if snapshot is None:
-        raise Refused(Reason.SNAPSHOT_GONE, f"{target}, the one before, does not exist any more")
+        raise Refused(Reason.SNAPSHOT_GONE, f"the previous snapshot, {target}, no longer exists")
     _check(settings, snapshot, database)
     note = Note("rollback", actor, reason)
     return _move(settings, aws, values, database, ledger, target, note, pipeline)
@@ -103,8 +103,8 @@ def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
     broken = pin_rejection(snapshot, database.criteria)
     if arn and arn.region == settings.source_region:
         problem = (
-            f"it is in {arn.region}, and the pipeline restores what is in this Region; pin latest or "
-            "another copy of this account's"
+            f"it is in {arn.region}, but the pipeline restores from this Region only; pin latest or "
+            "another copy in this account"
         )
     elif broken:
         problem = broken.detail
@@ -148,7 +148,7 @@ def _move(
         run = in_progress(pipeline.runs)
         under_way = describe(run, pipeline.position_of(run)) if run else None
     except RefreshError as error:  # the pin itself is done
-        under_way = f"whether a run is in progress is unknown: {error}"
+        under_way = f"cannot determine whether a run is in progress: {error}"
     return PinResult(arn, move.previous, number, None, under_way)
 
 
@@ -167,12 +167,12 @@ def _find(aws: Aws, database: Database, values: Values, asked: str) -> Snapshot:
     else:
         known = aws.snapshots.named(name, database.criteria.account)
     if not known:
-        message = f"there is no snapshot {name}, neither of this account nor shared with it"
+        message = f"snapshot {name} is neither in this account nor shared with it"
         raise NotFound(Reason.SNAPSHOT_GONE, message)
     if len(known) > 1:
         raise Refused(
             Reason.AMBIGUOUS_NAME,
-            f"{name} is the name of several snapshots; name one by its ARN: "
+            f"several snapshots are named {name}; give the ARN of one: "
             + ", ".join(snapshot.arn for snapshot in known),
         )
     return known[0]

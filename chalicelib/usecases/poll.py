@@ -1,4 +1,4 @@
-"""What is done every quarter of an hour, whatever events came or did not come."""
+"""Run every 15 minutes, whether or not events arrive."""
 
 from chalicelib.domain.results import Result, combine
 from chalicelib.ports import Aws

@@ -1,7 +1,7 @@
 """Prepare a restored cluster before testers use it: mask data, reset users, disable jobs.
 
-A state machine of the company's does the work. It is started once for each restored cluster, and
-looked at until it has succeeded: a redrive continues the same execution.
+The company's state machine does the work. It is started once for each restored cluster, and
+followed until it has succeeded: a redrive continues the same execution.
 """
 
 from datetime import timedelta
@@ -9,7 +9,7 @@ from datetime import timedelta
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import UNKNOWN_RUN, Version, notified_label
+from chalicelib.domain.ledger import UNKNOWN_RUN, WORK_DUE, Version, notified_label
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.usecases.copies import described, list_own_once
@@ -27,7 +27,7 @@ def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Prep
     if found or version.is_good:
         return found
     has_failed = notified_label(Reason.NOT_PREPARED) in version.labels
-    return Preparation("it could not be started" if has_failed else UNKNOWN)
+    return Preparation("could not be started" if has_failed else UNKNOWN)
 
 
 def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
@@ -51,15 +51,10 @@ def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation
 
 
 def _has_work(database: Database, deployment: Deployment) -> bool:
-    """Return whether the cluster has to be prepared: not if it was there before this application."""
+    """Return whether the work was due when the cluster was seen first; later it may be in use."""
     version = deployment.version
-    return bool(
-        database.after_restore
-        and deployment.cluster
-        and version
-        and version.run_id
-        and (version.run_id != UNKNOWN_RUN or version.is_ours)
-    )
+    is_due = version is not None and WORK_DUE in version.labels
+    return bool(database.after_restore and deployment.cluster and is_due)
 
 
 def _recorded(
@@ -72,7 +67,7 @@ def _recorded(
     if found or version.is_good:
         return found
     if version.run_id == UNKNOWN_RUN:
-        return Preparation("it is not started, because no run of the pipeline restored the cluster")
+        return Preparation("not started, because no run of the pipeline restored the cluster")
     if aws.now() - deployment.cluster.created < RECORDS_KEPT:
         return None
     # To start it now would repeat the work on a cluster that testers have used for months.

@@ -1,6 +1,6 @@
 """Promotion: copy `latest` to `current` for every database and start the main pipeline.
 
-The schedule asks for it, or a person. A decision not to act is returned; what AWS did not do is
+The schedule or a person asks for it. A decision not to act is returned. A failed AWS call is
 raised after an undo, so that Lambda retries.
 """
 
@@ -39,7 +39,7 @@ from chalicelib.usecases.scheduled import (
 
 
 class RefreshRequest(NamedTuple):
-    """Who asks for a promotion and why, with the token of the run that it is to start."""
+    """Who asks for a promotion and why, with the token of the run to start."""
 
     note: Note
     outside_window: bool = False
@@ -57,7 +57,7 @@ class RefreshRequest(NamedTuple):
 
     @property
     def is_scheduled(self) -> bool:
-        """Whether the schedule asks, which has one run however often it does."""
+        """Whether the schedule asks: it has one run, however often it asks."""
         return self.note.action == "promote"
 
 
@@ -94,11 +94,11 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
 def refresh_now(
     settings: Settings, aws: Aws, request: RefreshRequest, *, dry_run: bool = False
 ) -> Result:
-    """Do what the schedule would do now, whatever the week, because a person asks for it.
+    """Do what the schedule would do now, in any week, because a person asks for it.
 
-    A dry run writes nothing: its outcome is what would come of it, and it looks at every condition
-    of time although one is not met. Raise AwsError and BusyError after an undo; a dry run reports
-    BusyError.
+    A dry run writes nothing, returns the outcome that a refresh would have, and checks every
+    condition of time even if one is not met. Raise AwsError and BusyError after an undo; a dry run
+    reports BusyError.
     """
     attempt = _Attempt(settings, aws, request, collect_all=dry_run)
     attempt.read()
@@ -212,13 +212,13 @@ class _Attempt:
         snapshots: Sequence[Snapshot],
         runs: Sequence[Run],
     ) -> dict[Database, Move]:
-        """Return what is left to put; raise Refused if that is nothing."""
+        """Return the moves that are left to make; raise Refused if there are none."""
         moves: dict[Database, Move] = {}
         actor, token = self.request.note.actor, self.request.note.token
         assert token is not None
         for (database, ledger), snapshot in zip(ledgers.items(), snapshots, strict=True):
             if self.request.is_scheduled and already_ran(ledger, actor, runs):
-                raise Refused(Reason.NOTHING_NEW, "this scheduled time has had its run")
+                raise Refused(Reason.NOTHING_NEW, "already handled this scheduled time")
             if deployed[database].unknown or deployed[database].value != snapshot.arn:
                 moves[database] = next_move(
                     ledger, snapshot.arn, runs, actor, token, self.aws.now()

@@ -1,12 +1,13 @@
 """Bring `current` in line with what is deployed, and notify people of each refresh's outcome.
 
-It goes by what is there, not by events: calling it twice, late, or with no event at all ends the
+It acts on what it finds, not on events: calling it twice, late, or with no event at all ends the
 same, because EventBridge delivers CodePipeline's events on a best-effort basis. What people were
 notified of is remembered by labels. No pipeline is ever started here.
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event.html
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from chalicelib import notifications
@@ -14,11 +15,19 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation, Verdict, passed, verdict
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_PIPELINE, RECONCILE
-from chalicelib.domain.ledger import GOOD, Note, Run, Version, last_restored
+from chalicelib.domain.ledger import (
+    GOOD,
+    WORK_DUE,
+    Note,
+    Run,
+    Version,
+    last_restored,
+    was_there_before,
+)
 from chalicelib.domain.parameters import Values, arn_of, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, hours
-from chalicelib.ports import Aws, Parameters
+from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.copies import described, list_own_once
@@ -26,8 +35,10 @@ from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import prepare
 
-# Seen the first time, corrected, looked at again: no database needs more.
+# Seen for the first time, corrected, looked at again: no database needs more.
 _MAX_ROUNDS = 6
+# Nobody has used a cluster of this age, even if it was there before this application.
+UNUSED = timedelta(days=1)
 
 
 class _Look(NamedTuple):
@@ -40,18 +51,18 @@ class _Look(NamedTuple):
 
     @property
     def is_news(self) -> bool:
-        """Whether people are to be notified: not of data that was there before."""
+        """Whether to notify people: not of data that was there before."""
         version = self.found.version
         if self.found.reason:
             return self.found.label not in version.labels
+        if was_there_before(version, self.ledger):
+            return False
         before = last_restored([each for each in self.ledger if each.number < version.number])
-        if before is None:
-            return version.is_ours
-        return self.deployment.cluster is not None or before.value != version.value
+        return not (before and before.value == version.value) or bool(self.deployment.cluster)
 
     @property
     def before(self) -> Version | None:
-        """The newest version that is no order without a restore."""
+        """The newest version that waits for a run, or that one has restored."""
         return next((each for each in reversed(self.ledger) if each.waits or each.run_id), None)
 
 
@@ -119,7 +130,7 @@ def _correct(
             parameters.unlabel(database.current_parameter, notified.number, {label})
         found = verdict(deployment, ledger, pipeline.runs, pipeline.aws.now())
         if deployment.version and not deployment.is_remembered:
-            _label(parameters, database, deployment, deployment.version)
+            _label(pipeline.aws, database, deployment, deployment.version, ledger)
         elif found is None:
             return None
         else:
@@ -146,17 +157,25 @@ def _prepared(
 
 
 def _label(
-    parameters: Parameters, database: Database, deployment: Deployment, version: Version
+    aws: Aws,
+    database: Database,
+    deployment: Deployment,
+    version: Version,
+    ledger: Sequence[Version],
 ) -> None:
-    """Remember the cluster that was restored from a version, and the run that made it."""
-    labels = deployment.labels
+    """Remember the cluster that was restored from a version, its run, and that work on it is due."""
+    labels, cluster = deployment.labels, deployment.cluster
+    was_there = was_there_before(version, ledger) and not version.cluster_labels
+    is_unused = cluster is not None and aws.now() - cluster.created < UNUSED
+    if database.after_restore and (is_unused or not was_there):
+        labels |= {WORK_DUE}
     if version.cluster_labels:
         # Of an earlier cluster, which was restored from the same version.
         earlier = version.outcome_labels - labels
-        parameters.unlabel(database.current_parameter, version.number, earlier)
-    elif version.run_id and deployment.cluster:
-        labels = {deployment.cluster.resource_id}  # the stage had no stack then
-    parameters.label(database.current_parameter, version.number, labels)
+        aws.parameters.unlabel(database.current_parameter, version.number, earlier)
+    elif version.run_id and cluster:
+        labels = {cluster.resource_id}  # the stage had no stack then
+    aws.parameters.label(database.current_parameter, version.number, labels)
 
 
 def _put_back(pipeline: Pipeline, look: _Look) -> bool:
@@ -239,12 +258,12 @@ def _age_hours(aws: Aws, look: _Look, run: Run) -> float | None:
 def _message(pipeline: Pipeline, look: _Look) -> str:
     found, deployment = look.found, look.deployment
     if found.reason is Reason.DEPLOYED_UNKNOWN:
-        return f"it cannot be seen what is deployed: {deployment.unknown}"
+        return f"cannot determine what is deployed: {deployment.unknown}"
     if found.reason is Reason.NOT_PREPARED:
         assert deployment.preparation is not None  # see verdict
         return f"the data is NOT prepared: {deployment.preparation}"
     if found.reason is Reason.DEPLOYED_DIFFERS:
-        return f"{visible(deployment.value or '')} is deployed, which is not what current named"
+        return f"{visible(deployment.value or '')} is deployed, not what current named"
     if found.run is None:
         return f"no run of pipeline {pipeline.name} was started for it"
     ending = {

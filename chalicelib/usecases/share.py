@@ -119,7 +119,7 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
     if found := find_by_name(identifier, managed_shares(aws.snapshots.own(), name, policy)):
         return _unchanged(name, found)
     raise Refused(
-        Reason.NAME_TAKEN, f"there is a snapshot {identifier} without the tags of this application"
+        Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tags"
     )
 
 

@@ -1,6 +1,6 @@
 """What a tester or an operator asks: which data, how old, since when, why, and what comes next.
 
-Nothing here writes. The answers are drawn from one look at the account, so that they agree.
+Nothing here writes. All answers come from one look at the account, so that they agree.
 """
 
 from collections.abc import Iterator, Sequence
@@ -146,7 +146,7 @@ class _Look:
         current = arn_of(present.value if present else None)
         found = [*self._of_value(database)]
         if deployment.unknown and not deployment.is_deploying:
-            found.append(f"it cannot be seen what is deployed: {deployment.unknown}.")
+            found.append(f"cannot determine what is deployed: {deployment.unknown}.")
         facts: Json = {
             "name": database.name,
             "stack": database.stack_name,
@@ -235,9 +235,9 @@ class _Look:
         for each in self.runs:
             if each.in_progress and self.now - each.started > LONG_RUN:
                 place = positions.get(each.execution_id)
-                goes_on = f". When it goes on, it restores {restores}." if restores else "."
+                goes_on = f". When it continues, it restores {restores}." if restores else "."
                 self.problems.append(
-                    f"run {each.execution_id} of {self.pipeline_name} is in progress since "
+                    f"run {each.execution_id} of {self.pipeline_name} has been in progress since "
                     f"{_time(each.started)}"
                     + (f", {place}" if place else "")
                     + (goes_on if each is run else ".")
@@ -274,8 +274,8 @@ class _Look:
                 continue  # nothing was to be restored when it was due, or something was since
             if arn_of(latest.value) not in (None, deployment.value):
                 yield (
-                    f"{database.name}: the refresh that was due at {_time(due)} did not happen. Look "
-                    "at the notifications and at the log of db-restore-from-snapshot."
+                    f"{database.name}: the refresh due at {_time(due)} did not happen. Check the "
+                    "notifications and the log of db-restore-from-snapshot."
                 )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Position, is_waiting
 from chalicelib.domain.errors import RefreshError
-from chalicelib.domain.ledger import Run, Version, in_progress
+from chalicelib.domain.ledger import Run, Version, in_progress, last_restored
 from chalicelib.domain.parameters import visible
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -16,7 +16,8 @@ from chalicelib.usecases.deployments import Deployments
 def describe(run: Run, position: Position | None) -> str:
     """Return a run in progress in words."""
     place = f", {position}" if position else ""
-    return f"run {run.execution_id} is in progress since {run.started:%Y-%m-%d %H:%M} UTC{place}"
+    since = f"{run.started:%Y-%m-%d %H:%M} UTC{place}"
+    return f"run {run.execution_id} has been in progress since {since}"
 
 
 def run_under_way(
@@ -45,7 +46,9 @@ def run_under_way(
 def _next_value(deployment: Deployment, ledger: Sequence[Version]) -> str | None:
     if deployment.held and not deployment.is_deploying:
         return visible(deployment.held.value) if deployment.held.value != deployment.value else None
-    is_next = is_waiting(deployment, ledger) or deployment.is_deploying
+    seen = last_restored(ledger)
+    changes = deployment.is_deploying and not (seen and seen.value == ledger[-1].value)
+    is_next = is_waiting(deployment, ledger) or changes
     return visible(ledger[-1].value) if is_next else None
 
 
@@ -69,4 +72,4 @@ def under_way(settings: Settings, aws: Aws) -> str | None:
             return None
         return f"{describe(run, pipeline.position_of(run))}: it restores {restores}"
     except RefreshError as error:
-        return f"whether a run is in progress is unknown: {error}"
+        return f"cannot determine whether a run is in progress: {error}"

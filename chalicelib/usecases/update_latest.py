@@ -121,7 +121,7 @@ class _Look:
         except Refused as refused:
             name = database.latest_parameter
             if refused.reason is Reason.COPY_QUOTA and name in self.values:
-                # RDS has too many copies in progress: the poll asks again.
+                # RDS has too many copies in progress: the poll retries.
                 self.aws.parameters.label(name, self.values[name].version, {COPY_WANTED})
             return entry.refused(refused)
         return self._record(database, found, entry)
@@ -139,7 +139,7 @@ class _Look:
                 copies = ensure_copy(self.aws, policy, newest(database, choice), self.own)
             except Refused as error:
                 refused = error
-            # While there are too many copies, the next poll asks again; the update has notified
+            # While there are too many copies, the next poll retries; the update has notified
             # people.
             if refused and refused.reason is Reason.COPY_QUOTA:
                 refused = None

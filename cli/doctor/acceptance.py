@@ -1,9 +1,10 @@
 """Check an acceptance stage: parameters, main pipeline, shares, keys."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from shlex import quote
+from typing import Any
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
@@ -32,11 +33,6 @@ from cli.doctor.checks import (
 from cli.doctor.look import AcceptanceLook, Shares, Unavailable, known
 from cli.stages import AcceptanceStage, to_change
 
-# https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-share-snapshot.html
-_KEY_ACTIONS = [
-    *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt"),
-    *("kms:GenerateDataKey*", "kms:ReEncrypt*"),
-]
 # A denial because of these concerns only the identity in use, and says nothing about the key.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 _OWN_POLICIES = ("identity-based policy", "permissions boundary", "session policy")
@@ -380,7 +376,7 @@ def _key(arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
         return problem(
             f"encrypts {newest.arn}, but its policy does not let account {stage.account} describe it: the "
             "snapshot can probably not be restored",
-            f"{in_production}, add to the key's policy {_key_statement(stage)}; if it is the default key "
+            f"{in_production}, add to the key's policy {_statements(stage)}; if it is the default key "
             f"aws/rds, which has no policy to change, {again}",
         )
     if key is None:
@@ -401,13 +397,26 @@ def copy_keys(look: AcceptanceLook) -> Iterator[Check]:
             yield from check("copy key")(own_key)(database.copy_policy.key, look, setting)
 
 
-def _key_statement(stage: AcceptanceStage) -> str:
-    return json.dumps(
+def _statements(stage: AcceptanceStage) -> str:
+    regions = dict.fromkeys((stage.settings.source_region or stage.region, stage.region))
+    return json.dumps(key_statements(stage.partition, stage.account, regions))
+
+
+def key_statements(partition: str, account: str, regions: Iterable[str]) -> list[dict[str, Any]]:
+    """Return what production's key policy needs: see docs/production.md, which quotes it.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
+    """
+    allow = {"Effect": "Allow", "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"}}
+    used = ("CreateGrant", "Decrypt", "GenerateDataKey*", "ReEncrypt*")
+    through_rds = {"kms:ViaService": [f"rds.{each}.amazonaws.com" for each in regions]}
+    return [
         {
-            "Sid": "UseByAcceptance",
-            "Effect": "Allow",
-            "Principal": {"AWS": f"arn:{stage.partition}:iam::{stage.account}:root"},
-            "Action": _KEY_ACTIONS,
+            "Sid": "AcceptanceRestoresSnapshots",
+            **allow,
+            "Action": [f"kms:{each}" for each in used],
             "Resource": "*",
-        }
-    )
+            "Condition": {"StringEquals": through_rds},
+        },
+        {"Sid": "AcceptanceDescribesKey", **allow, "Action": "kms:DescribeKey", "Resource": "*"},
+    ]

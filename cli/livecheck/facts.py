@@ -1,4 +1,4 @@
-"""What Aurora Refresh assumes of AWS where its documentation is silent, or nobody tried it.
+"""What Aurora Refresh assumes about AWS where its documentation is silent, or nobody has tried it.
 
 Each experiment tries the facts that facts.csv lists for it, in a sandbox, and yields what it found.
 """

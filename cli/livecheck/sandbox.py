@@ -32,7 +32,7 @@ _BUSY = {"DeleteConflict", "InvalidDBClusterSnapshotStateFault", "InvalidDBClust
 
 
 class StillThere(Exception):
-    """What is being deleted has not gone yet."""
+    """Something is still being deleted."""
 
 
 class Sandbox(Calls):

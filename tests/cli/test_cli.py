@@ -50,7 +50,7 @@ def run(line: str, answer: str = "") -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-# --- what is --------------------------------------------------------------------------------------
+# --- questions ------------------------------------------------------------------------------------
 
 
 def test_status_of_one_database(client: FakeClient) -> None:
@@ -138,7 +138,7 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
     assert (shown in printed, printed.count(f" {name} ")) == (True, 1)
 
 
-# --- what is wanted -------------------------------------------------------------------------------
+# --- changes --------------------------------------------------------------------------------------
 
 MOVED = f"current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
 DONE = {
@@ -165,7 +165,7 @@ would replace billing (billing-2026-11-21 → billing-2026-11-25)
     "hold 2026-12-03 --reason test": (
         ("hold", "2026-12-03", "test", {}),
         f"""Scheduled refreshes are on hold until 2026-12-03. Next refresh: Sun 06 Dec 2026 04:00 UTC.
-In progress: run 7 restores {NEWEST}.
+Note: run 7 restores {NEWEST}.
 """,
     ),
     "resume": (("resume", {}), "There is no hold. Next refresh: none is scheduled.\n"),

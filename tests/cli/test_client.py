@@ -49,7 +49,7 @@ def test_the_api_of_a_stage_is_found_in_every_partition_if_there_is_exactly_one(
     assert found("apigateway", "cn-north-1.amazonaws.com.cn") == china
     government = "https://b.execute-api.us-gov-west-1.amazonaws.com/stage-of-b"
     assert found("apigateway-fips", "us-gov-west-1.amazonaws.com") == government
-    with pytest.raises(ApiError, match=r"There is no API of stage 'test' in Region eu-west-1\."):
+    with pytest.raises(ApiError, match=r"Stage 'test' has no API in Region eu-west-1\."):
         find_api_url(session_of(""), "test")
     with pytest.raises(ApiError, match=r"'twice' has several APIs: c, d\. Name one with --url\."):
         find_api_url(session_of(""), "twice")

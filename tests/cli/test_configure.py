@@ -121,20 +121,19 @@ def test_a_policy_file_that_cannot_be_read_is_kept(project: Path, text: str) -> 
 
 # --- mistakes -------------------------------------------------------------------------------------
 
-
 BOTH = "SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both set: set SOURCE_ACCOUNT in an acceptance"
 WRONG = {
     "a_b": "STAGE is 'a_b': write a name such as acceptance",
     "team-before": "STAGE is 'team-before': its stack would have the name of another",
     "acceptance RDS_ENGINE": "'RDS_ENGINE': write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n",
-    "acceptance RDS_ENIGNE=docdb": "RDS_ENIGNE is not a setting. Did you mean RDS_ENGINE? ",
     "acceptance DATABASES=rds": "DATABASES is 'rds': write prefixes of upper-case letters",
     "acceptance SHARE_WITH_ACCOUNT=444444444444 CLUSTERS=orders": BOTH,
     # Every problem is named.
-    "acceptance SOURCE_ACCOUNT= RDS_ENGINE=oracle": (
-        "stage 'acceptance' would not work, so nothing was written:\n"
+    "acceptance SOURCE_ACCOUNT= RDS_ENGINE=oracle RDS_ENIGNE=docdb": (
+        "nothing was written for stage 'acceptance':\n"
         "  - SOURCE_ACCOUNT is missing: write production's account id, 12 digits\n"
         "  - RDS_ENGINE is 'oracle': write one of aurora-postgresql, aurora-mysql, docdb, neptune\n"
+        "  - RDS_ENIGNE is not a setting. Did you mean RDS_ENGINE? "
     ),
 }
 

@@ -119,7 +119,7 @@ def test_a_database_is_judged_in_a_word_or_two() -> None:
 @pytest.mark.parametrize(
     ("error", "status", "title", "step"),
     [
-        (ApiError(403, "AccessDenied", "no"), 403, "Access denied", "permission that is missing"),
+        (ApiError(403, "AccessDenied", "no"), 403, "Access denied", "the missing permission"),
         (ApiError(None, "Unreachable", "no route"), 502, "The API cannot be reached", "VPN"),
         (ApiError(None, "NoCredentials", "none"), 502, "You are not signed in", "aws sso login"),
         (ApiError(403, "ExpiredTokenException", "expired"), 403, "Access denied", "aws sso login"),

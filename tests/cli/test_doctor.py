@@ -390,7 +390,7 @@ WITHOUT_COPIES = stage_of(RDS_COPY_KMS_KEY_ID="")
 CHANGE_COPY_KEY = configure_with("RDS_COPY_KMS_KEY_ID=…")
 DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
 UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
-OPEN_KEY = f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'
+OPEN_KEY = json.dumps(acceptance.key_statements("aws", ACCEPTANCE, ["eu-west-1"]))
 ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
 hidden_key = partial(Unavailable, "kms:DescribeKey", denied=True)
 CONFIGURATION, FIRING, UPDATING = (

@@ -147,6 +147,7 @@ PREPARE = LOOK_AT_IT | allow("states", MACHINE, "StartExecution")
 TOPIC_KEY = own("kms", "key/1")
 USE_TOPIC_KEY = allow("kms", TOPIC_KEY, "Decrypt", "GenerateDataKey*", condition=through("sns"))
 JOIN_VPC = ("CreateNetworkInterface", "DescribeNetworkInterfaces", "DeleteNetworkInterface")
+JOIN_VPC += ("DescribeSubnets", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses")
 READ_OTHERS = parameter(OTHER_LATEST, "GetParameters") | parameter(OTHER_CURRENT, "GetParameters")
 MOVE_OTHER = parameter(OTHER_CURRENT, *MOVE, "UnlabelParameterVersion")
 ADDED: dict[str, tuple[dict[str, Any], Granted]] = {

@@ -9,8 +9,8 @@ import pytest
 from cli import templates
 from cli.stages import StageError
 
-PROJECT = Path(__file__).resolve().parents[2]
-TEMPLATES = {path.name: path.read_text() for path in (PROJECT / "infrastructure").glob("*.yaml")}
+FILES = Path(__file__).resolve().parents[2].glob("infrastructure/*.yaml")
+TEMPLATES = {path.name: path.read_text() for path in FILES}
 
 CONDITIONS = """
 Parameters:
@@ -72,7 +72,11 @@ def test_the_pipeline_gives_the_database_s_template_its_parameters() -> None:
     assert pipeline["ConnectionPrefix"]["Default"] == database["ConnectionPrefix"]["Default"]
 
 
-def test_every_test_that_the_document_names_exists() -> None:
-    tests = (PROJECT / "tests/e2e/test_main_pipeline.py").read_text()
-    named = re.findall(r"`(test_\w+)`", (PROJECT / "docs/main-pipeline.md").read_text())
-    assert [each for each in named if f"def {each}(" not in tests] == []
+def test_the_pipeline_restores_only_the_snapshots_that_it_is_given() -> None:
+    role = templates.parsed(TEMPLATES["pipeline.yaml"])["Resources"]["DeployRole"]["Properties"]
+    statements = role["Policies"][0]["PolicyDocument"]["Statement"]
+    restore = "rds:RestoreDBClusterFromSnapshot"
+    given, others = (each["Resource"] for each in statements if restore in each["Action"])
+    assert given == {"Ref": "SnapshotArns"}
+    kinds = [each["Fn::Sub"].rsplit(":", 2)[1] for each in others]
+    assert kinds == ["cluster", "cluster-pg", "og", "subgrp"]

@@ -11,17 +11,18 @@ import pytest
 import yaml
 from cfnlint.decode.cfn_yaml import loads
 
-from demo.rows import BUILDS, SHOP, deploy_preparation, documented_files, upload
+from demo.rows import PROJECT, SHOP, deploy_preparation, documented_files, upload
 from localcloud import postgres
 from localcloud.client import LocalCloud
 
-TEMPLATE = Path(__file__).parents[2] / "infrastructure/after-restore.yaml"
-CLUSTER = "acceptance-cluster-1a2b"
+RESOURCES = loads((PROJECT / "infrastructure/after-restore.yaml").read_text())["Resources"]
+CLUSTER = "acceptance-data-cluster-1a2b"
 ROWS = """
 INSERT INTO customers VALUES (2, 'Bo', 'bo@example.nl');
 INSERT INTO outgoing_mail VALUES ('Dear Anna');
 CREATE ROLE report LOGIN PASSWORD 'of production';
 """
+POSTGRESQL, MYSQL = "aurora-postgresql", "aurora-mysql"
 NAMES = "SELECT name FROM customers ORDER BY id"
 
 
@@ -33,12 +34,10 @@ class Preparation:
         self.cluster = cloud.client("rds").create_db_cluster(
             DBClusterIdentifier=CLUSTER,
             DatabaseName="shop",
-            Engine="aurora-postgresql",
-            EngineVersion="15.4",
+            Engine=POSTGRESQL,
             MasterUsername="owner",
             ManageMasterUserPassword=True,
             EnableHttpEndpoint=True,
-            VpcSecurityGroupIds=[BUILDS],
         )["DBCluster"]
         cloud.sql(CLUSTER, SHOP + ROWS)
         self.machine = deploy_preparation(cloud)
@@ -51,7 +50,7 @@ class Preparation:
             "cluster_arn": self.cluster["DBClusterArn"],
             "endpoint": self.cluster["Endpoint"],
             "port": self.cluster["Port"],
-            "engine": "aurora-postgresql",
+            "engine": POSTGRESQL,
             "secret_arn": self.cluster["MasterUserSecret"]["SecretArn"],
         }
         arn = self.cloud.client("stepfunctions").start_execution(
@@ -75,14 +74,17 @@ def preparation(cloud: LocalCloud) -> Preparation:
 BROKEN = """
 UPDATE customers SET name = 'half; done'; -- not ; here
 DO $$ BEGIN PERFORM 1; END $$;
-INSERT INTO customers VALUES (1, 'twice', 'private@example.nl');
+UPDATE orders SET customer = item::int;
 """
+LATE = "CREATE TABLE t (n int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO t VALUES (7), (7)"
+THROTTLED = {"operation": "lambda:Invoke", "kind": "throttle"}
 
 
 def test_a_file_that_fails_is_named_without_its_data_and_a_redrive_masks_every_row(
     preparation: Preparation,
 ) -> None:
-    """The demo of rows, which test_readme.py runs, has whom the security groups admit."""
+    """What AWS refuses once is tried again. The demo, which test_readme.py runs, has whom the groups admit."""
+    preparation.cloud.set_faults([THROTTLED])
     none = preparation.run()
     assert none["status"] == "FAILED"
     assert "there are no *.sql in s3://acceptance-scripts/after-restore/rds/" in none["cause"]
@@ -91,13 +93,18 @@ def test_a_file_that_fails_is_named_without_its_data_and_a_redrive_masks_every_r
     failed = preparation.redrive(none["executionArn"])
 
     assert (failed["status"], failed["error"]) == ("FAILED", "Failed")
-    assert "rds/20-users.sql, statement 3: " in failed["cause"]
-    assert "violates unique constraint" in failed["cause"]
-    assert "private@" not in failed["cause"]
+    # The message ends with the code.
+    assert '"after-restore/rds/20-users.sql, statement 3: SQLState: 22P02"' in failed["cause"]
     assert preparation.column(NAMES) == ["Customer 1", "Customer 2"]
     assert preparation.column("SELECT count(*) FROM outgoing_mail") == [1]
 
+    upload(preparation.cloud, documented_files() | {"30-quiet": LATE})
+    failed = preparation.redrive(failed["executionArn"])
+    assert '"after-restore/rds/30-quiet.sql, commit: SQLState: 23505"' in failed["cause"]
+
     upload(preparation.cloud, documented_files())
+    refused = {"operation": "rds:ModifyDBCluster", "kind": "deny"}
+    preparation.cloud.set_faults([THROTTLED, refused])
     redriven = preparation.redrive(failed["executionArn"])
 
     assert redriven["status"] == "SUCCEEDED"
@@ -109,23 +116,21 @@ def test_a_file_that_fails_is_named_without_its_data_and_a_redrive_masks_every_r
     assert preparation.column("SELECT count(*) FROM outgoing_mail") == [0]
 
 
-def test_a_long_file_is_a_build(preparation: Preparation) -> None:
-    """moto completes a build without running anything."""
-    upload(preparation.cloud, {"a.long": "x"})
-    assert preparation.run()["status"] == "SUCCEEDED"
-    (build,) = preparation.cloud.client("codebuild").list_builds()["ids"]
-    assert build.startswith("after-restore-project-")
-
-
-def test_the_builds_script_runs_a_file_in_one_transaction(
+def test_a_long_file_is_a_build_whose_script_runs_it_in_one_transaction_and_prints_no_row(
     preparation: Preparation, tmp_path: Path
 ) -> None:
-    """The buildspec's own lines, with psql of the wheel, and stand-ins for aws and jq."""
+    """moto completes a build without running it. With psql of the wheel, and stand-ins for the other programs."""
+    upload(preparation.cloud, {"a.long": "x"})
+    assert preparation.run()["status"] == "SUCCEEDED"
+    (name,) = preparation.cloud.client("codebuild").list_builds()["ids"]
+    assert name.startswith("after-restore-project-")
     address = preparation.cloud.database_address(CLUSTER)
     file = tmp_path / "file.sql"
     stand_ins = {
         "aws": f'case $1 in s3) cp {file} "$5";; *) echo secret;; esac',
         "jq": "case $2 in .username) echo owner;; *) echo password;; esac",
+        "mysql": "cat >&2; echo \"ERROR 1062 (23000) at line 3: Duplicate entry 'a lamp'\" >&2; exit 1",
+        "mongosh": "echo 'MongoServerError: E11000 duplicate key: a lamp'; exit 1",
         # The local database has no certificate.
         "psql": f'PGSSLMODE=prefer exec {postgres.package()}/pginstall18/bin/psql "$@"',
     }
@@ -133,30 +138,47 @@ def test_the_builds_script_runs_a_file_in_one_transaction(
         program = tmp_path / name
         program.write_text(f"#!/bin/bash\n{script}\n")
         program.chmod(0o755)
-    template = loads(TEMPLATE.read_text())
-    spec = yaml.safe_load(template["Resources"]["Project"]["Properties"]["Source"]["BuildSpec"])
+    spec = yaml.safe_load(RESOURCES["Project"]["Properties"]["Source"]["BuildSpec"])
     (line,) = spec["phases"]["build"]["commands"]
     environment = {
         "PATH": f"{tmp_path}:/usr/bin:/bin",
-        "ENGINE": "aurora-postgresql",
         "ENDPOINT": address["host"],
         "PORT": str(address["port"]),
         "DATABASE_NAME": address["dbname"],
-        "BUCKET": "scripts",
-        "KEY": "a.long.sql",
-        "SECRET_ARN": "arn",
+        **dict.fromkeys(("BUCKET", "KEY", "SECRET_ARN"), "for the stand-ins"),
     }
 
-    def build(text: str) -> tuple[bool, str]:
+    def build(text: str, engine: str = POSTGRESQL) -> tuple[int, str]:
         file.write_text(text)
-        command = ["bash", "-c", re.sub(r"\S+/script\b", str(tmp_path / "script"), line)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        return done.returncode == 0, done.stderr
+        command = ["bash", "-c", re.sub(r"/\w+/(?=script|errors)", f"{tmp_path}/", line)]
+        given = environment | {"ENGINE": engine}
+        done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+        return done.returncode, (done.stdout + done.stderr).replace(str(tmp_path), "")
 
-    succeeded, errors = build(BROKEN)
-    assert not succeeded
-    assert "violates unique constraint" in errors
-    assert "private@" not in errors
+    assert build(BROKEN) == (3, "psql:/script:4: ERROR:  22P02\n")
+    assert build(BROKEN, MYSQL) == (1, "ERROR 1062 (23000) at line 3\n")
+    assert build(BROKEN, "docdb") == (1, "MongoServerError: E11000\n")
     assert preparation.column(NAMES) == ["Anna", "Bo"]
-    assert build("UPDATE customers SET name = 'x'")[0]
+    assert build("UPDATE customers SET name = 'x'") == (0, "")
     assert preparation.column(NAMES) == ["x", "x"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "text", "statements"),
+    [
+        (POSTGRESQL, "a--1;\nb; c /* ; */; /*+ d */", "a \nb|c|/*+ d */"),
+        (POSTGRESQL, "a #- '\\'; e'\\';'; $x$;$x$; \";\"", "a #- '\\'|e'\\';'|$x$;$x$|\";\""),
+        (MYSQL, "a--1; b -- ;\n; # ;\nc; d --", "a--1|b|c|d"),
+        (MYSQL, "a$$; b$$; '\\';'; \"\\\";\"; `;`", "a$$|b$$|'\\';'|\"\\\";\"|`;`"),
+        (MYSQL, "a/* ; */b; /*!50100 ; */; /*+ d */", "a b|/*!50100 ; */|/*+ d */"),
+    ],
+)
+def test_a_file_is_split_by_its_engine_s_rules(
+    monkeypatch: pytest.MonkeyPatch, engine: str, text: str, statements: str
+) -> None:
+    """ "Lexical Structure" of PostgreSQL; "Comments", "String Literals" and "Identifiers" of MySQL."""
+    for name in ("BUCKET", "PREFIX", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "eu-west-1")
+    code = RESOURCES["Runner"]["Properties"]["Code"]["ZipFile"]
+    exec(code, runner := {})  # type: ignore[var-annotated]  # noqa: S102
+    assert "|".join(runner["statements"](text, engine)) == statements

@@ -225,7 +225,7 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
     status, printed = user.run("destroy", "--yes", "--everything")
     found = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
     assert (status, names(found, "DBClusterSnapshotIdentifier")) == (0, [others, "by-hand"])
-    assert f"  kept       topic {TOPIC}, which notifies others of others" in printed
+    assert f"  kept       topic {TOPIC}, which other alarms notify: others" in printed
     assert (user.holds(), user.log_days()) == ({PIPELINE_NAME: "acceptance-main"}, {})
     cloudwatch.delete_alarms(AlarmNames=["others"])
     assert user.run("destroy", "--yes", "--everything")[0] == 0

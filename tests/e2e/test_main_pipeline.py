@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from demo.acceptance import PIPELINE, STACK, Company, arn_of, nightly
+from demo.pipeline import REFERENCE, reference_parameters
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from tests.e2e.conftest import PROJECT
 
-TEMPLATE = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
 TODAY = datetime(2026, 1, 4, 1, tzinfo=UTC)
 KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
 CLOSED_KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/22222222-2222-3333-4444-555555555555"
@@ -26,15 +25,8 @@ class Acceptance(Company):
 
     def __init__(self, cloud: LocalCloud, project: Path) -> None:
         super().__init__(cloud, project, run_seconds=0)
-        self.key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
-        self.parameters = {
-            "Snapshot": self.current,
-            "EngineVersion": "15.4",
-            "KmsKeyArn": self.key,
-            "SubnetGroupName": "private",
-            "SecurityGroupIds": "sg-0123456789abcdef0",
-        }
-        self.found(TODAY, template=TEMPLATE, parameters=self.parameters)
+        self.parameters = reference_parameters(cloud, self.current)
+        self.found(TODAY, template=REFERENCE, parameters=self.parameters)
 
     def shared(self, name: str, **facts: Any) -> str:
         """Let production share a snapshot, encrypted under a key that acceptance may use."""
@@ -45,8 +37,8 @@ class Acceptance(Company):
 
     def commit(self, old: str, new: str) -> None:
         """Have the pipeline deploy the template with one line changed."""
-        assert TEMPLATE.count(old) == 1, old
-        template = TEMPLATE.replace(old, new)
+        assert REFERENCE.count(old) == 1, old
+        template = REFERENCE.replace(old, new)
         self.cloud.patch_pipeline(PIPELINE, template=template, parameters=self.parameters)
 
     def run(self) -> str:
@@ -126,7 +118,9 @@ def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
     assert after["instances"] != before["instances"]
     # Neither production's password nor its key is of use here.
     cluster = deployed.cluster()
-    assert cluster["MasterUserSecret"]["KmsKeyId"] == cluster["KmsKeyId"] == deployed.key
+    assert cluster["KmsKeyId"] == deployed.parameters["KmsKeyArn"]
+    # Its secret is under the default key, which every role may use.
+    assert cluster["MasterUserSecret"]["KmsKeyId"] != cluster["KmsKeyId"]
 
     assert deployed.run() == "Succeeded: "
     assert deployed.state() == after

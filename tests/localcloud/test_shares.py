@@ -5,14 +5,16 @@ tests/e2e/test_main_pipeline.py.
 """
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from cli.doctor.acceptance import key_statements
 from demo.acceptance import nightly
-from localcloud.accounts import ACCEPTANCE, PRODUCTION, STRANGER
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, STRANGER
 from localcloud.client import LocalCloud
 
 
@@ -40,44 +42,33 @@ def test_a_share_is_found_by_its_arn_and_only_if_shared_ones_are_asked_for(
             rds.describe_db_cluster_snapshots(DBClusterSnapshotIdentifier=identifier, **more)
 
 
-def lets(account: str, *actions: str, service: str = "rds") -> dict[str, Any]:
-    return {
-        "Effect": "Allow",
-        "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
-        "Action": [*actions],
-        "Resource": "*",
-        "Condition": {"StringEquals": {"kms:ViaService": f"{service}.eu-west-1.amazonaws.com"}},
-    }
-
-
-USING = ("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey")
+THROUGH_RDS, DIRECTLY = key_statements("aws", ACCEPTANCE, [REGION])
+ALL = {**DIRECTLY, "Principal": {"AWS": f"arn:aws:iam::{PRODUCTION}:root"}, "Action": "kms:*"}
 
 
 @pytest.mark.parametrize(
-    ("statement", "usable"),
+    ("statements", "visible", "usable"),
     [
-        (lets(STRANGER, *USING), False),
-        (lets(ACCEPTANCE, *USING[1:]), False),
-        (lets(ACCEPTANCE, *USING), True),
-        (lets(ACCEPTANCE, *USING, service="s3"), False),
+        (key_statements("aws", STRANGER, [REGION]), False, False),
+        ([THROUGH_RDS, DIRECTLY], True, True),
+        ([THROUGH_RDS, DIRECTLY | {"Condition": THROUGH_RDS["Condition"]}], False, True),
+        (key_statements("aws", ACCEPTANCE, ["us-east-1"]), True, False),
     ],
 )
 def test_who_may_use_a_key_of_another_account_and_see_it_is_for_its_policy_to_say(
-    cloud: LocalCloud, statement: dict[str, Any], usable: bool
+    cloud: LocalCloud, statements: list[dict[str, Any]], visible: bool, usable: bool
 ) -> None:
     """ "Sharing encrypted snapshots", Aurora User Guide; DescribeKey, KMS API reference."""
-    policy = {"Version": "2012-10-17", "Statement": [lets(PRODUCTION, "kms:*"), statement]}
     there = cloud.client("kms", PRODUCTION)
-    key = there.create_key(Policy=json.dumps(policy))["KeyMetadata"]["Arn"]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [ALL, *statements]})
+    key = there.create_key(Policy=policy)["KeyMetadata"]["Arn"]
     arn = share(cloud, "nightly", kms_key_id=key)
     kms, own = cloud.client("kms"), cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
-    if usable:
+    with nullcontext() if visible else pytest.raises(ClientError, match="no resource-based policy"):
         assert kms.describe_key(KeyId=key)["KeyMetadata"]["AWSAccountId"] == PRODUCTION
-        with pytest.raises(ClientError, match="InvalidParameterCombination"):
-            copy(cloud, arn)  # CopyDBClusterSnapshot: a copy of it needs a key of one's own
+    # CopyDBClusterSnapshot: a copy needs a key of one's own.
+    refusal = "InvalidParameterCombination" if usable else "KMSKeyNotAccessibleFault"
+    with pytest.raises(ClientError, match=refusal):
+        copy(cloud, arn)
+    with nullcontext() if usable else pytest.raises(ClientError, match=refusal):
         assert copy(cloud, arn, KmsKeyId=own)["KmsKeyId"] == own
-    else:
-        with pytest.raises(ClientError, match="no resource-based policy allows"):
-            kms.describe_key(KeyId=key)
-        with pytest.raises(ClientError, match="KMSKeyNotAccessibleFault"):
-            copy(cloud, arn, KmsKeyId=own)

@@ -118,6 +118,11 @@ class SimulatedPipelines(InMemoryPipelines):
                 found.append(Run(each.execution_id, status, *times, each.trigger, each.is_rollback))
         return found
 
+    def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
+        found = super().actions(name, execution_id)
+        # A pipeline that has never deployed would look like one that runs Terraform in a build.
+        return found if execution_id or any(each.stage == DEPLOY for each in found) else []
+
     def begin(self, name: str, trigger: str = "StartPipelineExecution") -> str:
         return self.aws.begin(trigger).execution_id
 
@@ -181,7 +186,8 @@ class SimulatedAws(InMemoryAws):
 
     def may_roll_back(self) -> bool:
         return self._holder(DEPLOY) is None and any(
-            action.status == "Succeeded" for action in self.pipelines.executed
+            action.status == "Succeeded" and action.category == DEPLOY
+            for action in self.pipelines.executed
         )
 
     def may_retry(self, run: Execution) -> bool:
@@ -227,8 +233,10 @@ class SimulatedAws(InMemoryAws):
                 fate = yield
             run.is_inside, self.latest[stage] = True, run
             if stage != DEPLOY:
+                index = self._begin_action(run, stage, stage, None)
                 fate = yield
                 has_passed = fate != "fail"
+                self._end_action(index, "Succeeded" if has_passed else "Failed")
             else:
                 has_passed = fate == "skip" or (yield from self._deploy(run))
             if run.is_stopping:
@@ -269,7 +277,7 @@ class SimulatedAws(InMemoryAws):
 
     def _deploy(self, run: Execution) -> Steps:
         for stack in self.stacks.deploys:
-            index = self._begin_action(run, stack)
+            index = self._begin_deploy(run, stack)
             self.time += timedelta(seconds=10)
             self.moment()
             self.time += timedelta(seconds=15)
@@ -279,7 +287,7 @@ class SimulatedAws(InMemoryAws):
                 fate = yield  # an approval between the two
                 if fate == "fail":
                     return False
-                index = self._begin_action(run, stack, self.pipelines.executed[index])
+                index = self._begin_deploy(run, stack, self.pipelines.executed[index])
             if update:
                 self.updates.append(update)
                 update.steps = self._update(update)
@@ -294,16 +302,38 @@ class SimulatedAws(InMemoryAws):
                 return False
         return True
 
-    def _begin_action(self, run: Execution, stack: str, prepared: Action | None = None) -> int:
+    def _begin_deploy(self, run: Execution, stack: str, prepared: Action | None = None) -> int:
         """Begin to deploy a stack, or to prepare a change set, which is not a deployment yet."""
-        now = self.time + self.behaviour.pipeline_clock
         prepares = self.behaviour.change_sets and not prepared
-        category, verb = (PREPARES_CHANGE_SET, "Prepare") if prepares else (DEPLOY, "Deploy")
-        action = Action(run.execution_id, DEPLOY, f"{verb}-{stack}", "InProgress", now, now)
+        category = PREPARES_CHANGE_SET if prepares else DEPLOY
+        return self._begin_action(run, category, f"{category}-{stack}", stack, prepared)
+
+    def _begin_action(
+        self,
+        run: Execution,
+        category: str,
+        name: str,
+        stack: str | None,
+        prepared: Action | None = None,
+    ) -> int:
+        now = self.time + self.behaviour.pipeline_clock
+        action = Action(run.execution_id, run.stage, name, "InProgress", now, now, category, stack)
         since = prepared.started if prepared else now
-        action = action._replace(category=category, stack=stack, reads_since=since)
-        self.pipelines.executed.append(action)
+        self.pipelines.executed.append(action._replace(reads_since=since))
         return len(self.pipelines.executed) - 1
+
+    def deploy_by_hand(self, stack: str) -> None:
+        """Somebody updates a stack without the pipeline, which takes an hour, if it can be updated."""
+        person = Execution("by hand", "hand", self.time, is_abandoned=True)
+        person.statuses.append((self.time, "Succeeded"))
+        if update := self._read(person, stack):
+            self.time += timedelta(minutes=1)
+            self.updates.append(update)
+            update.steps = self._update(update)
+            next(update.steps)
+            self.time += timedelta(hours=1)
+            while update.is_live:
+                self.go_on(update, "ok")
 
     def _end_action(self, index: int, status: str) -> None:
         self.pipelines.executed[index] = self.pipelines.executed[index]._replace(

@@ -345,6 +345,17 @@ class Histories(RuleBasedStateMachine):
         else:
             self.aws.disabled ^= {what}
 
+    @precondition(lambda self: self.settings.databases[0].stack)
+    @rule(index=INDEX)
+    def somebody_deploys_by_hand(self, index: int) -> None:
+        """While a run waits for an approval, for example."""
+        self.time_passes(2)  # clocks differ by less
+        stacks = [*self.aws.stacks.deploys]
+        self.aws.deploy_by_hand(stacks[index % len(stacks)])
+        self.recovered["not-prepared"] += 1  # the cluster may be another
+        self._audit()
+        self.time_passes(2)
+
     @precondition(lambda self: self.aws.state_machines.statuses)
     @rule(which=WHICH, status=st.sampled_from(["SUCCEEDED", "FAILED", "TIMED_OUT", "RUNNING"]))
     def the_preparation_goes_on(self, which: int, status: str) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Action
 from chalicelib.domain.ledger import Note, Version, last_order
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.settings.acceptance import Settings
@@ -21,7 +22,7 @@ HOLD = "/acceptance/hold"
 ENGINES = {"rds": ("aurora-postgresql", "15.4"), "docs": ("docdb", "5.0.0")}
 START = datetime.fromisoformat("2026-01-03T12:00:00+00:00")
 POLL = timedelta(minutes=15)
-UNSEEN = "cannot be seen"
+UNSEEN = "cannot determine"
 CORRECTIONS = ("undo", "revert", "align")
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 
@@ -256,7 +257,11 @@ class Model:
         """Return whether an update is in progress that the product can see."""
         if database.stack:
             return self.stack_status(database).endswith("_IN_PROGRESS")
-        return any(action.status == "InProgress" for action in self.aws.pipelines.executed)
+        return any(action.status == "InProgress" for action in self.deploys())
+
+    def deploys(self) -> list[Action]:
+        """Return what has deployed something, or prepared that."""
+        return [each for each in self.aws.pipelines.executed if each.stage == DEPLOY]
 
     def may_be_unknown(self, database: Database) -> bool:
         """Nothing is there, or `current` changed just when a run read it."""
@@ -265,7 +270,7 @@ class Model:
             (action.reads_since or action.started) - window
             <= version.modified
             <= action.started + window
-            for action in self.aws.pipelines.executed
+            for action in self.deploys()
             for version in self.ledger(database)[1:]
         )
 

@@ -34,6 +34,7 @@ C = pin(3, "c", 20)
 
 SUCCEEDED, FAILED = run("r", 1), run("r", 1, "Failed")
 IN_PROGRESS = run("r", 1, "InProgress")
+SUPERSEDED, AFTER = run("r", 1, "Superseded", 9), run("after", 7, ended=20)
 PUSH = run("push", 5, "Failed", 6, "Webhook")
 
 NOTHING = Deployment()
@@ -62,6 +63,8 @@ def test_the_makers_are_the_deploy_actions_during_which_the_cluster_was_created(
     assert makers(deploy("r", 0), deploy("network", 1, stack="network")) == ["r"]
     testing = deploy("test", 1, stack=None, category="Test")
     assert makers(deploy("r", 0, stack=None), testing) == ["r"]
+    # Whoever waits for an approval makes nothing; somebody has updated the stack by hand.
+    assert makers(deploy("r", 0, stack=None, category="Approval")) == []
     # One after the other: either of them.
     assert makers(deploy("late", 5.5), deploy("early", 0, 4.5)) == ["early", "late"]
 
@@ -120,6 +123,9 @@ UNSEEN = Deployment(cluster=CLUSTER, unknown="…")
         # The history does not go back so far.
         ([C], None, [], [], UNSEEN),
         ([FIRST], "c", [AT_2], [RUN], made(FIRST)),
+        ([FIRST], None, [AT_2], [RUN], made(FIRST)),
+        # An action that read something else than the stack did has not made it.
+        ([A, B, IN_TIME], "a", [AT_2], [RUN], made(A)),
     ],
 )
 def test_what_a_cluster_was_restored_from(
@@ -149,6 +155,8 @@ def test_without_a_stack_the_newest_successful_deploy_action_decides() -> None:
     known = version(1, "a", -60, None, "run-q")
     found = Deployment("a", known, "q", is_remembered=True)
     assert deployed(deploy("q", -9), ledger=[known, B]) == deployed(ledger=[known, B]) == found
+    # Another run that deploys the same value restores nothing.
+    assert deployed(deploy("later", -9), ledger=[known, B]) == found
 
 
 def test_a_pipeline_without_a_deploy_action_may_deploy_at_any_time_of_a_run() -> None:
@@ -222,6 +230,8 @@ B_UNPREPARED = notified(B, "not-prepared")
         (NEW, [GOOD, B], [SUCCEEDED], Verdict(None, B, SUCCEEDED)),
         (NEW, [GOOD, B], [FAILED], Verdict(Reason.FAILED_AFTER_RESTORE, B, FAILED)),
         (NEW, [GOOD, B], [IN_PROGRESS], None),
+        # A superseded run hands over.
+        (NEW, [GOOD, B], [AFTER, SUPERSEDED], Verdict(None, B, AFTER)),
         # The first edition called it good, and put no other label.
         (NEW._replace(version=B_GOOD), [GOOD, B_GOOD], [SUCCEEDED], None),
         # Once it is restored it is prepared, if it has to be: only then is it refreshed.
@@ -234,6 +244,8 @@ B_UNPREPARED = notified(B, "not-prepared")
         (OLD, [GOOD, B], [FAILED], Verdict(Reason.RUN_FAILED, B, FAILED, put=True)),
         (OLD, [GOOD, B], [PUSH], Verdict(Reason.RUN_FAILED, B, put=True)),
         (OLD, [GOOD, B, REVERT], [SUCCEEDED], Verdict(Reason.NOTHING_RESTORED, B, SUCCEEDED)),
+        # Somebody has retried its run, which could only read what current was reverted to.
+        (OLD, [GOOD, notified(B, "run-failed"), REVERT], [SUCCEEDED], None),
         # While its own run is in progress, no other run's end moves anything.
         (OLD, [GOOD, B], [PUSH, IN_PROGRESS], None),
         # Somebody has moved on: whether a run that succeeded restored it before is not known.

@@ -27,7 +27,7 @@ def test_a_refusal_says_what_to_do() -> None:
     assert of_result(STALE) == Notification(
         subject="aurora-refresh: REFRESH FAILED: snapshot-stale (rds)",
         body="What happened:\n"
-        "  f did not act: arn:new is 360.0 hours old, the limit is 14 days.\n"
+        "  f: arn:new is 360.0 hours old, the limit is 14 days.\n"
         "Cause:\n"
         "  the schedule of 2026-01-04 04:00 UTC\n"
         "Databases:\n"
@@ -50,7 +50,7 @@ def test_only_the_databases_that_failed_are_named_each_with_its_reason() -> None
     assert found.subject == (
         "aurora-refresh: REFRESH FAILED: ambiguous-cluster,no-eligible-snapshot (docs,pay)"
     )
-    assert "  f did not act: a.\n  f did not act: b.\n" in found.body
+    assert "  f: a.\n  f: b.\n" in found.body
     assert "  docs: stays on no snapshot, latest is none\n" in found.body
     assert found.attributes["databases"] == "docs,pay"
 

@@ -73,7 +73,7 @@ REFUSED: list[tuple[Parse, str, str, str]] = [
     (Expression.parse, "{} Europe/Amsterdam", NOT_WEEKLY, '"{}" cannot be in a time zone'),
     (Expression.parse, "{}", WRONG_RATES, '"{}" is not a rate'),
     (Expression.parse, "{}", NO_EXPRESSIONS, '"{}" is not a schedule expression'),
-    (Expression.parse, "{}", NOT_ASCII, "{!a} has a character that is no plain ASCII"),
+    (Expression.parse, "{}", NOT_ASCII, "{!a} has a character that is not plain ASCII"),
     (Expression.parse, "cron({})", "0 2 * * SUN", '"cron({})" has 5 fields'),
     (Expression.parse, "cron({})", "0 0 2 ? * SUN *", '"cron({})" has 7 fields'),
     (Expression.parse, "cron(0 2 {} * * *)", "*|1", 'day-of-month "{}" and day-of-week "*" do not'),
@@ -305,7 +305,7 @@ def test_an_event_is_for_a_minute_in_utc() -> None:
 
 @pytest.mark.parametrize("text", ["2026-01-04T04:00:00", "0001-01-01T00:00:00+14:00", "yesterday"])
 def test_what_is_no_time_with_a_zone_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"write a time|Invalid isoformat|no time in UTC"):
+    with pytest.raises(ValueError, match=r"write a time|Invalid isoformat|not a time in UTC"):
         scheduled_minute(text)
 
 

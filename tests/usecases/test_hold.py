@@ -12,10 +12,10 @@ from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import Arrange, denied, in_turn, waits_for_approval, without
 
 UNTIL = {"until": "2026-01-22"}
-IN_PROGRESS = "run run-2 is in progress since 2026-01-04 04:00 UTC"
+IN_PROGRESS = "run run-2 has been in progress since 2026-01-04 04:00 UTC"
 WAITING = f"{IN_PROGRESS}, waiting for an approval in stage Approve"
 RESTORING = f"{WAITING}: it restores rds from {NEW}"
-UNKNOWN = "whether a run is in progress is unknown: "
+UNKNOWN = "cannot determine whether a run is in progress: "
 
 
 def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
@@ -34,7 +34,7 @@ def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
         (Night.push, None, IN_PROGRESS),
         (in_turn(waits_for_approval, Night.promote), RESTORING, WAITING),
         (denied("runs"), *[f"{UNKNOWN}runs of it failed: AccessDeniedException: no"] * 2),
-        (without(PIPELINE_NAME), *[f"{UNKNOWN}no parameter {PIPELINE_NAME}"] * 2),
+        (without(PIPELINE_NAME), *[f"{UNKNOWN}parameter not found: {PIPELINE_NAME}"] * 2),
     ],
     ids=["a push", "a promotion", "denied", "unnamed"],
 )

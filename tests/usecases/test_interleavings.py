@@ -199,7 +199,7 @@ def test_of_two_people_at_once_the_last_wins(night: Night, monkeypatch: pytest.M
         return number
 
     monkeypatch.setattr(night.aws.parameters, "put", between_two)
-    with pytest.raises(Refused, match=f"unknown moved {CURRENT} to {arn('first')}"):
+    with pytest.raises(Refused, match=f"unknown set {CURRENT} to {arn('first')}"):
         night.refresh()
     assert night.current == arn("last")
 

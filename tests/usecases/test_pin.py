@@ -75,15 +75,15 @@ HOSTILE = arn("hostile", "9" * 12)
 ELSEWHERE = arn("there").replace("eu-west-1", "us-east-1")
 WRONG_ACCOUNT = f"{HOSTILE} cannot be pinned: account 999999999999, expected 111111111111"
 WRONG_REGION = (
-    f"{ELSEWHERE} cannot be pinned: it is in us-east-1, and the pipeline restores what is in this "
-    "Region; pin latest or another copy of this account's"
+    f"{ELSEWHERE} cannot be pinned: it is in us-east-1, but the pipeline restores from this Region "
+    "only; pin latest or another copy in this account"
 )
 DELETING = f"{OLD} cannot be pinned: status deleting, expected available"
 NO_PIPELINE = "there is no pipeline named elsewhere"
 NO_NAME = f"{PIPELINE_NAME} holds {HIDDEN}, not a pipeline's name"
 BUSY_AGAIN = BUSY.replace("run-2, started 2026-01-04 04:00", "run-3, started 2026-01-04 05:01")
 SEVERAL = (
-    "twice is the name of several snapshots; name one by its ARN: "
+    "several snapshots are named twice; give the ARN of one: "
     f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"
 )
 
@@ -106,8 +106,8 @@ def shared_elsewhere(night: Night) -> None:
         ("old", holding(PIPELINE_NAME, "elsewhere"), NO_PIPELINE),
         (ROLLBACK, holding(PIPELINE_NAME, SECRET), NO_NAME),
         # A rollback takes no older one either.
-        (ROLLBACK, without(CURRENT), f"{CURRENT} has held no other snapshot to go back to"),
-        (ROLLBACK, listing(), f"{OLD}, the one before, does not exist any more"),
+        (ROLLBACK, without(CURRENT), f"{CURRENT} has no earlier snapshot to roll back to"),
+        (ROLLBACK, listing(), f"the previous snapshot, {OLD}, no longer exists"),
         (ROLLBACK, listing(snapshot("old", status="deleting")), DELETING),
     ],
 )
@@ -129,7 +129,7 @@ def test_a_copy_is_pinned_although_shares_are_in_another_region(night: Night) ->
 
 
 def test_a_snapshot_that_nobody_has_is_not_found(night: Night) -> None:
-    message = "there is no snapshot unheard-of, neither of this account nor shared with it"
+    message = "snapshot unheard-of is neither in this account nor shared with it"
     expected = 404, {"Code": "NotFoundError", "Message": message}
     assert night.ask("PUT", ROUTE, {"snapshot": "unheard-of"}) == expected
 
@@ -144,7 +144,7 @@ def test_a_put_whose_answer_was_lost_is_found_although_its_reason_was_cut(night:
 
 def test_what_somebody_has_put_by_mistake_is_not_shown(night: Night) -> None:
     meanwhile(night.aws, "before", "put", lambda: night.set(CURRENT, SECRET))
-    message = f"unknown moved {CURRENT} to {HIDDEN} in the meantime, which stays"
+    message = f"unknown set {CURRENT} to {HIDDEN} in the meantime; that takes precedence"
     with pytest.raises(Refused, match=re.escape(message)):
         night.pin("new")
 

@@ -85,7 +85,7 @@ def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night)
     ("missing", "notified", "problem"),
     [
         (set(), f"execution {EXECUTION}: FAILED", f"execution {EXECUTION}: FAILED"),
-        ({MACHINE}, f"{WORK}: there is no state machine", f"{WORK}: it could not be started"),
+        ({MACHINE}, f"{WORK}: there is no state machine", f"{WORK}: could not be started"),
     ],
 )
 def test_work_that_fails_or_cannot_be_started_is_notified_each_time_and_done_later(
@@ -107,6 +107,20 @@ def test_work_that_fails_or_cannot_be_started_is_notified_each_time_and_done_lat
         execution_becomes(restored, state)
     assert restored.subjects == [NOT_PREPARED, NOT_PREPARED, REFRESHED]
     assert restored.good() == NEW
+
+
+@pytest.mark.parametrize("fails_later", [True, False], ids=["failed later", "of the scripts"])
+def test_no_work_is_started_on_a_cluster_that_is_in_use(night: Night, fails_later: bool) -> None:
+    night.configure(RDS_AFTER_RESTORE="")
+    if fails_later:
+        night.promote()
+        night.run_is_over("Failed", deploys=True)
+    else:  # the pipeline restored it before this application was there
+        night.aws.parameters.kept[CURRENT] = [night.present()._replace(labels=frozenset())]
+        night.aws.time += timedelta(days=1)
+    night.configure(RDS_AFTER_RESTORE=MACHINE)
+    night.polls(3)
+    assert (night.aws.state_machines.inputs, shown(night)[0]) == ({}, None)
 
 
 UNKNOWN = {"state": "preparing", "status": "unknown", "execution": None}

@@ -88,8 +88,9 @@ NO_ARN = "not the ARN of a DB cluster snapshot"
 NO_HOLD = 'not a hold such as {"until": "2026-01-22", "reason": "…", "by": "…"}'
 SEVEN = SUNDAY.replace(hour=7)
 UNREADABLE = f"{HOLD} cannot be read, which counts as a hold: {NO_HOLD}"
+UNNAMED = f"parameter not found: {PIPELINE_NAME}"
 NO_NAME = f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name"
-GONE = f"{NEW} does not exist any more, or is no longer shared"
+GONE = f"{NEW} no longer exists or is no longer shared"
 ALL_DEPLOYED = "the newest snapshot of every database is deployed"
 ACCOUNTS = "999999999999, expected 111111111111"
 TOO_OLD = snapshot("new", created=SUNDAY - timedelta(days=14, seconds=1))
@@ -99,8 +100,8 @@ REFUSALS: list[tuple[str, Arrange, str, str]] = [
     ("window", at(SEVEN), "outside-window", "2026-01-04 07:00 UTC is outside 00:00-07:00 UTC"),
     ("hold", hold_until("2026-01-05"), "on-hold", "on hold until 2026-01-05 by kim: release test"),
     ("hold", holding(HOLD, "until thursday"), "on-hold", UNREADABLE),
-    ("parameters", without(LATEST), "parameter-missing", f"no parameter {LATEST}"),
-    ("parameters", without(PIPELINE_NAME), "parameter-missing", f"no parameter {PIPELINE_NAME}"),
+    ("parameters", without(LATEST), "parameter-missing", f"parameter not found: {LATEST}"),
+    ("parameters", without(PIPELINE_NAME), "parameter-missing", UNNAMED),
     ("parameters", holding(LATEST, SECRET), "no-latest", f"{LATEST} holds {HIDDEN}, {NO_ARN}"),
     ("parameters", holding(PIPELINE_NAME, "dummyvalue"), "pipeline-missing", NO_NAME),
     ("snapshot", holding(LATEST, STRANGE), "not-eligible", f"{STRANGE}: account {ACCOUNTS}"),
@@ -183,7 +184,7 @@ def test_whatever_is_busy_is_named_and_raised(night: Night, arrange: Arrange, me
 def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(promoted: Night) -> None:
     promoted.run_is_over("Failed")
     result = promoted.promote()
-    assert (result.reason, result.message) == ("nothing-new", "this scheduled time has had its run")
+    assert (result.reason, result.message) == ("nothing-new", "already handled this scheduled time")
     assert (promoted.started, promoted.current) == (["run-2"], OLD)
 
 
@@ -192,8 +193,18 @@ def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(night: Night)
     night.aws.pipelines.start = lambda name, token: "run-1"  # type: ignore[method-assign]
     result = night.promote()
     assert result.reason == "nothing-new"
-    assert result.message == "run run-1 was started for this before"
+    assert result.message == "run run-1 was already started for this request"
     assert night.current == OLD
+
+
+def test_a_late_delivery_undoes_nothing_that_was_restored(promoted: Night) -> None:
+    """The pipeline has been renamed, so that the version's run is listed no more."""
+    promoted.run_is_over()
+    promoted.aws.pipelines.pipelines["renamed"] = []
+    promoted.set(PIPELINE_NAME, "renamed")
+    assert (promoted.promote().reason, promoted.current) == ("nothing-new", NEW)
+    promoted.aws.time = SEVEN
+    assert (promoted.promote().reason, promoted.current) == ("outside-window", NEW)
 
 
 # --- what a killed or refused attempt leaves, where it differs from test_failures.py ---------------
@@ -228,7 +239,7 @@ def test_a_start_is_undone_without_a_list_of_runs_only_if_aws_has_refused_it(
     refuse(night.aws, "start", "runs", answered=answered)
     with pytest.raises(AwsError, match="start of it failed") as caught:
         night.promote()
-    assert ("the run may have been started all the same" in str(caught.value)) != answered
+    assert ("the run may have been started anyway" in str(caught.value)) != answered
     assert night.current == value
 
 
@@ -337,8 +348,8 @@ def test_a_dry_run_looks_at_everything_and_answers_with_the_first_refusal(night:
 def test_a_refresh_waits_for_a_killed_order_of_somebody_else(night: Night) -> None:
     night.promotion_killed("before", "start")
     assert night.ask("POST", "/refresh", {}) == refused(
-        f"a run of acceptance-main that {SCHEDULE} ordered at 2026-01-04 04:00 UTC may be about to "
-        "start; try again in some minutes"
+        f"a run of acceptance-main that {SCHEDULE} requested at 2026-01-04 04:00 UTC may be about to "
+        "start; try again in a few minutes"
     )
     assert night.promote().execution_id == "run-2"
     assert night.ledger[1:] == [("promote", "new")]  # which is not put again
@@ -347,7 +358,7 @@ def test_a_refresh_waits_for_a_killed_order_of_somebody_else(night: Night) -> No
 def test_whoever_is_overruled_learns_by_whom(night: Night) -> None:
     night.offer("wanted")
     meanwhile(night.aws, "before", "put", lambda: night.pin("wanted"))
-    message = f"{KIM} moved {CURRENT} to {arn('wanted')} in the meantime, which stays"
+    message = f"{KIM} set {CURRENT} to {arn('wanted')} in the meantime; that takes precedence"
     result = night.promote()
     assert (result.reason, result.message) == ("nothing-new", message)
     assert night.ledger[-3:] == [("pin", "wanted"), ("promote", "new"), ("pin", "wanted")]

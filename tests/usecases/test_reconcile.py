@@ -188,7 +188,7 @@ def test_current_is_aligned_with_what_is_deployed_if_nobody_waits(promoted: Nigh
     promoted.aws.stacks.all[STACK] = Stack("UPDATE_COMPLETE", restored, {CURRENT: NEW})
     promoted.polls(3)
     assert facts(promoted) == ([*REVERTED, ("align", "new")], NEW, OLD, [RUN_FAILED, DIFFERS])
-    why = f"{NEW} is deployed, which is not what current named"
+    why = f"{NEW} is deployed, not what current named"
     assert promoted.present().reason == why
 
 
@@ -230,7 +230,7 @@ def test_what_cannot_be_seen_moves_nothing_and_is_notified_once_if_it_will_not_s
     assert (promoted.ledger, promoted.good()) == (PROMOTED, OLD)
     assert promoted.subjects == ([UNKNOWN] if message else [])
     if message:
-        problem = f"it cannot be seen what is deployed: {message}."
+        problem = f"cannot determine what is deployed: {message}."
         assert problem in promoted.aws.notifier.sent[0].body
         assert f"rds: {problem}" in promoted.status()["problems"]
     promoted.aws.stacks.all[STACK] = seen

@@ -154,7 +154,7 @@ IDENTIFIER = POLICY.name("billing", SATURDAY)
 MISSING = "there is no DB cluster billing in this account"
 BUSY = "RDS refused to take a snapshot of billing: it is busy"
 NO_BACKUP = "billing has no available automated snapshot to copy"
-TAKEN = f"there is a snapshot {IDENTIFIER} without the tags of this application"
+TAKEN = f"snapshot {IDENTIFIER} exists but lacks this application's tags"
 NO_KEY = (
     "billing is encrypted under this account's default key aws/rds, which no other account can use, "
     "and SHARE_KMS_KEY_ID is not set"

@@ -54,8 +54,8 @@ def test_a_fresh_account_in_which_there_is_nothing(night: Night) -> None:
     facts = {"name": "rds", "stack": STACK, "good": False, "waiting": False}
     assert found["databases"] == [facts | dict.fromkeys(nothing)]
     assert found["pipeline"] == {"name": None, "last_run": None, "under_way": None}
-    missing = f"no parameter {PIPELINE_NAME}, {LATEST}. {Reason.PARAMETER_MISSING.next_step}"
-    assert found["problems"] == [missing]
+    missing = f"parameter not found: {PIPELINE_NAME}, {LATEST}"
+    assert found["problems"] == [f"{missing}. {Reason.PARAMETER_MISSING.next_step}"]
 
 
 def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted: Night) -> None:
@@ -76,6 +76,14 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
     assert (entry["current"], entry["deployed"], entry["previous"]) == (NEW, OLD, OLD)
     assert entry["created"] == "2025-12-25T13:00:00+00:00"  # what is deployed
     assert entry["good"] is False  # of what current holds
+
+
+def test_a_run_that_deploys_what_was_restored_restores_nothing(night: Night) -> None:
+    night.push()
+    night.aws.stacks.set_status("UPDATE_IN_PROGRESS")
+    assert night.status()["pipeline"]["under_way"]["restores"] is None
+    night.pin("new")
+    assert night.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
 
 
 def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Night) -> None:
@@ -146,7 +154,7 @@ def promotion_that(status: str, **after: float) -> Arrange:
 
 DENIED = "AccessDeniedException: no."
 EARLY, LATE = at(TWO_O_CLOCK), at(SUNDAY + timedelta(hours=2))
-UNSEEN = "rds: it cannot be seen what is deployed: "
+UNSEEN = "rds: cannot determine what is deployed: "
 RESET = (
     f"rds: {CURRENT} was reset to dummyvalue, which the next run of the pipeline would read: pin the "
     "snapshot that is deployed."
@@ -160,12 +168,12 @@ TOO_OLD = (
     "snapshot is shared, or pin one with deploy."
 )
 MISSED = (
-    "rds: the refresh that was due at 2026-01-04T04:00:00+00:00 did not happen. Look at the "
-    "notifications and at the log of db-restore-from-snapshot."
+    "rds: the refresh due at 2026-01-04T04:00:00+00:00 did not happen. Check the "
+    "notifications and the log of db-restore-from-snapshot."
 )
 NO_UPDATE = f"{LATEST} holds 'dummyvalue', {NO_ARN}. {Reason.NO_LATEST.next_step}"
-LONG = "run run-2 of acceptance-main is in progress since 2026-01-04T04:00:00+00:00"
-WAITS = f"{LONG}, waiting for an approval in stage Approve. When it goes on, it restores rds from {NEW}."
+LONG = "run run-2 of acceptance-main has been in progress since 2026-01-04T04:00:00+00:00"
+WAITS = f"{LONG}, waiting for an approval in stage Approve. When it continues, it restores rds from {NEW}."
 LONGER = promotion_that("InProgress", hours=2, seconds=1)
 
 
@@ -241,7 +249,7 @@ def test_without_a_stack_the_runs_are_needed_to_see_what_is_deployed(night: Nigh
     assert night.status()["problems"] == [f"rds: find of it failed: {DENIED}"]
     without(PIPELINE_NAME)(night)
     unnamed, unseen, _ = night.status()["problems"]
-    assert unnamed.startswith(f"no parameter {PIPELINE_NAME}. ")
+    assert unnamed.startswith(f"parameter not found: {PIPELINE_NAME}. ")
     assert unseen == f"{UNSEEN}the main pipeline's name is unknown."
 
 
