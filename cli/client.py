@@ -32,6 +32,7 @@ INVALID_CREDENTIALS = {
     "ExpiredToken",
     "ExpiredTokenException",
     "InvalidClientTokenId",
+    "InvalidSignatureException",
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
@@ -39,6 +40,8 @@ _SIGN_IN = "Sign in, for example with aws sso login, or set AWS_PROFILE."
 
 _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region.",
+    "ConfigParse": "Correct that file.",
+    "ProfileNotFound": "Name one that exists: --profile or AWS_PROFILE.",
     "Unreachable": "Check your network, VPN and proxy, then try again.",
     **dict.fromkeys(
         ("NoRegion", "InvalidRegion"),
@@ -46,6 +49,10 @@ _NEXT_STEPS = {
     ),
     "Malformed": "Check the command, and the variables whose names begin with AWS_.",
     **dict.fromkeys(INVALID_CREDENTIALS, _SIGN_IN),
+    **dict.fromkeys(
+        ("InvalidSignatureException", "SignatureDoesNotMatch"),
+        "Check your machine's clock, the Region and the secret key.",
+    ),
     "None": _SIGN_IN,
     "403": "Check that your profile belongs to the stage's account, and ask its owner for the "
     "missing permission. docs/operations.md has a policy. With --url, no API is looked up.",
@@ -62,6 +69,8 @@ class ApiError(Exception):
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
         self.next_step = _NEXT_STEPS.get(code) or _NEXT_STEPS.get(str(status), "")
+        is_local = status is None and code != "Unreachable"  # such as no credentials, or no Region
+        self.may_pass_with_new_session = is_local or code in INVALID_CREDENTIALS
 
 
 class ApiClient:
@@ -70,10 +79,18 @@ class ApiClient:
     `url` is the API's address, or a function that finds it when it is first needed.
     """
 
-    def __init__(self, url: str | Callable[[], str], session: Session) -> None:
-        self._url, self._session = url, session
-        self._identity: Json | None = None
-        self.region: str | None = session.get_config_variable("region")
+    def __init__(
+        self, url: str | Callable[[Session], str], new_session: Callable[[], Session] = Session
+    ) -> None:
+        self._url, self._new_session = url, new_session
+        self.begin_session()
+
+    def begin_session(self) -> None:
+        """Read profile and credentials anew; a session keeps what it has read."""
+        with _translated_errors():
+            self._session = self._new_session()
+            self._identity: Json | None = None
+            self.region: str | None = self._session.get_config_variable("region")
 
     def identity(self) -> Json:
         """Return the caller's Account and Arn, as STS names them."""
@@ -121,7 +138,7 @@ class ApiClient:
         if not self.region:
             raise ApiError(None, "NoRegion", str(exceptions.NoRegionError()))
         if callable(self._url):
-            self._url = self._url()
+            self._url = self._url(self._session)
         url = self._url.rstrip("/") + path
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if data else {}

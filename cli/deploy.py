@@ -4,11 +4,12 @@ It is safe to run again: it prints what it changed, and never resets a value tha
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from chalicelib.domain.functions import API
 from chalicelib.domain.snapshots import SnapshotArn
-from cli import restapi, stacks, stages
+from cli import destroy, restapi, stacks, stages
 from cli.account import Account, Say, chalice, runtime, shown
 from cli.cloudformation import Stack, opened
 from cli.stages import AcceptanceStage, Stage, StageError, UsageError
@@ -35,6 +36,9 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     if isinstance(stage, AcceptanceStage) and stage.settings.pin_api_enabled:
         find_api(project, account, say)
     chalice(project, stage, "deploy", say)
+    for what, delete, _ in _unused(account):
+        if delete and delete():
+            say(f"  deleted    {what}")
     done.append("chalice deploy")
 
     say(f"3. stack {after.name}: what monitors them")
@@ -57,6 +61,8 @@ def plan(project: Path, name: str, answers: Mapping[str, str], say: Say) -> None
     existing = account.functions(functions)
     for function in functions:
         say(f"  {'update' if function in existing else 'create':<10} function {function}")
+    for what in [datum.what for datum in _unused(account) if datum.exists()]:
+        say(f"  delete     {what}")
     say(f"3. stack {after.name}: what monitors them")
     after.plan(stacks.after(stage))
 
@@ -68,6 +74,13 @@ def deployable(project: Path, name: str) -> Stage:
     if contradictions := stages.contradictions(stage):
         raise StageError("\n".join([f"stage {name!r} would not work:", *map(str, contradictions)]))
     return stage
+
+
+def _unused(account: Account) -> Iterable[destroy.Datum]:
+    """Return what may be left of an API that the stage no longer has, of which Chalice may know nothing."""
+    stage = account.stage
+    has_api = not isinstance(stage, AcceptanceStage) or stage.settings.pin_api_enabled
+    return [] if has_api else destroy.code(account, [API])
 
 
 def find_api(project: Path, account: Account, say: Say) -> None:

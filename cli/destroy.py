@@ -37,7 +37,7 @@ def plan(project: Path, name: str, say: Say, extent: Extent) -> None:
     stages.check_name(name)
     account, before, after = opened(stages.load(project, name), say)
     deleted = [f"stack {stack.name}" for stack in (after, before) if stack.exists()]
-    deleted += [datum.what for datum in _code(account) if datum.exists()]
+    deleted += [datum.what for datum in code(account) if datum.exists()]
     for what in deleted:
         say(f"  {'delete':<10} {what}")
     for datum in _data(account, _held_by(before), extent):
@@ -48,7 +48,7 @@ def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
     """Destroy the stage; raise StageError, naming what is left, or AwsError."""
     stages.check_name(name)
     account, before, after = opened(stages.load(project, name), say)
-    made, left = _held_by(before), list[str]()
+    made, left, kept = _held_by(before), list[str](), list[str]()
 
     @contextmanager
     def note_failure(what: str) -> Iterator[None]:
@@ -69,6 +69,8 @@ def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
                     exists = delete is None or delete() is not False
                     if exists:
                         say(f"  {'deleted' if delete else 'kept':<10} {what}")
+                        if not delete:
+                            kept.append(what)
                 any_exists |= exists
             if not any_exists:
                 say("  does not exist")
@@ -76,7 +78,7 @@ def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
 
     existed = [
         step(f"1. stack {after.name}", [Datum(f"stack {after.name}", after.delete)]),
-        step("2. functions, rules, REST API and roles", _code(account)),
+        step("2. functions, rules, REST API and roles", code(account)),
         step(f"3. stack {before.name}", [Datum(f"stack {before.name}", before.delete)]),
     ]
     (project / restapi.record_of(name)).unlink(missing_ok=True)
@@ -84,7 +86,8 @@ def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
     if left:
         raise StageError("\n".join([f"stage {name} is not deleted; what is left:", *left]))
     fate = "is deleted" if any(existed) else "did not exist"
-    say(f"stage {name} {fate}; aurora-refresh deploy --stage {name} uses what was kept")
+    reuse = f"; aurora-refresh deploy --stage {name} uses what was kept" if kept else ""
+    say(f"stage {name} {fate}{reuse}")
 
 
 def _held_by(stack: Stack) -> set[str]:
@@ -93,15 +96,15 @@ def _held_by(stack: Stack) -> set[str]:
     return {str(resource["Properties"].get("Name")) for resource in resources}
 
 
-def _code(account: Account) -> Iterator[Datum]:
-    """Yield what `chalice deploy` makes.
+def code(account: Account, functions: Iterable[str] = FUNCTIONS) -> Iterator[Datum]:
+    """Yield what `chalice deploy` makes for functions and API.
 
     It uses the exact names, because Chalice's record may be missing or wrong: git ignores it,
     and a failed deployment has none. Every function that a stage may have is deleted: a setting may
     have changed since the last deployment. The REST APIs, which have to be listed, come last.
     """
     stage = account.stage.name
-    for function in FUNCTIONS:
+    for function in functions:
         rule, deployed = stacks.rule_name(stage, function), deployed_name(stage, function)
         look = partial(account.one, "events:ListTargetsByRule", "@", Rule=rule)
         yield Datum(f"rule {rule}", partial(account.delete_rule, rule), look)

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
 # Statuses and codes of the API's errors.
-_WRONG_USAGE = {400, "NoRegion", "InvalidRegion", "Malformed"}
+_WRONG_USAGE = {400, "NoRegion", "InvalidRegion", "Malformed", "StageNotFound", "ProfileNotFound"}
 
 
 class Target(NamedTuple):
@@ -34,18 +34,10 @@ def connect(stage: str | None, url: str | None) -> Target:
         raise click.UsageError(
             "name a stage with --stage acceptance, or its API with --url https://…"
         )
-    from botocore.exceptions import BotoCoreError, ProfileNotFound
-    from botocore.session import Session
-
     from cli.client import ApiClient, find_api_url
 
-    try:
-        session = Session()
-        client = ApiClient(url or (lambda: find_api_url(session, stage or "")), session)
-    except ProfileNotFound as error:
-        raise WrongUsage(f"{error}. Name one that exists: --profile or AWS_PROFILE.") from error
-    except BotoCoreError as error:
-        raise Failure(str(error)) from error
+    with refusals():
+        client = ApiClient(url or (lambda session: find_api_url(session, stage or "")))
     return Target(stage or str(url), client)
 
 
@@ -171,11 +163,16 @@ def status(target: Target, database: str | None) -> Json:
     Exit status: 0 if all is well, 1 if there are problems.
     """
     answer = target.client.status()
-    known = [each["name"] for each in answer["databases"]]
-    if database and database not in known:
-        raise Failure(f"there is no database {database!r}; known: {', '.join(known)}")
-    shown = [each for each in answer["databases"] if database in (None, each["name"])]
-    return {**answer, "databases": shown}
+    return {**answer, "databases": _selected(answer, database)}
+
+
+def _selected(answer: Json, database: str | None) -> list[Json]:
+    """Return the facts of a database, or of all if none is named; raise Failure for an unknown one."""
+    found = [each for each in answer["databases"] if database in (None, each["name"])]
+    if not found:
+        known = ", ".join(each["name"] for each in answer["databases"])
+        raise Failure(f"there is no database {database!r}; known: {known}")
+    return found
 
 
 def _show_snapshots(_target: Target, answer: Json, given: Json) -> None:
@@ -245,9 +242,9 @@ def _show_pinned(_target: Target, answer: Json, given: Json) -> None:
     was = f"; it was {view.short(answer['previous'])}" if answer["previous"] else ""
     say(f"{named}current is {view.short(answer['current'])} (version {answer['version']}){was}.")
     if answer["execution_id"]:
-        say(f"Started run {answer['execution_id']}, which restores it.")
+        say(f"Started run {answer['execution_id']}, which deploys it.")
     else:
-        say("The pipeline's next run restores it.")
+        say("The pipeline's next run deploys it.")
     _say_under_way(answer)
 
 
@@ -262,35 +259,42 @@ def pin(target: Target, snapshot: str, database: str | None, *, yes: bool, **wan
 
     The pipeline's next run restores it. With --deploy-now, that run is started.
     """
-    _confirm_restore(target, database, snapshot, yes=yes or not wanted["deploy"])
-    return target.client.pin(snapshot, **wanted, **_named(database))
+    return _move(target, "pin", database, snapshot, yes=yes, **wanted)
 
 
 @_command(_show_pinned, *_CHANGE)
 def rollback(target: Target, database: str | None, *, yes: bool, **wanted: Any) -> Json:
     """Set current back to the newest earlier snapshot that differs."""
-    _confirm_restore(target, database, None, yes=yes or not wanted["deploy"])
-    return target.client.rollback(**wanted, **_named(database))
+    return _move(target, "rollback", database, yes=yes, **wanted)
 
 
-def _named(database: str | None) -> Json:
-    return {"database": database} if database else {}
+def _move(
+    target: Target, action: str, database: str | None, *snapshot: str, yes: bool, **wanted: Any
+) -> Json:
+    _confirm(target, action, database, *snapshot, yes=yes or not wanted["deploy"])
+    named = {"database": database} if database else {}
+    answer: Json = getattr(target.client, action)(*snapshot, **wanted, **named)
+    return answer
 
 
 def _is_started(answer: Json) -> bool:
     return bool(answer["outcome"] == "started")
 
 
-def _show_refresh(_target: Target, answer: Json, given: Json) -> None:
+def _show_refresh(target: Target, answer: Json, given: Json) -> None:
     dry_run, is_started = given["dry_run"], _is_started(answer)
     if dry_run or not is_started:
         steps = [(each["step"], each["verdict"], each["detail"]) for each in answer["steps"]]
         say_table(("step", "verdict", "detail"), steps)
-    for each in answer["databases"] if is_started else ():
-        move = f"{view.short(each['previous'])} → {view.short(each['current'])}"
-        say(f"{each['name']}: {'would move ' if dry_run else ''}{move}")
-    if is_started:
-        say("This would be restored." if dry_run else f"Run {answer['execution_id']} was started.")
+    if is_started and dry_run:
+        for each in view.replaced(target.client.status(), "refresh"):
+            say(f"would replace {each}")
+    elif is_started:
+        for each in answer["databases"]:
+            if each["current"] != each["previous"]:
+                move = f"{view.short(each['previous'])} → {view.short(each['current'])}"
+                say(f"{each['name']}: {move}")
+        say(f"Run {answer['execution_id']} was started.")
     else:
         say(f"{answer['outcome']}, {answer['reason']}: {answer['message']}")
 
@@ -310,34 +314,26 @@ def refresh(target: Target, *, yes: bool, **wanted: Any) -> Json:
 
     Exit status: 0 if a run was started or would be, 1 if the refresh was refused.
     """
-    _confirm_restore(target, None, "latest", yes=yes or wanted["dry_run"])
+    _confirm(target, "refresh", yes=yes or wanted["dry_run"])
     return target.client.refresh(**wanted)
 
 
-def _confirm_restore(
-    target: Target, database: str | None, snapshot: str | None, *, yes: bool
+def _confirm(
+    target: Target, action: str, database: str | None = None, snapshot: str = "", *, yes: bool
 ) -> None:
-    """Ask for confirmation, naming each cluster and the snapshot that replaces it, by default the previous one."""
+    """Ask for confirmation, naming each cluster and the snapshot that replaces it; raise Failure."""
     if yes:
         return
-    field = {"latest": "latest", None: "previous"}.get(snapshot)
-    found = [
-        each for each in target.client.status()["databases"] if database in (None, each["name"])
-    ]
-    if snapshot == "latest":
-        found = [each for each in found if each["latest"] != each["deployed"]] or found
-    what = " and ".join(
-        f"{each['name']} ({view.short(each['deployed'])}"
-        f"{' → ' + view.short(each[field]) if field else ''})"
-        for each in found
-    )
-    clusters, it = ("cluster", "it") if len(found) == 1 else ("clusters", "them")
-    by = "" if field else f" with {view.short(snapshot)}"
-    confirm(
-        f"This replaces the acceptance {clusters} of {what or database}{by}, and deletes what testers "
-        f"changed in {it}.",
-        yes=yes,
-    )
+    answer = target.client.status()
+    found = _selected(answer, database)
+    if len(found) > 1 and action != "refresh":
+        names = ", ".join(each["name"] for each in found)
+        raise WrongUsage(f"there are several databases; name one with --database: {names}")
+    replaced = view.replaced(answer, action, found[0]["name"], snapshot)
+    clusters, it = ("cluster", "it") if len(replaced) == 1 else ("clusters", "them")
+    what = f"the acceptance {clusters} of {' and '.join(map(str, replaced))}"
+    data = f"and deletes what testers changed in {it}"
+    confirm(f"This replaces {what}, {data}." if replaced else "This replaces no cluster.", yes=yes)
 
 
 def _show_hold(_target: Target, answer: Json, _given: Json) -> None:

@@ -39,14 +39,19 @@ def _use(variable: str, *without: str) -> Callable[[click.Context, click.Paramet
     return use
 
 
-def _address(context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
-    """Return the address; None if it is the environment's and the command names a stage.
+def _unless_other_named(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> str | None:
+    """Return a stage or an address; None if it is the environment's and the command names the other."""
+    other = "url" if option.name == "stage" else "stage"
+    sources = [context.get_parameter_source(name) for name in (str(option.name), other)]
+    is_replaced = sources == [ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE]
+    return None if is_replaced else value
 
-    Raise WrongUsage if no request can be sent to it.
-    """
-    sources = [context.get_parameter_source(name) for name in ("url", "stage")]
-    if sources == [ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE]:
-        return None
+
+def _address(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Return the address, unless the command names a stage; raise WrongUsage if it is no address."""
+    url = _unless_other_named(context, option, value)
     if not url or is_address(url):
         return url
     right = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api"
@@ -81,7 +86,7 @@ _STAGE = partial(
     help="The stage, such as acceptance. [env: AURORA_REFRESH_STAGE]",
 )
 
-STAGE = _STAGE("--stage")
+STAGE = _STAGE("--stage", callback=_unless_other_named)
 REQUIRED_STAGE = _STAGE("--stage", "name", required=True)
 URL = click.option(
     "--url",

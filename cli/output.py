@@ -86,9 +86,11 @@ def say_table(headings: Sequence[str], rows: Sequence[Row]) -> None:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for heading in headings:
-        table.add_column(heading.upper(), overflow="fold")
+    for column in zip(headings, *cells, strict=True):
+        # No name is broken, for people copy them: a narrow terminal breaks the lines instead.
+        longest = max(len(word) for cell in column for word in [*cell.split(), ""])
+        table.add_column(column[0].upper(), overflow="fold", min_width=longest)
     for row in cells:
         # A Text is never read as markup.
         table.add_row(*(Text(cell, _TONES.get(cell, "")) for cell in row))
-    Console().print(table)
+    Console().print(table, crop=False)

@@ -174,7 +174,7 @@ class _Look:
                 facts |= {"created": snapshot.created.isoformat(), "age_hours": hours(age)}
                 if deployed and limit and age > limit:
                     found.append(
-                        f"the deployed data is {age.days} days old, the limit is {limit.days}. "
+                        f"the deployed data is more than {age.days} days old, the limit is {limit.days}. "
                         "Refresh with POST /refresh once a newer snapshot is shared, or pin one with "
                         "deploy."
                     )

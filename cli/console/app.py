@@ -7,6 +7,7 @@ loopback address, every request must name that address, and a form must come fro
 import logging
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask, Response, flash, redirect, render_template, request
@@ -51,10 +52,10 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
         MAX_CONTENT_LENGTH=65_536,
     )
     app.jinja_env.finalize = _visible
-    app.jinja_env.globals |= {"stage": name, "token": token, "region": client.region}
+    app.jinja_env.globals |= {"stage": name, "token": token}
     names = (view.age, view.clock, view.short, view.brief, view.relative, view.count)
     app.jinja_env.filters |= {each.__name__: each for each in names}
-    app.context_processor(lambda: {"identity": console.identity()})
+    app.context_processor(lambda: {"identity": console.identity(), "region": client.region})
 
     @app.before_request
     def check_origin() -> Response | None:
@@ -74,6 +75,9 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
         return response
 
     def show(error: ApiError) -> ResponseReturnValue:
+        if error.may_pass_with_new_session:
+            with suppress(ApiError):  # the next request tells
+                client.begin_session()
         return render_template("error.html", error=error), error.status or 502
 
     app.register_error_handler(ApiError, show)
@@ -119,6 +123,10 @@ class _Console:
     def act(self, action: str) -> ResponseReturnValue:
         fields: Json = {each: request.form[each] for each in _TEXTS if each in request.form}
         fields |= dict.fromkeys(_FLAGS & request.form.keys(), True)
+        shown = request.form.get("shown")
+        if shown is not None and shown != self._replaced(self._client.status(), action)[1]:
+            changed = "What the run replaces has changed since this form was opened: look again."
+            return self.form(action, ApiError(409, "Changed", changed))
         try:
             answer: Json = getattr(self._client, action)(**fields)
         except ApiError as error:
@@ -132,12 +140,18 @@ class _Console:
 
     def form(self, action: str, error: ApiError | None = None) -> ResponseReturnValue:
         status = self._client.status()
-        databases = status["databases"]
-        if action in ("pin", "rollback"):
-            databases = [_facts(status, request.values.get("database"))]
-        context = {"status": status, "databases": databases, "error": error}
+        replaced, shown = self._replaced(status, action)
+        context = {"status": status, "replaced": replaced, "shown": shown, "error": error}
         page = render_template("form.html", action=action, values=request.values, **context)
         return page, (error and error.status) or 200
+
+    def _replaced(self, status: Json, action: str) -> tuple[list[view.Replacement], str]:
+        """Return what the request would have a run replace, and the same as a text."""
+        name = request.values.get("database")
+        if action in ("pin", "rollback"):
+            _facts(status, name)
+        replaced = view.replaced(status, action, name, request.values.get("snapshot"))
+        return replaced, printable(", ".join(map(str, replaced)))
 
     def _history(self, name: str) -> list[Json]:
         """Return a database's history, having learnt when its snapshots were taken."""
@@ -170,7 +184,7 @@ def _message(action: str, form: Any, answer: Json) -> tuple[str, str]:
     elif action in ("pin", "rollback"):
         how = f"now, in run {run}" if run else "in its next run"
         name = form.get("database") or "the database"
-        message = f"The pipeline restores {name} from {view.short(answer['current'])} {how}."
+        message = f"The pipeline deploys {name} from {view.short(answer['current'])} {how}."
     else:
         hold = answer["hold"]
         done = f"The schedule is on hold until {hold['until']}." if hold else "The hold is lifted."

@@ -39,6 +39,18 @@ class Chart(NamedTuple):
     description: str
 
 
+class Replacement(NamedTuple):
+    """A database that a run would restore from something else than what is deployed."""
+
+    facts: Json
+    target: str | None
+
+    def __str__(self) -> str:
+        deployed = self.facts["deployed"]
+        before = short(deployed) if deployed else "unknown"
+        return f"{self.facts['name']} ({before} → {short(self.target)})"
+
+
 class Row(NamedTuple):
     """One database on the overview: the API's facts, and what follows from them."""
 
@@ -53,6 +65,32 @@ def row(status: Json, facts: Json, history: Sequence[Json], taken: Mapping[str, 
     now, limit = time(status["schedule"]["now"]), status["schedule"]["max_age_days"]
     drawn = chart(_periods(facts, history, taken), now, limit)
     return Row(facts, verdict(status, facts), is_stale(status, facts), drawn)
+
+
+def replaced(
+    status: Json, action: str, name: str | None = None, snapshot: str | None = None
+) -> list[Replacement]:
+    """Return what a run replaces once a pin, a rollback or a refresh has moved `current`.
+
+    A run restores every database from its `current`: also one that nobody names now, but whose pin
+    waits. A pin may name the snapshot by its identifier, in any case, or as `latest`.
+    """
+    databases = status["databases"]
+    new = [each["name"] for each in databases if each["latest"] not in (None, each["deployed"])]
+    if action == "refresh" and not new:
+        return []  # it starts no run
+
+    def target(facts: Json) -> Any:
+        if facts["name"] not in (new if action == "refresh" else [name]):
+            return facts["current"]
+        if action == "rollback":
+            return facts["previous"]
+        asked = "latest" if action == "refresh" else (snapshot or "").lower()
+        known = {"latest": facts["latest"], short(facts["deployed"]): facts["deployed"]}
+        return known.get(asked, asked)
+
+    found = [Replacement(facts, target(facts)) for facts in databases]
+    return [each for each in found if each.target != each.facts["deployed"]]
 
 
 def is_stale(status: Json, facts: Json) -> bool:
@@ -175,10 +213,10 @@ def clock(text: str) -> str:
 
 
 def span(duration: timedelta) -> str:
-    """Return a duration in its largest unit."""
+    """Return a duration in its largest unit, rounded down, as the API counts days."""
     sizes = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440}
     unit = next((unit for unit, size in sizes.items() if duration >= 2 * size), "minute")
-    return count(round(duration / sizes[unit]), unit)
+    return count(duration // sizes[unit], unit)
 
 
 def age(hours: float) -> str:

@@ -14,22 +14,16 @@ from cli import operator
 from cli.main import cli
 from cli.operator import Target
 from tests.browser.conftest import Show
-from tests.console_states import FakeClient, attention, denied, healthy
+from tests.console_states import attention, denied, healthy
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+STATES = {"healthy": healthy, "attention": attention, "denied": denied, "phone": attention}
 
 
-@pytest.mark.parametrize(
-    ("name", "client", "size"),
-    [
-        ("healthy", healthy(), "desktop"),
-        ("attention", attention(), "desktop"),
-        ("denied", denied(), "desktop"),
-        ("phone", attention(), "phone"),
-    ],
-)
-def test_screenshot(show: Show, name: str, client: FakeClient, size: str) -> None:
-    with show(client, size, reduced_motion="reduce") as page:
+@pytest.mark.parametrize("name", STATES)
+def test_screenshot(show: Show, name: str) -> None:
+    size = "phone" if name == "phone" else "desktop"
+    with show(STATES[name](), size, reduced_motion="reduce") as page:
         page.screenshot(path=DOCS / f"console-{name}.png")
 
 

@@ -29,8 +29,9 @@ NEWEST, DEPLOYED = (each.rsplit(":", 1)[1] for each in (NEW, OLD))
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
-    """Of a stage in which the latest snapshot of billing is already deployed."""
-    billing = database("billing", 7, latest=nightly("billing", 7))
+    """Of a stage in which the latest snapshot of billing is already deployed, and a pin waits."""
+    seven, three = nightly("billing", 7), nightly("billing", 3)
+    billing = database("billing", 7, latest=seven, current=three, previous=seven)
     fake = FakeClient(database("orders", 7), billing)
     monkeypatch.setattr(operator, "connect", lambda *_: Target("acceptance", fake))
     monkeypatch.setenv("TZ", "UTC")
@@ -61,7 +62,10 @@ def test_status_of_one_database(client: FakeClient) -> None:
     (shown,) = json.loads(run("status --database billing --json")[1])["databases"]
     assert shown["name"] == "billing"
     unknown = "there is no database 'invoices'; known: orders, billing\n"
-    assert run("status --database invoices") == (1, "", unknown)
+    for line in ("status", "pin a --deploy-now", "rollback --deploy-now"):
+        assert run(f"{line} --database invoices") == (1, "", unknown)
+    several = "there are several databases; name one with --database: orders, billing\n"
+    assert run("pin a --deploy-now") == run("rollback --deploy-now") == (2, "", several)
 
 
 def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient) -> None:
@@ -74,14 +78,14 @@ def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient
         """acceptance · 222222222222 · eu-west-1 · as omar (refresh-operator) · 1 problem
 
 database   deployed            age      state      next refresh
-orders     orders-2026-11-14   14 days  restoring  Sun 29 Nov 2026 04:00 UTC
-billing    billing-2026-11-11  17 days  stale      Sun 29 Nov 2026 04:00 UTC
+orders     orders-2026-11-14   13 days  restoring  Sun 29 Nov 2026 04:00 UTC
+billing    billing-2026-11-11  16 days  stale      Sun 29 Nov 2026 04:00 UTC
 documents                               restoring  Sun 29 Nov 2026 04:00 UTC
 on hold  until 2026-12-03, by refresh-operator/omar: load test
 running  acceptance-main · Deploy, 23 minutes · waits for an approval · \
 restores orders from orders-2026-11-27
 
-✗ billing: latest would not be promoted: billing-2026-11-11 is 408.0 hours old, the limit is 14 days. \
+✗ billing: latest would not be promoted: billing-2026-11-11 is 400.0 hours old, the limit is 14 days. \
 Check db-share-snapshot in production.
 """,
         "",
@@ -115,7 +119,7 @@ def test_history_says_who_and_why_and_what_became_of_it(client: FakeClient) -> N
     assert json.loads(printed) == client.history("orders")
 
 
-def test_what_others_wrote_controls_no_terminal(
+def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hostile, shown = "\x1b]0;x\x07[red]a\u202eb[/red]\r\nc", "?]0;x?[red]a?b[/red]? c"
@@ -126,28 +130,25 @@ def test_what_others_wrote_controls_no_terminal(
     client.answers["status"] = ApiError(409, "Conflict", hostile)
     assert run("status") == (1, "", f"{printable(hostile)}.\n")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    say_table(["why"], [[hostile]])
-    assert shown in capsys.readouterr().out
+    name = "aurora-refresh-share-0123456789abcdef0123456789abcdef"
+    say_table(
+        ["why", "snapshot", "verdict"], [[hostile, name, hostile * 9]]
+    )  # wider than 80 columns
+    printed = capsys.readouterr().out
+    assert (shown in printed, printed.count(f" {name} ")) == (True, 1)
 
 
 # --- changes --------------------------------------------------------------------------------------
 
 MOVED = f"current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
-LATER = "The pipeline's next run restores it.\n"
-STARTED = f"Started run {RUN}, which restores it.\n"
 DONE = {
     f"pin {NEWEST} --reason why --database orders": (
         ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"}),
-        f"orders: {MOVED}{LATER}",
+        f"orders: {MOVED}The pipeline's next run deploys it.\n",
     ),
-    "pin latest --deploy-now --yes": (
-        ("pin", "latest", {"reason": "", "deploy": True}),
-        f"{MOVED}{STARTED}",
-    ),
-    "rollback": (("rollback", {"reason": "", "deploy": False}), f"{MOVED}{LATER}"),
     "rollback --deploy-now --yes": (
         ("rollback", {"reason": "", "deploy": True}),
-        f"{MOVED}{STARTED}",
+        f"{MOVED}Started run {RUN}, which deploys it.\n",
     ),
     "refresh --yes": (
         ("refresh", {"reason": "", "outside_window": False, "dry_run": False}),
@@ -157,8 +158,8 @@ DONE = {
         ("refresh", {"reason": "", "outside_window": True, "dry_run": True}),
         f"""step  verdict  detail
 week  passed   any week will do
-orders: would move {DEPLOYED} → {NEWEST}
-This would be restored.
+would replace orders ({DEPLOYED} → {NEWEST})
+would replace billing (billing-2026-11-21 → billing-2026-11-25)
 """,
     ),
     "hold 2026-12-03 --reason test": (
@@ -173,18 +174,21 @@ Note: run 7 restores {NEWEST}.
 
 @pytest.mark.parametrize("line", DONE)
 def test_what_needs_no_question_is_done_and_said(client: FakeClient, line: str) -> None:
-    client.answers["status"] = ApiError(500, "NotNeeded", "there is no question to put")
+    if "--dry-run" not in line:
+        client.answers["status"] = ApiError(500, "NotNeeded", "there is no question to put")
     call, said = DONE[line]
     assert (run(line), client.calls) == ((0, said, ""), [call])
 
 
-ORDERS = f"orders ({DEPLOYED} → orders-2026-11-07)"
-BILLING = "billing (billing-2026-11-21 → billing-2026-11-07)"
+BILLING = "billing (billing-2026-11-21 → billing-2026-11-25)"
+LOST = "and deletes what testers changed in"
+BOTH = f"the acceptance clusters of orders ({DEPLOYED} → {{}}) and {BILLING}, {LOST} them"
 REPLACED = {
-    "pin latest --deploy-now": f"cluster of orders ({DEPLOYED} → {NEWEST})",
-    "pin a --deploy-now --database orders": f"cluster of orders ({DEPLOYED}) with a",
-    "rollback --deploy-now": f"clusters of {ORDERS} and {BILLING}",
-    "refresh": f"cluster of orders ({DEPLOYED} → {NEWEST})",
+    "pin Latest --deploy-now --database orders": BOTH.format(NEWEST),
+    "pin a --deploy-now --database orders": BOTH.format("a"),
+    f"pin {DEPLOYED} --deploy-now --database orders": f"the acceptance cluster of {BILLING}, {LOST} it",
+    "rollback --deploy-now --database billing": "no cluster",  # which only undoes the pin
+    "refresh": BOTH.format(NEWEST),
 }
 
 
@@ -192,9 +196,7 @@ REPLACED = {
 def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    them = "them" if "clusters" in REPLACED[line] else "it"
-    deletes = f"and deletes what testers changed in {them}."
-    question = f"This replaces the acceptance {REPLACED[line]}, {deletes}"
+    question = f"This replaces {REPLACED[line]}."
     no_terminal = "There is no terminal to ask on: add --yes to continue."
     assert run(line) == (2, "", f"{question}\n{no_terminal}\n")
 
@@ -210,8 +212,7 @@ def test_a_refresh_that_is_refused_ends_with_1(client: FakeClient) -> None:
     refusal = {"outcome": "skipped", "reason": "on-hold", "message": "on hold until 2030"}
     client.answers["refresh"] = refusal | {"steps": []}
     status, printed, _ = run("refresh --yes")
-    reason = "skipped, on-hold: on hold until 2030"
-    assert (status, printed.splitlines()[-1]) == (1, reason)
+    assert (status, printed.splitlines()[-1]) == (1, "skipped, on-hold: on hold until 2030")
     assert run("refresh --yes --json")[0] == 1
 
 
@@ -225,6 +226,7 @@ def test_a_refusal_is_a_sentence(client: FakeClient) -> None:
 
     assert refused(ApiError(409, "ConflictError", "busy")) == (1, "", "busy.\n")
     assert refused(ApiError(400, "BadRequestError", "until is x")) == (2, "", "until is x.\n")
+    assert refused(ApiError(404, "StageNotFound", "none"))[0] == 2
     next_step = "Name the stage's Region with --region or AWS_DEFAULT_REGION."
     no_region = ApiError(None, "NoRegion", "No Region.")
     assert refused(no_region) == (2, "", f"No Region. {next_step}\n")
@@ -243,6 +245,7 @@ WRONG = {
     "status --url https:///api": f"--url is 'https:///api': {ADDRESS}",
     "status --url http://x:y/api": f"--url is 'http://x:y/api': {ADDRESS}",
     "status --stage test --profile x": "The config profile (x) could not be found. Name one that ",
+    "AWS_DEFAULT_REGION=eu-west-1 status --stage test --profile x": "found. Name one that exists: ",
     "AWS_ENDPOINT_URL_STS=host:80 live-check": f"AWS_ENDPOINT_URL_STS is 'host:80': {ENDPOINT}",
     "configure": "Missing option '--stage'",
     f"{DEPLOY} EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
@@ -283,16 +286,16 @@ def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
     assert errors.startswith(refusal)
 
 
-def test_a_stage_that_the_command_names_is_not_replaced_by_the_environment_s_address(
+def test_a_stage_or_an_address_that_the_command_names_is_not_replaced_by_the_environment_s(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connect = Mock(return_value=Target("test", FakeClient()))
     monkeypatch.setattr(operator, "connect", connect)
-    line = "AURORA_REFRESH_URL=https://a status"
-    for each in (line, f"{line} --stage test", "status --url https://b --stage test"):
-        run(each)
+    line = "AURORA_REFRESH_STAGE=a AURORA_REFRESH_URL=https://a status"
+    for words in ("", "--stage test", "--url https://b", "--stage test --url https://b"):
+        run(f"{line} {words}")
     used = [call.args for call in connect.call_args_list]
-    assert used == [(None, "https://a"), ("test", None), ("test", "https://b")]
+    assert used == [("a", "https://a"), ("test", None), (None, "https://b"), ("test", "https://b")]
 
 
 def test_a_named_profile_is_used_whatever_else_the_environment_has(

@@ -41,7 +41,7 @@ def session_of(endpoint: str) -> Any:
     return Mock(create_client=lambda _, config: gateway)
 
 
-def test_the_api_is_found_by_the_stage_in_every_partition() -> None:
+def test_the_api_of_a_stage_is_found_in_every_partition_if_there_is_exactly_one() -> None:
     def found(service: str, domain: str) -> str:
         return find_api_url(session_of(f"https://{service}.{domain}"), "acceptance")
 
@@ -49,9 +49,6 @@ def test_the_api_is_found_by_the_stage_in_every_partition() -> None:
     assert found("apigateway", "cn-north-1.amazonaws.com.cn") == china
     government = "https://b.execute-api.us-gov-west-1.amazonaws.com/stage-of-b"
     assert found("apigateway-fips", "us-gov-west-1.amazonaws.com") == government
-
-
-def test_a_stage_without_an_api_or_with_several_is_an_error() -> None:
     with pytest.raises(ApiError, match=r"Stage 'test' has no API in Region eu-west-1\."):
         find_api_url(session_of(""), "test")
     with pytest.raises(ApiError, match=r"'twice' has several APIs: c, d\. Name one with --url\."):
@@ -64,7 +61,7 @@ def client(url: str = "https://a/api/", **variables: str) -> ApiClient:
     session.set_credentials("AKIAX", "secret")
     for name, value in ({"region": "eu-west-1"} | variables).items():
         session.set_config_variable(name, value)
-    return ApiClient(url, session)
+    return ApiClient(url, lambda: session)
 
 
 def test_a_request_is_signed_and_sent_with_a_profile_s_certificates(
@@ -100,31 +97,31 @@ def test_a_refusal_has_a_status_a_code_and_a_message(monkeypatch: pytest.MonkeyP
     assert refusal(200, b"<html>") == refusal(200, b'["a"]') == no_json
 
 
-def test_who_the_caller_is_is_not_waited_for_long() -> None:
-    session = MagicMock()
-    ApiClient("https://a", session).identity()
+def test_who_the_caller_is_is_not_waited_for_long_and_is_asked_again_with_new_credentials() -> None:
+    session, renewed = MagicMock(), MagicMock()
+    client = ApiClient("https://a", Mock(side_effect=[session, renewed]))
+    assert client.identity() == client.identity()
+    client.begin_session()
+    client.identity()
+    assert session.create_client.call_count == renewed.create_client.call_count == 1
     config = session.create_client.call_args.kwargs["config"]
     once = config.connect_timeout + config.read_timeout
     assert once * config.retries["total_max_attempts"] == 30
 
 
-def test_without_an_answer_there_is_no_status_but_a_next_step() -> None:
-    with pytest.raises(ApiError) as raised:
-        client("http://127.0.0.1:9").status()
-    assert (raised.value.status, raised.value.code) == (None, "Unreachable")
-    assert raised.value.next_step == "Check your network, VPN and proxy, then try again."
-
-
-def test_a_malformed_variable_is_no_missing_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_answer_there_is_no_status_and_a_malformed_variable_is_no_missing_credential(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def code(variable: str, value: str) -> str:
         given = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "eu-west-1"}
         for name, each in (given | {variable: value}).items():
             monkeypatch.setenv(f"AWS_{name}", each)
-        session = Session()
         with pytest.raises(ApiError) as raised:
-            ApiClient(lambda: find_api_url(session, "acceptance"), session).status()
+            ApiClient(lambda session: find_api_url(session, "acceptance")).status()
+        assert raised.value.status is None
         return raised.value.code
 
+    assert code("ENDPOINT_URL", "http://127.0.0.1:9") == "Unreachable"
     assert code("DEFAULT_REGION", "") == "NoRegion"
     assert code("DEFAULT_REGION", "eu west") == "InvalidRegion"
     assert code("SECRET_ACCESS_KEY", "") == "PartialCredentials"

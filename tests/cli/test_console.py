@@ -43,13 +43,13 @@ def missing(client: FakeClient, path: str, *words: str) -> list[str]:
     return [each for each in words if each not in page + text_of(page)]
 
 
-def test_the_overview_says_what_is_deployed_and_what_comes() -> None:
+def test_the_pages_say_what_is_deployed_what_comes_and_why_a_share_cannot_be_restored() -> None:
     assert not missing(
         healthy(),
         "/",
         "acceptance 222222222222 eu-west-1 as refresh-operator/omar",
         "All is well Next refresh: Sun 29 Nov 2026, 04:00 UTC in 14 hours",
-        "orders good orders-2026-11-21 taken Sat 21 Nov 2026, 22:00 UTC 7 days limit",
+        "orders good orders-2026-11-21 taken Sat 21 Nov 2026, 22:00 UTC 6 days limit",
         "to orders-2026-11-27",
     )
     assert not missing(
@@ -68,30 +68,33 @@ def test_the_overview_says_what_is_deployed_and_what_comes() -> None:
     assert not missing(on_hold, "/", none_planned)
     dry_run = "Nothing has been restored yet. A dry run shows what a refresh would do."
     assert not missing(fresh(), "/", dry_run)
-
-
-def test_the_page_of_a_database_says_why_a_share_cannot_be_restored() -> None:
     rejected = "not eligible engine version 16.1, wanted 15"
     assert not missing(healthy(), "/databases/orders", "8 shared snapshots", rejected)
 
 
 IN_USE = "orders: orders-2026-11-21, in use since Sun 22 Nov 2026, 04:24 UTC, is replaced by {}"
+WAITS = "documents: what is deployed is replaced by documents-2026-11-25"
 DELETED = {
-    "/rollback?database=orders": [IN_USE.format("orders-2026-11-07")],
-    "/pin?database=orders&snapshot=orders-2026-11-25": [IN_USE.format("orders-2026-11-25")],
-    "/refresh?database=orders": [  # which takes them all
-        IN_USE.format("orders-2026-11-27"),
-        "billing: stays on billing-2026-11-27, the newest share",
-    ],
+    "/rollback?database=orders": [IN_USE.format("orders-2026-11-07"), WAITS],
+    "/pin?database=orders&snapshot=orders-2026-11-25": [IN_USE.format("orders-2026-11-25"), WAITS],
+    "/refresh": [IN_USE.format("orders-2026-11-27"), WAITS],
 }
 
 
 @pytest.mark.parametrize("path", DELETED)
 def test_a_form_says_which_data_is_deleted(path: str) -> None:
-    page = Browser(FakeClient(database("orders", 7), database("billing", 1))).get(path).text
+    """Also that of a database whose pin waits, but not that of one on which nothing has happened."""
+    unknown = dict.fromkeys(("latest", "deployed", "deployed_since"))
+    waits = database("documents", 3, **unknown)
+    empty = database("empty", 3, **unknown, current=None)
+    client = FakeClient(database("orders", 7), database("billing", 1), waits, empty)
+    page = Browser(client).get(path).text
     assert "<b>This deletes data.</b>" in page
     items = re.findall(r"<li>(.*?)</li>", page, re.DOTALL)
     assert [text_of(re.sub(r"<[^>]*>", "", each)) for each in items] == DELETED[path]
+    # A refresh with nothing new starts no run, even if a pin waits.
+    client.answers["status"]["databases"] = [waits | {"deployed": nightly("documents", 7)}]
+    assert not missing(client, "/refresh", "No cluster is replaced.")
 
 
 def test_there_is_no_page_about_an_unknown_database() -> None:
@@ -120,6 +123,7 @@ def test_a_database_is_judged_in_a_word_or_two() -> None:
         (ApiError(None, "Unreachable", "no route"), 502, "The API cannot be reached", "VPN"),
         (ApiError(None, "NoCredentials", "none"), 502, "You are not signed in", "aws sso login"),
         (ApiError(403, "ExpiredTokenException", "expired"), 403, "Access denied", "aws sso login"),
+        (ApiError(403, "InvalidSignatureException", "old"), 403, "Access denied", "secret key"),
         (ApiError(404, "StageNotFound", "none"), 404, "There is no such stage", "stage&#39;s name"),
         (ApiError(500, "ChaliceViewError", "throttled"), 500, "The request failed", "try again"),
     ],
@@ -128,11 +132,15 @@ def test_an_error_is_a_page_with_the_next_step(
     error: ApiError, status: int, title: str, step: str
 ) -> None:
     client = healthy()
-    client.answers["status"] = error
+    client.answers["status"] = client.answers["begin_session"] = error
     response = Browser(client).get("/")
     assert response.status_code == status
     assert f">{title}</h1>" in response.text
     assert step in response.text.partition("Next step:")[2]
+    assert ("data-reload" in response.text) == (status >= 500)
+    assert client.calls == [("begin_session", {})] * (step in ("aws sso login", "secret key"))
+    client.answers["resume"] = error
+    assert "data-reload" not in Browser(client).submit("/resume").text
 
 
 def test_a_chart_that_cannot_be_drawn_leaves_the_page_whole() -> None:
@@ -143,7 +151,7 @@ def test_a_chart_that_cannot_be_drawn_leaves_the_page_whole() -> None:
     assert "All is well" in page
 
 
-def test_the_chart_draws_the_age_of_each_restored_snapshot_up_to_the_next() -> None:
+def test_the_chart_draws_the_age_of_each_snapshot_that_a_run_restored_up_to_the_next() -> None:
     now = datetime(2026, 1, 29, tzinfo=UTC)
     day = timedelta(days=1)
     unknown, old = (now - 40 * day, None), (now - 20 * day, now - 22 * day)
@@ -157,9 +165,6 @@ def test_the_chart_draws_the_age_of_each_restored_snapshot_up_to_the_next() -> N
     )
     assert view.chart([(now - day, None)], now, 14) is None
     assert view.chart([], now, 14) is None
-
-
-def test_a_version_that_no_run_restored_is_not_in_the_chart() -> None:
     history = healthy().history("orders")["history"]
     assert [each["version"] for each in view.restored(history)] == [1, 2, 3, 5]
 
@@ -177,9 +182,9 @@ def test_an_action_is_done_and_answered() -> None:
         return re.sub(r"<[^>]*>", "", message)
 
     orders, moved = {"database": "orders", "reason": "compare"}, "orders from orders-2026-11-27"
-    pinned = f"The pipeline restores {moved} in its next run."
+    pinned = f"The pipeline deploys {moved} in its next run."
     assert said("pin", snapshot="orders-2026-11-27", **orders) == pinned
-    rolled_back = f"The pipeline restores {moved} now, in run {RUN}."
+    rolled_back = f"The pipeline deploys {moved} now, in run {RUN}."
     assert said("rollback", deploy="true", **orders) == rolled_back
     refreshed = f"The refresh has started: run {RUN}."
     assert said("refresh", outside_window="true", reason="") == refreshed
@@ -214,6 +219,18 @@ def test_a_refusal_is_shown_in_the_form_with_what_was_typed() -> None:
     assert 'value="load test"' in response.text
 
 
+def test_a_form_that_has_been_overtaken_does_nothing_but_shows_what_it_would_do_now() -> None:
+    client = healthy()
+    browser = Browser(client)
+    page = browser.get("/rollback?database=orders")
+    client.answers["status"]["databases"][0]["previous"] = nightly("orders", 30)
+    for status, words in ((409, "has changed"), (303, "")):
+        (shown,) = re.findall(r'name="shown" value="([^"]+)"', page.text)
+        page = browser.submit("/rollback", database="orders", shown=shown)
+        assert (page.status_code, words in page.text) == (status, True)
+    assert len(client.calls) == 1
+
+
 OURS = ["127.0.0.1:8000", "localhost:8000", "[::1]:8000"]
 OTHERS = [
     *("example.com:8000", "127.0.0.1:8000.example.com", "evil@127.0.0.1:8000"),
@@ -226,9 +243,7 @@ def test_only_the_loopback_address_is_answered_by_each_of_its_names() -> None:
     answered = {host: (page.status_code, "orders" in page.text) for host, page in pages.items()}
     refused = dict.fromkeys([*OTHERS, ""], (403, False))
     assert answered == dict.fromkeys(OURS, (200, True)) | refused
-
-
-def test_on_port_80_the_address_has_no_port() -> None:
+    # On port 80 it has no port.
     http = create_app(healthy(), "acceptance", None).test_client()
     hosts = "127.0.0.1", "example.com"
     assert [http.get("/", base_url=f"http://{host}").status_code for host in hosts] == [200, 403]
@@ -304,13 +319,10 @@ def test_there_is_no_link_to_what_has_no_name_or_no_page() -> None:
     assert view.links("arn:aws-iso:sts::1:x", "us-iso-east-1", "acceptance", status) == {}
 
 
-def test_a_duration_is_shown_in_its_largest_unit() -> None:
-    durations = [timedelta(minutes=1), timedelta(hours=1.5), timedelta(hours=47), timedelta(17.1)]
+def test_a_duration_is_shown_in_its_largest_unit_and_a_snapshot_by_the_name_to_pin() -> None:
+    durations = [timedelta(minutes=1), timedelta(hours=1.5), timedelta(hours=47.9), timedelta(17.9)]
     words = ["1 minute", "90 minutes", "47 hours", "17 days"]
     assert [view.span(each) for each in durations] == words
-
-
-def test_an_automated_snapshot_is_named_as_it_can_be_pinned() -> None:
     name = "rds:orders-2026-01-03-05-07"
     assert view.short(nightly("orders", 1).rpartition(":")[0] + f":{name}") == name
     assert view.short(None) == view.short("dummyvalue") == "nothing yet"

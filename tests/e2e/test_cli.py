@@ -8,8 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,41 +49,25 @@ def test_a_tester_pins_holds_and_tries_a_refresh(deployed: Company, refreshed: N
     assert f"{newest}  " in ask(deployed, "snapshots").stdout
 
 
-@pytest.fixture
-def address(deployed: Company) -> Iterator[str]:
-    """Where the console of the deployed stage is, while it runs."""
+def test_the_console_shows_the_stage_at_the_address_that_it_prints(
+    deployed: Company, refreshed: Night
+) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "cli.main", "console", "--stage", STAGE],
         cwd=PROJECT,
         env=deployed.environment(),
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip().removesuffix("/")
-        process.terminate()
-
-
-def test_the_page_shows_the_stage_and_its_form_acts_in_the_operators_name(
-    address: str, refreshed: Night
-) -> None:
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-    _, page = send("GET", f"{address}/", None, {})
+        address = process.stdout.readline().strip()
+        try:
+            _, page = send("GET", address, None, {})
+        finally:
+            process.terminate()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
     for shown in (f">{STAGE}</b>", f">{ACCEPTANCE}</span>", ADMIN, refreshed.new):
         assert shown in page
-
-    token = re.search(r'name="token" value="([^"]+)"', page)
-    assert token
-    form = {"until": "2099-02-01", "reason": "tests run", "token": token[1]}
-    headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": address}
-    status, _ = send("POST", f"{address}/hold", urllib.parse.urlencode(form).encode(), headers)
-    assert status == 303
-    hold = refreshed.company.variables["SSM_REFRESH_HOLD_NAME"]
-    assert refreshed.company.parameter(hold) == (
-        f'{{"until": "2099-02-01", "reason": "tests run", "by": "{ADMIN}"}}'
-    )
-    refreshed.company.put(hold, "dummyvalue")
 
 
 def test_a_tester_s_installation_is_small_and_operates_a_stage(

@@ -161,10 +161,14 @@ def test_each_command_that_is_printed_as_a_fix_mends_its_fault(newcomer: Newcome
 
 def test_without_the_pin_api_the_next_deployment_deletes_it(newcomer: Newcomer) -> None:
     functions, gateway = newcomer.cloud.client("lambda"), newcomer.cloud.client("apigateway")
-    assert len(gateway.get_rest_apis()["items"]) == 1
     new_topic = f"NOTIFICATION_TOPIC_ARN=arn:aws:sns:{REGION}:{ACCEPTANCE}:new"  # which it creates
     newcomer.succeed("configure", "PIN_API_ENABLED=false", new_topic)
-    newcomer.succeed("deploy")
+    (newcomer.project / ".chalice/deployed/acceptance.json").unlink()  # as in another clone
+    planned, deleted = (
+        {*re.findall("^  deleted? +(.*)", newcomer.succeed("deploy", *words), re.MULTILINE)}
+        for words in (["--dry-run"], [])
+    )
+    assert (planned, len(planned)) == (deleted, 4)  # API, function, role and alarm
     assert gateway.get_rest_apis()["items"] == []
     left = [each["FunctionName"] for each in functions.list_functions()["Functions"]]
     assert (PREFIX in left, len(left)) == (False, 4)
@@ -176,7 +180,8 @@ def test_the_documented_rights_suffice_to_deploy_and_to_destroy(newcomer: Newcom
     document = json.dumps({"Version": "2012-10-17", "Statement": [audit]})
     made = iam.create_policy(PolicyName="audit", PolicyDocument=document)["Policy"]
     iam.attach_role_policy(RoleName=role, PolicyArn=made["Arn"])  # as a company's tool may do
-    newcomer.succeed("destroy", "--yes", "--everything")
+    printed = newcomer.succeed("destroy", "--yes", "--everything")
+    assert printed.endswith("\nstage acceptance is deleted\n")  # and nothing was kept
     actions = newcomer.actions | {"rds:DeleteDBClusterSnapshot"}  # there is no copy here to delete
     assert not_granted(actions, "doctor", "deployer", "everything") == set()
     assert "logs:DeleteLogGroup" in not_granted(actions, "doctor", "deployer")

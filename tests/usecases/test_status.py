@@ -164,7 +164,7 @@ WRONG = (
     "snapshot."
 )
 TOO_OLD = (
-    "rds: the deployed data is 15 days old, the limit is 14. Refresh with POST /refresh once a newer "
+    "rds: the deployed data is more than 15 days old, the limit is 14. Refresh with POST /refresh once a newer "
     "snapshot is shared, or pin one with deploy."
 )
 MISSED = (

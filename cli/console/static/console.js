@@ -28,9 +28,11 @@ document.addEventListener("click", (event) => {
 });
 
 document.addEventListener("submit", (event) => {
-  if (!event.target.matches("[data-dialog]")) return;
-  event.preventDefault();
-  ask(`${event.target.action}?${new URLSearchParams(new FormData(event.target))}`);
+  const asks = event.target.matches("[data-dialog]");
+  // A second click on a slow page would do the thing twice.
+  if (asks || document.body.ariaBusy) event.preventDefault();
+  if (asks) ask(`${event.target.action}?${new URLSearchParams(new FormData(event.target))}`);
+  else document.body.ariaBusy = "true";
 });
 
 document.querySelector("#filter")?.addEventListener("input", (event) => {
@@ -40,8 +42,10 @@ document.querySelector("#filter")?.addEventListener("input", (event) => {
   }
 });
 
+// A page that the browser had kept would stay busy.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
 localize(document);
 document.documentElement.classList.add("script");
 document.querySelector("#zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const seconds = document.querySelector("[data-reload]")?.dataset.reload;
-if (seconds) setInterval(() => dialog.open || location.reload(), seconds * 1000);
+if (seconds) setInterval(() => dialog.open || document.body.ariaBusy || location.reload(), seconds * 1000);
