@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from chalicelib.domain.snapshots import SnapshotArn
 from cli import templates
 from cli.stages import AcceptanceStage, Json
 
@@ -113,8 +114,9 @@ def readings(template: StackTemplate) -> Iterator[Reading]:
     for name, body in template.resources(CLUSTERS).items():
         properties = body.get("Properties", {})
         if "SnapshotIdentifier" in properties:
-            for value in _branches(properties["SnapshotIdentifier"]):
-                yield Reading(name, *_source(value, template))
+            for value in branches(properties["SnapshotIdentifier"]):
+                if value != templates.NO_VALUE:
+                    yield Reading(name, *_source(value, template))
 
 
 def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:
@@ -125,12 +127,12 @@ def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:
             yield reading.parameter, stack if is_only else f"{stack}/{reading.cluster}"
 
 
-def _branches(value: Any) -> Iterator[Any]:
-    """Yield the values that a property may have if its condition is unknown, without AWS::NoValue."""
+def branches(value: Any) -> Iterator[Any]:
+    """Yield the values that a property may have if its condition is unknown."""
     if isinstance(value, dict) and isinstance(value.get("Fn::If"), list):
         for branch in value["Fn::If"][1:]:
-            yield from _branches(branch)
-    elif value != {"Ref": "AWS::NoValue"}:
+            yield from branches(branch)
+    else:
         yield value
 
 
@@ -145,10 +147,13 @@ def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
         return None, "has a constant snapshot in the template: it is never restored again"
     name = str(value["Ref"]) if isinstance(value, dict) and value.keys() == {"Ref"} else ""
     parameter = template.body.get("Parameters", {}).get(name)
-    if isinstance(parameter, dict) and parameter["Type"] == READS_AT_EVERY_UPDATE:
-        return template.values.get(name, str(parameter.get("Default", ""))), ""
-    if not isinstance(parameter, dict) or template.is_nested:
+    if not isinstance(parameter, dict) or parameter.get("NoEcho"):
         return None, ""
+    given = template.values.get(name, str(parameter.get("Default", "")))
+    if parameter["Type"] == READS_AT_EVERY_UPDATE:
+        return given, ""
+    if template.is_nested or SnapshotArn.parse(given):
+        return None, ""  # whoever gives it may have read *current*
     kind = f"the template's parameter {name} of type {parameter['Type']}"
     text = "which is the text itself, not the value in Parameter Store"
     return None, f"takes its snapshot from {kind}, {text}"

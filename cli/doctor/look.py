@@ -329,9 +329,15 @@ class AcceptanceLook(Look[AcceptanceStage]):
         given = {"StackName": stack.name, "TemplateStage": "Processed"}
         body = self._calls.one("cloudformation:GetTemplate", "TemplateBody", **given)
         parameters = described.get("Parameters", [])
-        values = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
         if not body:
             return None
+        values = {
+            **{each["ParameterKey"]: each.get("ParameterValue", "") for each in parameters},
+            "AWS::AccountId": self.stage.account,
+            "AWS::Region": self.stage.region,
+            "AWS::Partition": self.stage.partition,
+            "AWS::StackName": stack.name,
+        }
         is_nested = "ParentId" in described
         return StackTemplate.of(templates.parsed(body), values, is_nested=is_nested)
 

@@ -10,7 +10,8 @@ from cli import mainpipeline
 from cli.doctor.checks import OK, Check, Verdict, check, problem, warning
 from cli.doctor.look import AcceptanceLook, known
 from cli.mainpipeline import DeployedStack, StackTemplate
-from cli.stages import AcceptanceStage, Json
+from cli.stages import AcceptanceStage
+from cli.templates import NO_VALUE
 
 _BY_HAND = "compare its template with docs/main-pipeline.md"
 _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
@@ -118,7 +119,8 @@ def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
     protect = "aws cloudformation update-termination-protection --enable-termination-protection"
     a_night = "this replaces it, so do it in a refresh's night"
     for name, identifier, declared in fixed:
-        if _is_given(declared, identifier):
+        # What a function makes of the cluster or of the snapshot changes with it.
+        if all(isinstance(each, str) for each in mainpipeline.branches(declared.get(identifier))):
             yield problem(
                 f"{name} has a {identifier}, which the old one still has when the new one is created: "
                 "every refresh fails",
@@ -139,7 +141,7 @@ def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
         ),
         "has a MasterUsername besides its SnapshotIdentifier: if the latter is removed, an empty cluster "
         "replaces the data, whereas the update would fail without MasterUsername": (
-            _is_given(properties, "MasterUsername"),
+            NO_VALUE not in mainpipeline.branches(properties.get("MasterUsername", NO_VALUE)),
             f"remove MasterUsername from {cluster}: the snapshot has it",
         ),
         "has DeletionProtection: each refresh keeps the old cluster, and its costs": (
@@ -160,12 +162,6 @@ def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
     for what, (is_there, fix) in side_effects.items():
         if is_there:
             yield warning(f"{cluster} {what}", fix)
-
-
-def _is_given(properties: Json, name: str) -> bool:
-    """Return whether a property is there; a condition that cannot be evaluated may leave it out."""
-    value = properties.get(name)
-    return name in properties and not (isinstance(value, dict) and "Fn::If" in value)
 
 
 def _is_true(value: Any) -> bool:

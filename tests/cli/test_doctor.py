@@ -129,15 +129,19 @@ Parameters:
   Environment: {{Type: String, Default: production}}
   Path: {{Type: String, Default: /other}}
   Text: {{Type: String, Default: {CURRENT}}}
+  Given: {{Type: String, Default: "{NEW.arn}"}}
+  Hidden: {{Type: String, NoEcho: true}}
 Conditions:
   IsAcceptance: !Equals [!Ref Environment, acceptance]
   IsProduction: !Not [!Condition IsAcceptance]
-  IsBig: !Equals [!Ref AWS::Region, us-east-1]
+  IsBig: !Equals [!Ref Snapshot, big]
+  IsOwn: !Equals [!Ref AWS::AccountId, '{ACCEPTANCE}']
 Mappings:
   Environments:
     acceptance: {{snapshot: "{NEW.arn}"}}
 """)
 TEMPLATE = {**TEMPLATE, **SHARED, "Parameters": TEMPLATE["Parameters"] | SHARED["Parameters"]}
+PSEUDO = {"AWS::AccountId": ACCEPTANCE, "AWS::StackName": "main"}
 
 
 def stack_of(template: Answers, **values: str) -> mainpipeline.StackTemplate:
@@ -151,7 +155,7 @@ def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTem
     given = {key: value for key, value in properties.items() if value is not None}
     resources = {**TEMPLATE["Resources"], name: {**resource, "Properties": given}}
     template = {**TEMPLATE, "Resources": resources}
-    return stack_of(template, Environment="acceptance", Path=CURRENT)
+    return stack_of(template, Environment="acceptance", Path=CURRENT, **PSEUDO)
 
 
 def restored_from(snapshot: str) -> mainpipeline.StackTemplate:
@@ -484,15 +488,19 @@ FAULTS: Table = {
         (CURRENT, account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it", BY_HAND),
         *(("main", account(template=restored_from(snapshot)), "problem", message, READ_RIGHTLY) for snapshot, message in [
             (f"'{{{{resolve:ssm:{CURRENT}}}}}'", f"reads {CURRENT} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text"),
-            ("!Sub '{{resolve:ssm:${Path}}}'", f"reads {CURRENT} as"),
-            ("!Sub ['{{resolve:ssm:${Own}}}', {Own: !Ref Path}]", f"reads {CURRENT} as"),
-            ("!Join ['', ['{{resolve:ssm:', !Ref Path, '}}']]", f"reads {CURRENT} as"),
+            ("!Sub ['{{resolve:ssm:${Own}}}', {Own: !Ref Path}]", "reads a parameter as"),
+            ("!Join ['', ['{{resolve:ssm:', !Ref Path, '}}']]", "reads a parameter as"),
             ("!FindInMap [Environments, !Ref Environment, snapshot]", "a constant snapshot in the template: it is never restored again"),
+            ("!If [IsOwn, 'the name', !Ref Given]", "a constant snapshot in the template: it is never restored again"),
             ("!If [Unknown, !Ref Text, !Ref AWS::NoValue]", "the template's parameter Text of type String, which is the text itself"),
         ]),
         *(("main", account(template=restored_from(snapshot)), "warning", "source of Cluster's SnapshotIdentifier is unknown", BY_HAND) for snapshot in [
             "!FindInMap [Environments, !Ref AWS::AccountId, snapshot]",
-            "!Sub '${AWS::StackName}-snapshot'",
+            "!Sub 'arn:${Text}'",
+            # A run may give a parameter what it has read from *current*.
+            "!Join ['', [!Ref Given]]",
+            "!Sub ['${It}', {It: !Ref Given}]",
+            "!Ref Hidden",
         ]),
         ("main", account(template=stack_of(TEMPLATE, Snapshot=LATEST)), "problem", "would restore by accident", READ_RIGHTLY),
         ("main", account(template=stack_of(TEMPLATE, Snapshot="/x")), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
@@ -500,6 +508,8 @@ FAULTS: Table = {
         (VARIABLE, account(pipeline=pipeline_of(DATABASE_STAGE, stage_named("Any", ANY))), "warning", "under a name that only the run knows", BY_HAND),
         *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
             ("DBClusterIdentifier", "acceptance", "problem"),
+            ("DBClusterIdentifier", "!If [IsBig, orders, !Sub '${Environment}-orders']", "problem"),
+            ("DBClusterIdentifier", "!If [IsOwn, !Sub '${AWS::StackName}-orders', !Ref AWS::NoValue]", "problem"),
             ("DeletionProtection", "'true'", "warning"),
             ("ManageMasterUserPassword", "false", "warning"),
             ("EngineVersion", "null", "warning"),
@@ -743,9 +753,15 @@ RIGHT |= {
         "SnapshotIdentifier: !If [IsAcceptance, !If [IsProduction, !Ref Text, !Ref Snapshot], x]",
         "DBClusterIdentifier: !If [IsProduction, orders, !Ref AWS::NoValue]",
         "DBClusterIdentifier: !If [IsBig, orders, !Ref AWS::NoValue]",
+        "DBClusterIdentifier: !Join ['-', [orders, !Ref Snapshot]]",
         "ManageMasterUserPassword: !Ref AWS::Region",
     )
 }
+
+
+RIGHT["an instance that is named after its cluster"] = account(
+    template=with_resource("Writer", "DBInstanceIdentifier: !Sub '${Cluster}-writer'")
+)
 
 
 @pytest.mark.parametrize("seen", RIGHT.values(), ids=RIGHT)
@@ -871,16 +887,35 @@ def test_a_name_is_that_of_another_key_in_another_region() -> None:
     assert found == [{"Arn": "eu-west-1"}, {"Arn": "us-east-1"}]
 
 
-def test_a_nested_stack_s_parameters_are_given_by_another_template() -> None:
-    text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
-    text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
+@pytest.mark.parametrize(
+    ("nested", "snapshot", "seen"),
+    [
+        # A nested stack's parameters are given by another template.
+        (
+            {"ParentId": "arn:x"},
+            "!Ref Text",
+            "the source of Cluster's SnapshotIdentifier is unknown",
+        ),
+        ({}, "!If [IsHere, '{{resolve:ssm:x}}', !Ref Text]", "Cluster reads x as {{resolve:ssm"),
+    ],
+)
+def test_a_template_is_read_with_what_is_known_of_its_stack(
+    nested: Answers, snapshot: str, seen: str
+) -> None:
+    here = f"[aws, '{ACCEPTANCE}', eu-west-1, main, y]"
+    text = f"""
+Parameters: {{Text: {{Type: String}}}}
+Conditions:
+  IsHere: !Equals [!Join ['', {here}], !Sub '${{AWS::Partition}}${{AWS::AccountId}}${{AWS::Region}}${{AWS::StackName}}${{Text}}']
+Resources: {{Cluster: {{Type: AWS::RDS::DBCluster, Properties: {{SnapshotIdentifier: {snapshot}}}}}}}
+"""
     client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
-    described = {"ParentId": "arn:x", "Parameters": [{"ParameterKey": "A", "ParameterValue": "b"}]}
-    answers = HEALTHY | {"cloudformation:DescribeStacks main": described}
+    parameters = [{"ParameterKey": "Text", "ParameterValue": "y"}]
+    answers = HEALTHY | {"cloudformation:DescribeStacks main": {"Parameters": parameters} | nested}
     del answers[NAMES["template"]]
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
     (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
-    assert found.seen == "the source of Cluster's SnapshotIdentifier is unknown"
+    assert found.seen.startswith(seen)
 
 
 def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
