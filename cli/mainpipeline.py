@@ -114,9 +114,13 @@ def readings(template: StackTemplate) -> Iterator[Reading]:
     for name, body in template.resources(CLUSTERS).items():
         properties = body.get("Properties", {})
         if "SnapshotIdentifier" in properties:
-            for value in branches(properties["SnapshotIdentifier"]):
-                if value != templates.NO_VALUE:
-                    yield Reading(name, *_source(value, template))
+            values = branches(properties["SnapshotIdentifier"])
+            sources = [_source(each, template) for each in values if each != templates.NO_VALUE]
+            is_certain = len({(parameter is None, not wrong) for parameter, wrong in sources}) == 1
+            yield from dict.fromkeys(
+                Reading(name, parameter, wrong if is_certain else "")
+                for parameter, wrong in sources
+            )
 
 
 def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 docs/main-pipeline.md explains the faults.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli import mainpipeline
@@ -28,30 +28,38 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
         for stack, template in templates.items()
         for each in mainpipeline.readings(template)
     ]
-    right = {each.parameter: f"{each.cluster} of stack {name}" for name, each in found}
+    doubtful = {(name, each.cluster) for name, each in found if not each.parameter}
+    right = {
+        each.parameter: f"{each.cluster} of stack {name}"
+        for name, each in found
+        if (name, each.cluster) not in doubtful
+    }
     latest = {database.latest_parameter for database in stage.settings.databases}
     currents = [database.current_parameter for database in stage.settings.databases]
     unread = [name for name in currents if name not in right]
+    named = {*_named(stage, templates)}
     wrong = [
-        (each, Check("template", name, *problem(misread, _read_rightly(stage))))
-        for name, each in found
-        if (misread := _misread(stage, each))
+        (name, f"{cluster} is deployed without a SnapshotIdentifier: it is never restored")
+        for name, cluster in sorted(named - {(name, each.cluster) for name, each in found})
     ]
     blind = [one for stack in stacks for one in _unreadable(stack.name, look, stack)]
     for name, each in found:
-        if each.parameter is None and not each.wrong:
-            seen = f"the source of {each.cluster}'s SnapshotIdentifier is unknown"
-            blind.append(Check("template", name, *warning(seen, _BY_HAND)))
+        # Other clusters may well be restored in another way, but never from *latest*.
+        is_own = unread or (name, each.cluster) in named & doubtful
+        if (misread := _misread(stage, each)) and (is_own or each.parameter in latest):
+            wrong.append((name, misread))
+        elif is_own and not each.parameter and not misread:
+            seen = f"the source of {each.cluster}'s SnapshotIdentifier is not seen in the template"
+            rightly = f"to have it checked, {_read_rightly(stage)}"
+            blind.append(Check("template", name, *warning(seen, rightly, blind=True)))
     for name in currents:
         if name in right:
             yield Check("template", name, OK, f"is read at every update by {right[name]}")
-    # Other clusters may well be restored in another way, but never from *latest*.
-    yield from (one for each, one in wrong if unread or each.parameter in latest)
+    for name, misread in wrong:
+        yield Check("template", name, *problem(misread, _read_rightly(stage)))
     yield from blind
     if not wrong and not blind:
-        seen = (
-            "nothing was found that reads it: the pipeline deploys no stack, or none with a cluster"
-        )
+        seen = "nothing was found that reads it: only templates of CloudFormation are checked"
         yield from (Check("template", name, *warning(seen, _BY_HAND)) for name in unread)
     for stack in stacks:
         yield from _faults(stack.name, stack, templates.get(stack))
@@ -69,6 +77,19 @@ def _unreadable(_name: str, look: AcceptanceLook, stack: DeployedStack) -> Itera
             "how it reads current is unknown: the stack has not been deployed yet",
             f"run the doctor again after the pipeline's first run; until then {_BY_HAND}",
         )
+
+
+def _named(
+    stage: AcceptanceStage, templates: Mapping[DeployedStack, StackTemplate]
+) -> Iterator[tuple[str, str]]:
+    """Yield the stack and the logical id of each cluster that P_STACK_NAME names, if that is one."""
+    references = [each.stack for each in stage.settings.databases if each.stack]
+    for stack, template in templates.items():
+        for reference in references:
+            clusters = template.resources(mainpipeline.CLUSTERS)
+            meant = [each for each in clusters if reference.logical_id in (None, each)]
+            if reference.stack == stack.name and len(meant) == 1:
+                yield stack.name, meant[0]
 
 
 def _misread(stage: AcceptanceStage, each: mainpipeline.Reading) -> str | None:

@@ -485,7 +485,7 @@ FAULTS: Table = {
         ("runs", account(runs=[DONE, LONG]), "warning", "1: InProgress since Saturday 2026-01-03 22:59 UTC", f"get-pipeline-state --name {PIPELINE}"),
     ],
     "template": [
-        (CURRENT, account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it", BY_HAND),
+        (CURRENT, account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it: only templates of CloudFormation", BY_HAND),
         *(("main", account(template=restored_from(snapshot)), "problem", message, READ_RIGHTLY) for snapshot, message in [
             (f"'{{{{resolve:ssm:{CURRENT}}}}}'", f"reads {CURRENT} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text"),
             ("!Sub ['{{resolve:ssm:${Own}}}', {Own: !Ref Path}]", "reads a parameter as"),
@@ -494,13 +494,23 @@ FAULTS: Table = {
             ("!If [IsOwn, 'the name', !Ref Given]", "a constant snapshot in the template: it is never restored again"),
             ("!If [Unknown, !Ref Text, !Ref AWS::NoValue]", "the template's parameter Text of type String, which is the text itself"),
         ]),
-        *(("main", account(template=restored_from(snapshot)), "warning", "source of Cluster's SnapshotIdentifier is unknown", BY_HAND) for snapshot in [
+        *(("main", account(template=restored_from(snapshot)), "warning", "source of Cluster's SnapshotIdentifier is not seen", READ_RIGHTLY) for snapshot in [
             "!FindInMap [Environments, !Ref AWS::AccountId, snapshot]",
             "!Sub 'arn:${Text}'",
             # A run may give a parameter what it has read from *current*.
             "!Join ['', [!Ref Given]]",
             "!Sub ['${It}', {It: !Ref Given}]",
             "!Ref Hidden",
+            "!If [IsBig, !Ref Snapshot, x]",
+            "!If [IsBig, !ImportValue x, x]",
+        ]),
+        # Another cluster reads *current*, but not the one of RDS_STACK_NAME.
+        *(("main", account(pipeline=pipeline_of(BOTH), template=restored_from(snapshot), **{"template of orders": stack_of(TEMPLATE)}), status, seen, READ_RIGHTLY)
+          for snapshot, status, seen in [
+            ("null", "problem", "Cluster is deployed without a SnapshotIdentifier"),
+            ("!If [IsOwn, !Ref AWS::NoValue, !Ref Snapshot]", "problem", "Cluster is deployed without a SnapshotIdentifier"),
+            ("x", "problem", "a constant snapshot"),
+            ("!ImportValue x", "warning", "is not seen"),
         ]),
         ("main", account(template=stack_of(TEMPLATE, Snapshot=LATEST)), "problem", "would restore by accident", READ_RIGHTLY),
         ("main", account(template=stack_of(TEMPLATE, Snapshot="/x")), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
@@ -894,7 +904,7 @@ def test_a_name_is_that_of_another_key_in_another_region() -> None:
         (
             {"ParentId": "arn:x"},
             "!Ref Text",
-            "the source of Cluster's SnapshotIdentifier is unknown",
+            "the source of Cluster's SnapshotIdentifier is not seen",
         ),
         ({}, "!If [IsHere, '{{resolve:ssm:x}}', !Ref Text]", "Cluster reads x as {{resolve:ssm"),
     ],
