@@ -43,19 +43,18 @@ class DeployedStack(NamedTuple):
 class StackTemplate:
     """A stack's template as the values of its parameters evaluate it.
 
-    A nested stack's values are given by another template, at each of its updates.
+    A nested stack has a `root`, the stack that is deployed with it. Its values are given by another
+    template, at each of its updates.
     """
 
     body: Json
     values: Mapping[str, str]
-    is_nested: bool = False
+    root: str = ""
 
     @classmethod
-    def of(
-        cls, body: Json, values: Mapping[str, str], *, is_nested: bool = False
-    ) -> "StackTemplate":
+    def of(cls, body: Json, values: Mapping[str, str], root: str = "") -> "StackTemplate":
         """Evaluate a template."""
-        return cls(templates.evaluated(body, values), values, is_nested)
+        return cls(templates.evaluated(body, values), values, root)
 
     def resources(self, types: Sequence[str]) -> dict[str, Json]:
         """Return the resources of some types by their logical ids."""
@@ -71,12 +70,9 @@ def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedSta
     """Return the stacks that the pipeline deploys, and those of P_STACK_NAME."""
     found: dict[str, DeployedStack] = {}
     for action in _actions(pipeline or {"stages": []}):
-        given, kind = action.get("configuration", {}), action["actionTypeId"]
-        mode = given.get("ActionMode", "")
-        is_deploy = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
-        if not is_deploy or "StackName" not in given or mode == "DELETE_ONLY":
+        if (name := stack_of(action)) is None:
             continue
-        name, place = given["StackName"], _elsewhere(stage, action)
+        mode, place = action["configuration"].get("ActionMode", ""), _elsewhere(stage, action)
         # A pipeline may deploy a stack of the same name in several Regions.
         if name not in found or (found[name].elsewhere and not place):
             found[name] = DeployedStack(name, mode, place)
@@ -87,10 +83,21 @@ def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedSta
 
 
 def deploys(pipeline: Json, stack: str) -> bool:
-    """Return whether an action of the pipeline names the stack."""
-    return any(
-        action.get("configuration", {}).get("StackName") == stack for action in _actions(pipeline)
-    )
+    """Return whether an action of the pipeline deploys the stack."""
+    return any(stack_of(action) == stack for action in _actions(pipeline))
+
+
+def stack_of(action: Json) -> str | None:
+    """Return the stack that an action of CloudFormation deploys."""
+    given, kind = action.get("configuration", {}), action["actionTypeId"]
+    is_deploy = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
+    name: str | None = given.get("StackName")
+    return name if is_deploy and given.get("ActionMode") != "DELETE_ONLY" else None
+
+
+def is_here(stage: AcceptanceStage, action: Json) -> bool:
+    """Return whether an action acts in the stage's account and Region."""
+    return (stage.account, stage.region) == _place(stage, action)
 
 
 def _actions(pipeline: Json) -> Iterator[Json]:
@@ -98,13 +105,16 @@ def _actions(pipeline: Json) -> Iterator[Json]:
         yield from stage["actions"]
 
 
-def _elsewhere(stage: AcceptanceStage, action: Json) -> str:
-    """Return where an action deploys; "" if that is the stage's account and Region."""
+def _place(stage: AcceptanceStage, action: Json) -> tuple[str, str]:
     # The role that CodePipeline assumes for the action is in the stack's account.
     account = action["roleArn"].split(":")[4] if "roleArn" in action else stage.account
-    region = action.get("region", stage.region)
-    if (account, region) != (stage.account, stage.region):
-        return f"in account {account}, {region}"
+    return account, action.get("region", stage.region)
+
+
+def _elsewhere(stage: AcceptanceStage, action: Json) -> str:
+    """Return where an action deploys; "" if that is the stage's account and Region."""
+    if not is_here(stage, action):
+        return "in account {}, {}".format(*_place(stage, action))
     is_variable = "#{" in action["configuration"]["StackName"]
     return "under a name that only the run knows" if is_variable else ""
 
@@ -156,7 +166,7 @@ def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
     given = template.values.get(name, str(parameter.get("Default", "")))
     if parameter["Type"] == READS_AT_EVERY_UPDATE:
         return given, ""
-    if template.is_nested or SnapshotArn.parse(given):
+    if template.root or SnapshotArn.parse(given):
         return None, ""  # whoever gives it may have read *current*
     kind = f"the template's parameter {name} of type {parameter['Type']}"
     text = "which is the text itself, not the value in Parameter Store"

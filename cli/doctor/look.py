@@ -338,8 +338,8 @@ class AcceptanceLook(Look[AcceptanceStage]):
             "AWS::Partition": self.stage.partition,
             "AWS::StackName": stack.name,
         }
-        is_nested = "ParentId" in described
-        return StackTemplate.of(templates.parsed(body), values, is_nested=is_nested)
+        *_, root = described.get("RootId", "").split("/")[:2]
+        return StackTemplate.of(templates.parsed(body), values, root)
 
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""

@@ -353,6 +353,9 @@ ASK = action("Approval", "Ask")
 TERRAFORM = action("Build", "Terraform", runOrder=2)
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
 BOTH = stage_named("Deploy", DATABASE, ORDERS)
+PRODUCTIONS = stage_named(
+    "Production", ASK, DATABASE | {"roleArn": ROLE.format(PRODUCTION), "runOrder": 2}
+)
 VARIABLE = "#{Build.STACK}"
 ANY = action("Deploy", "Any", configuration={"StackName": VARIABLE})
 DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
@@ -554,7 +557,8 @@ FAULTS: Table = {
         ("preparation of rds", account(preparation=Preparation("FAILED", "arn:x")),
          "problem", "the data is not prepared: arn:x: FAILED", Reason.NOT_PREPARED.next_step),
         (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
-        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Apply", ASK, TERRAFORM))), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        # No action that is seen deploys the stack.
+        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM))), "warning", "an approval perhaps before", "if the database is"),
         (f"stage Deploy of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "is disabled (release)", ENABLE),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | SKIPPED)), "warning", "a condition may skip it", "the result FAIL"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
@@ -721,6 +725,7 @@ RIGHT = {
             stage_named("Deploy", ASK | {"runOrder": 2}, DATABASE | HERE, ORDERS),
             stage_named("Next", ASK, ORDERS | {"runOrder": 2}),
             stage_named("Clean", DELETION),
+            PRODUCTIONS,
         ),
         # What else the pipeline restores is not the stage's business.
         **{"template of orders": restored_from(OLD.arn)},
@@ -739,7 +744,18 @@ RIGHT = {
     ),
     "no run yet": account(runs=[]),
     "approval after Terraform": account(
-        pipeline=pipeline_of(stage_named("Apply", TERRAFORM), VERIFY)
+        pipeline=pipeline_of(
+            stage_named("Apply", TERRAFORM), VERIFY, stage_named("App", action("Deploy", "Ecs"))
+        )
+    ),
+    "approval after a nested stack": account(
+        stage=stage_of(RDS_STACK_NAME="main-Data-1"),
+        pipeline=pipeline_of(DATABASE_STAGE, VERIFY, stage_named("App", ORDERS)),
+        **{
+            "template": stack_of({}),
+            "template of orders": stack_of({}),
+            "template of main-Data-1": mainpipeline.StackTemplate.of(TEMPLATE, {}, "main"),
+        },
     ),
     "a pipeline that only waits": account(pipeline=pipeline_of(VERIFY)),
     "a topic's key by actions": under_policy(
@@ -902,7 +918,7 @@ def test_a_name_is_that_of_another_key_in_another_region() -> None:
     [
         # A nested stack's parameters are given by another template.
         (
-            {"ParentId": "arn:x"},
+            {"RootId": "arn:x:stack/x/1"},
             "!Ref Text",
             "the source of Cluster's SnapshotIdentifier is not seen",
         ),
@@ -926,6 +942,8 @@ Resources: {{Cluster: {{Type: AWS::RDS::DBCluster, Properties: {{SnapshotIdentif
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
     (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
     assert found.seen.startswith(seen)
+    (template,) = map(look.template, look.stacks())
+    assert template and template.root == ("x" if nested else "")
 
 
 def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
