@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from shlex import quote
 from typing import Any
 
+from chalicelib import settings
 from chalicelib.domain.functions import (
     API,
     FINAL_STATES,
@@ -123,7 +124,7 @@ def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> Iterator[Ver
         yield problem("is not deployed", deploy)
         return
     wrong = [*_unready(name, found, deploy)]
-    wrong += [problem(each, deploy) for each in _wrong(found, wanted)]
+    wrong += _wrong(look, found, wanted)
     yield from wrong
     if not wrong:
         facts = f"{found['Runtime']}, {found['MemorySize']} MB, {found['Timeout']} s"
@@ -150,16 +151,25 @@ def _unready(name: str, found: Json, deploy: str) -> Iterator[Verdict]:
         yield problem(f"its last update is {update}: {reason}", deploy)
 
 
-def _wrong(found: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
+def _wrong(look: Look_, found: Json, wanted: Mapping[str, Any]) -> Iterator[Verdict]:
     there = found.get("Environment", {}).get("Variables", {})
     differing = wanted["Variables"].items() ^ there.items()
+    # Others may add variables of their own, such as those of a layer.
+    ours = {*wanted["Variables"], *settings.names_of(look.stage.variables)}
     # Names only: somebody may have put a secret into a value. An empty one counts as not set.
-    if names := sorted({name for name, value in differing if value}):
-        yield f"was deployed with other settings than the stage's: {', '.join(names)}"
+    if names := sorted({name for name, value in differing if value and name in ours}):
+        seen = f"was deployed with other settings than the stage's: {', '.join(names)}"
+        yield problem(seen, look.deploy)
     for name in ("Architectures", "MemorySize", "Timeout"):
         if found[name] != wanted[name]:
             is_, should = (", ".join(map(str, _list(each[name]))) for each in (found, wanted))
-            yield f"its {name} is {is_} instead of {should}"
+            seen = f"its {name} is {is_} instead of {should}"
+            if name != "Architectures" and found[name] > wanted[name]:
+                entry = f"lambda_{'timeout' if name == 'Timeout' else 'memory_size'}"
+                fix = f"if that is meant so, set {entry} in .chalice/config.json: the next deployment resets it"
+                yield warning(seen, fix)
+            else:
+                yield problem(seen, look.deploy)
 
 
 @check("function")

@@ -7,11 +7,15 @@ from chalicelib.domain.deployment import Deployment, StackReference
 from chalicelib.domain.reasons import Reason
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import mainpipeline
+from cli.cloudformation import deletion
 from cli.doctor.checks import Check, Verdict, check, ok, problem, unavailable, warning, when
 from cli.doctor.look import AcceptanceLook, Unavailable, known
 from cli.stages import AcceptanceStage, Json, to_change
 
 _CERTAIN = 3  # that an action deploys a database
+# Left by a creation or a deletion that failed.
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
+_ONLY_DELETABLE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 
 
 def databases(look: AcceptanceLook) -> Iterator[Check]:
@@ -148,6 +152,11 @@ def _in_stack(
         seen = f"stack {name} is not seen: the pipeline deploys it {elsewhere}, and {here}"
         return warning(seen, unset, blind=True)
     stack, cluster = look.deployed_stack(database), look.deployed_cluster(database)
+    if stack and stack.status in _ONLY_DELETABLE:
+        return problem(
+            f"stack {name} is {stack.status}: no run can update it",
+            f"{deletion(name)}, and run the pipeline again once {database.current_parameter} names a snapshot",
+        )
     deployment = look.deployment(database)
     if deployment.unknown:
         return _unknown(look, database, deployment)
@@ -204,8 +213,6 @@ def _unknown(look: AcceptanceLook, database: Database, deployment: Deployment) -
         name, clusters = database.stack.stack, sorted(stack.clusters)
         if stack.status == "UPDATE_ROLLBACK_FAILED":
             fix = f"aws cloudformation continue-update-rollback --stack-name {name}"
-        elif stack.status == "ROLLBACK_FAILED":
-            fix = f"aws cloudformation delete-stack --stack-name {name}, and run the pipeline again"
         elif database.stack.logical_id is None and len(clusters) > 1:
             either = " or ".join(f"{name}/{each}" for each in clusters)
             fix = f"one of these: {_set(look.stage, database, either)}"
@@ -262,7 +269,7 @@ def _cluster(_subject: str, cluster: Json) -> Iterator[Verdict]:
             "its Data API is not enabled, so a state machine cannot send it SQL by itself",
             "write EnableHttpEndpoint: true for the cluster in the template, if the state machine needs it",
         )
-    if "MasterUserSecret" not in cluster:
+    if "MasterUserSecret" not in cluster and cluster["Engine"] != "neptune":
         yield warning(
             "RDS keeps no secret of its master user, so the state machine gets no secret_arn",
             "write ManageMasterUserPassword: true for the cluster in the template",

@@ -118,7 +118,7 @@ def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) ->
     if template:
         readings = mainpipeline.readings(template)
         for cluster in dict.fromkeys(each.cluster for each in readings if each.parameter):
-            yield from _cluster_faults(template, cluster)
+            yield from _cluster_faults(stack.name, template, cluster)
     if stack.mode == "REPLACE_ON_FAILURE":
         yield warning(
             "its action's mode is REPLACE_ON_FAILURE: a stack that could not roll back is deleted, and the "
@@ -127,7 +127,7 @@ def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) ->
         )
 
 
-def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
+def _cluster_faults(stack: str, template: StackTemplate, cluster: str) -> Iterator[Verdict]:
     """Yield the faults of a restored cluster; what cannot be determined is no fault."""
     body = template.resources(mainpipeline.CLUSTERS)[cluster]
     properties = body.get("Properties", {})
@@ -137,7 +137,7 @@ def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
         for name, each in template.resources(_INSTANCES).items()
         if each.get("Properties", {}).get("DBClusterIdentifier") == {"Ref": cluster}
     ]
-    protect = "aws cloudformation update-termination-protection --enable-termination-protection"
+    protect = f"aws cloudformation update-termination-protection --enable-termination-protection --stack-name {stack}"
     a_night = "this replaces it, so do it in a refresh's night"
     for name, identifier, declared in fixed:
         # What a function makes of the cluster or of the snapshot changes with it.
@@ -176,6 +176,7 @@ def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
         ),
         "does not set ManageMasterUserPassword: acceptance's database keeps production's password": (
             body["Type"] == mainpipeline.CLUSTERS[0]
+            and "MasterUserPassword" not in properties  # beside which RDS refuses it
             and not (_is_true(managed) or isinstance(managed, dict)),
             f"write ManageMasterUserPassword: true for {cluster}",
         ),

@@ -411,7 +411,10 @@ def configured(**changed: Any) -> AcceptanceLook:
     return account(configuration=CONFIGURATION | changed)
 
 
-OTHER_SETTINGS = {"Variables": {**VARIABLES, "RDS_ENGINE_VERSION": "hunter2", "TOKEN": "hunter2"}}
+OTHER_SETTINGS = {
+    "Variables": VARIABLES
+    | dict.fromkeys(("RDS_ENGINE_VERSION", "RDS_SOURCE_CLUSTER", "X"), "hunter2")
+}
 REMAKE = f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
 PACKAGE = f" && aurora-refresh package --stage {NAME}, and then deploy its templates"
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
@@ -523,12 +526,12 @@ FAULTS: Table = {
             ("DBClusterIdentifier", "acceptance", "problem"),
             ("DBClusterIdentifier", "!If [IsBig, orders, !Sub '${Environment}-orders']", "problem"),
             ("DBClusterIdentifier", "!If [IsOwn, !Sub '${AWS::StackName}-orders', !Ref AWS::NoValue]", "problem"),
-            ("DeletionProtection", "'true'", "warning"),
             ("ManageMasterUserPassword", "false", "warning"),
             ("EngineVersion", "null", "warning"),
             ("KmsKeyId", "null", "warning"),
             ("MasterUsername", "admin", "warning"),
         ]),
+        ("main", account(template=with_resource("Cluster", "DeletionProtection: 'true'")), "warning", "has DeletionProtection", "--stack-name main"),
         ("main", account(template=with_resource("Cluster", "{}", UpdateReplacePolicy="Snapshot")),
          "warning", "one more snapshot", "write UpdateReplacePolicy: Delete for Cluster"),
         ("main", account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
@@ -541,7 +544,8 @@ FAULTS: Table = {
         ("rds", account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
         ("rds", seen_stack("UPDATE_IN_PROGRESS"), "warning", "is UPDATE_IN_PROGRESS", "run the doctor again"),
         ("rds", seen_stack("UPDATE_ROLLBACK_FAILED"), "problem", "continue its rollback", "aws cloudformation continue-update-rollback --stack-name main"),
-        ("rds", seen_stack("ROLLBACK_FAILED"), "problem", "is ROLLBACK_FAILED", "aws cloudformation delete-stack --stack-name main"),
+        *(("rds", seen_stack(status), "problem", f"is {status}: no run can update it", "aws cloudformation delete-stack --stack-name main")
+          for status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")),
         ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in STACK_NAME: main/A, main/B", configure_with("RDS_STACK_NAME=main/A or main/B")),
         ("rds", seen_stack("UPDATE_COMPLETE", name="main/Orders"), "problem", "has no DB cluster Orders; it has main/Cluster", configure_with("RDS_STACK_NAME=main/Cluster")),
         ("rds", account(cluster=None), "problem", "does not exist any more", "pin another"),
@@ -591,7 +595,7 @@ FAULTS: Table = {
         # What is not seen may have its reservation and its settings.
         (RESTORE, account(configuration=DENIED, unreserved=unreserved(100)), "warning", "could not be looked at", "allow service:Look"),
         (f"{RESTORE} settings", configured(Environment={"Error": {"Message": "no right"}}), "warning", "no right", "allow kms:Decrypt"),
-        (RESTORE, configured(Environment=OTHER_SETTINGS), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, TOKEN", DEPLOY),
+        (RESTORE, configured(Environment=OTHER_SETTINGS), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, RDS_SOURCE_CLUSTER", DEPLOY),
         (RESTORE, configured(State="Inactive"), "problem", "is Inactive", DEPLOY),
         (RESTORE, configured(State="Inactive", StateReasonCode="Idle"), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
         (RESTORE, configured(State="Pending"), "warning", "is still being changed", "run the doctor again"),
@@ -599,6 +603,8 @@ FAULTS: Table = {
         (RESTORE, configured(LastUpdateStatus="Failed"), "problem", "update is Failed", DEPLOY),
         (RESTORE, configured(Architectures=["arm64"]), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
         (RESTORE, configured(MemorySize=128), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
+        (RESTORE, configured(MemorySize=512), "warning", "its MemorySize is 512 instead of 256", "set lambda_memory_size in"),
+        (RESTORE, configured(Timeout=900), "warning", "its Timeout is 900 instead of 120", "set lambda_timeout in"),
         (RESTORE, configured(Timeout=3), "problem", "its Timeout is 3 instead of 120", DEPLOY),
         (f"{RESTORE} runtime", configured(Runtime="python3.9"), "warning", "older than python3.11", f"with python3.11 or newer: make setup, and then {DEPLOY}"),
         (f"{RESTORE} retries", account(retries=None), "warning", "Lambda's defaults", REMAKE),
@@ -731,7 +737,7 @@ RIGHT = {
         **{"template of orders": restored_from(OLD.arn)},
         template=with_resource("X", f"SnapshotIdentifier: {OLD.arn}", Condition="IsProduction"),
         preparation=Preparation("RUNNING", "arn:x"),
-        cluster=READY | {"Engine": "docdb", "HttpEndpointEnabled": False},
+        cluster=CLUSTER | {"Engine": "neptune", "HttpEndpointEnabled": False},
         share_key=None,
         configuration=CONFIGURATION | {"Runtime": "python3.13"},
         # Lambda's defaults.
@@ -780,7 +786,8 @@ RIGHT |= {
         "DBClusterIdentifier: !If [IsProduction, orders, !Ref AWS::NoValue]",
         "DBClusterIdentifier: !If [IsBig, orders, !Ref AWS::NoValue]",
         "DBClusterIdentifier: !Join ['-', [orders, !Ref Snapshot]]",
-        "ManageMasterUserPassword: !Ref AWS::Region",
+        "ManageMasterUserPassword: !ImportValue managed",
+        "{ManageMasterUserPassword: null, MasterUserPassword: '{{resolve:secretsmanager:x}}'}",
     )
 }
 
@@ -942,8 +949,8 @@ Resources: {{Cluster: {{Type: AWS::RDS::DBCluster, Properties: {{SnapshotIdentif
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
     (found,) = (check for check in template_checks.reading(look) if check.status != "ok")
     assert found.seen.startswith(seen)
-    (template,) = map(look.template, look.stacks())
-    assert template and template.root == ("x" if nested else "")
+    roots = [each.root for each in map(look.template, look.stacks()) if each]
+    assert roots == ["x" if nested else ""]
 
 
 def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
