@@ -236,7 +236,7 @@ class Look(Generic[S_co]):
         names = stacks.alarm_names(self.stage)
         given: Json = {"AlarmNames": names, "AlarmTypes": ["MetricAlarm"], "MaxRecords": 100}
         found = self._calls.one("cloudwatch:DescribeAlarms", "MetricAlarms", **given)
-        alarms = {alarm["AlarmName"]: alarm for alarm in found}
+        alarms = {alarm["AlarmName"]: alarm for alarm in found or ()}
         return {name: alarms.get(name) for name in names}
 
     def key(self, key: str, region: str | None = None) -> Json | None:

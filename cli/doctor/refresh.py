@@ -250,7 +250,7 @@ def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
         # https://docs.aws.amazon.com/step-functions/latest/dg/express-at-least-once-execution.html
         unseen = "its executions cannot be looked at, and each poll would start another one"
         return problem(f"is EXPRESS, not STANDARD: {unseen}", change)
-    status = machine["status"]
+    status = machine.get("status", "ACTIVE")
     return ok("is ACTIVE") if status == "ACTIVE" else problem(f"is {status}", change)
 
 

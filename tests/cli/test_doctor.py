@@ -381,6 +381,11 @@ def seen_stack(status: str, *clusters: str, name: str = "main") -> AcceptanceLoo
     return account(stage=stage_of(RDS_STACK_NAME=name), stack=stack, deployment=seen)
 
 
+def without(answer: Answers, name: str) -> Answers:
+    """An answer from which AWS has left out a field."""
+    return {key: value for key, value in answer.items() if key != name}
+
+
 def sharing(**changed: Any) -> dict[str, Any]:
     """What the rules say of other shares."""
     return {"shares": {"rds": SHARES._replace(**changed)}}
@@ -434,11 +439,21 @@ def with_alarm(name: str, alarm: Answers | None) -> AcceptanceLook:
     return account(alarms=HEALTHY["alarms"] | {name: alarm})
 
 
+def published_under(*statements: Answers) -> AcceptanceLook:
+    """The account in which the topic has this policy of its own."""
+    return account(topic=UNDER_KEY | {"Policy": json.dumps({"Statement": statements})})
+
+
 def under_policy(*statements: Answers, **answers: Any) -> AcceptanceLook:
     """The account in which the topic's key has this policy."""
     return account(key_policy=json.dumps({"Statement": statements}), **answers)
 
 
+def owned_by(account: str) -> Answers:
+    return {"StringEquals": {"AWS:SourceOwner": account}}
+
+
+PUBLISH = '"Action": "sns:Publish"'
 EACH_ROLE = [FUNCTIONS[each]["configuration"][1]["Role"] for each in FIRES]
 USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
 NO_RIGHTS = "does not let the account's roles use it"
@@ -647,6 +662,9 @@ FAULTS: Table = {
         ("email x@y.example", account(subscriptions=[WAITING]), "warning", "has not confirmed", "aws sns subscribe"),
         # SNS lists it for three days.
         ("email x@y.example", account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
+        (TOPIC, published_under(allowing(ROOT, "sns:*"), allowing(CLOUDWATCH, "sns:Subscribe")), "problem", "no alarm reaches it", PUBLISH),
+        (TOPIC, published_under(allowing(CLOUDWATCH, "sns:*", Condition=owned_by(PRODUCTION))), "problem", "does not let CloudWatch publish", PUBLISH),
+        (TOPIC, published_under(allowing({"AWS": "*"}, "sns:*", Condition={"Null": {"aws:SourceVpce": "true"}})), "warning", "conditions in its policy decide", "aws sns get-topic-attributes"),
         (CHAT, account(chat=None), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then select {CHAT} in the channel's configuration"),
     ],
     "topic key": [
@@ -655,9 +673,9 @@ FAULTS: Table = {
         (TOPIC_KEY, under_policy(allowing(ROOT, "kms:Decrypt"), allowing(CLOUDWATCH)), "problem", NO_RIGHTS, USE),
         (TOPIC_KEY, under_policy(allowing({"AWS": EACH_ROLE[1:]}), allowing(CLOUDWATCH)), "problem", NO_RIGHTS, USE),
         (TOPIC_KEY, under_policy(allowing("*"), allowing(CLOUDWATCH, Effect="Deny")), "problem", "does not let CloudWatch", "remove what denies it"),
-        (TOPIC_KEY, under_policy(allowing(ROOT), allowing(CLOUDWATCH, Condition={"x": {}})), "warning", "whether each alarm reaches", NOT_CHECKED),
+        (TOPIC_KEY, under_policy(allowing(ROOT), allowing(CLOUDWATCH, Condition={"x": {"y": "z"}})), "warning", "whether each alarm reaches", NOT_CHECKED),
         (TOPIC_KEY, under_policy(allowing({}, NotPrincipal={"AWS": "arn:x"}), allowing(CLOUDWATCH)), "warning", "whether each notification", NOT_CHECKED),
-        (TOPIC_KEY, under_policy(allowing("*"), allowing("*", Effect="Deny", Condition={"x": {}})), "warning", "conditions in its policy decide", NOT_CHECKED),
+        (TOPIC_KEY, under_policy(allowing("*"), allowing("*", Effect="Deny", Condition={"x": {"y": "z"}})), "warning", "conditions in its policy decide", NOT_CHECKED),
         (TOPIC_KEY, account(stage=replace(HEALTHY_STAGE, topic_keys=())), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
         (TOPIC_KEY, account(topic_key=DISABLED), "problem", "is Disabled", "aws kms enable-key"),
         (TOPIC_KEY, account(topic_key=AWS_MANAGED), "problem", "so that no alarm reaches", "aws sns set-topic-attributes"),
@@ -666,7 +684,7 @@ FAULTS: Table = {
         (ERRORS, with_alarm(ERRORS, None), "problem", GONE, REMAKE),
         (ERRORS, with_alarm(ERRORS, ALARM | {"StateValue": "ALARM", "StateReason": "1 error"}), "problem", "is on: 1 error", "see what happened: "),
         (ERRORS, with_alarm(ERRORS, ALARM | {"ActionsEnabled": False}), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
-        (ERRORS, with_alarm(ERRORS, ALARM | {"AlarmActions": []}), "warning", "not notify", REMAKE),
+        (ERRORS, with_alarm(ERRORS, without(ALARM, "AlarmActions")), "warning", "not notify", REMAKE),
         (OVERDUE, with_alarm(OVERDUE, ALARM | {"StateValue": "ALARM"}), "warning", "is on", "nothing before the first scheduled run"),
     ],
     "API": [
@@ -739,10 +757,11 @@ RIGHT = {
         preparation=Preparation("RUNNING", "arn:x"),
         cluster=CLUSTER | {"Engine": "neptune", "HttpEndpointEnabled": False},
         share_key=None,
-        configuration=CONFIGURATION | {"Runtime": "python3.13"},
+        configuration=without(CONFIGURATION, "State") | {"Runtime": "python3.13"},
+        machine=without(STANDARD, "status"),
         # Lambda's defaults.
         retries={"DestinationConfig": RETRIES[RESTORE]["DestinationConfig"]},
-        alarms=HEALTHY["alarms"] | {SILENT: ALARM | {"AlarmActions": []}},
+        alarms=HEALTHY["alarms"] | {SILENT: {"StateValue": "OK"}},
         # Alarms do not notify the topic for chat.
         topic={},
         chat=UNDER_KEY,
@@ -767,6 +786,21 @@ RIGHT = {
     "a topic's key by actions": under_policy(
         allowing("*", ["KMS:Decrypt", "kms:generatedatakey"]),
         {"Effect": "Deny", "Principal": "*", "NotAction": "kms:*"},
+    ),
+    "AWS's policy of a topic, and TLS only": published_under(
+        allowing({"AWS": "*"}, ["SNS:Publish"], Condition=owned_by(ACCEPTANCE)),
+        allowing(
+            "*", "sns:Publish", Effect="Deny", Condition={"Bool": {"aws:SecureTransport": False}}
+        ),
+    ),
+    "a topic's policy for alarms": published_under(
+        allowing(
+            CLOUDWATCH,
+            "sns:Publish",
+            Condition={
+                "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:eu-west-1:{ACCEPTANCE}:alarm:*"}
+            },
+        )
     ),
     "a topic's key for each role": under_policy(allowing({"AWS": EACH_ROLE}), allowing(CLOUDWATCH)),
     "a key of the topic for chat": under_policy(
