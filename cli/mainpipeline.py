@@ -69,10 +69,13 @@ class StackTemplate:
 def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedStack]:
     """Return the stacks that the pipeline deploys, and those of P_STACK_NAME."""
     found: dict[str, DeployedStack] = {}
-    for action in _actions(pipeline or {"stages": []}):
+    actions = (each for part in (pipeline or {"stages": []})["stages"] for each in part["actions"])
+    for action in actions:
         if (name := stack_of(action)) is None:
             continue
-        mode, place = action["configuration"].get("ActionMode", ""), _elsewhere(stage, action)
+        mode = action["configuration"].get("ActionMode", "")
+        unknown = "under a name that only the run knows" if "#{" in name else ""
+        place = elsewhere(stage, action) or unknown
         # A pipeline may deploy a stack of the same name in several Regions.
         if name not in found or (found[name].elsewhere and not place):
             found[name] = DeployedStack(name, mode, place)
@@ -80,11 +83,6 @@ def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedSta
         if database.stack:
             found.setdefault(database.stack.stack, DeployedStack(database.stack.stack))
     return [*found.values()]
-
-
-def deploys(pipeline: Json, stack: str) -> bool:
-    """Return whether an action of the pipeline deploys the stack."""
-    return any(stack_of(action) == stack for action in _actions(pipeline))
 
 
 def stack_of(action: Json) -> str | None:
@@ -95,28 +93,13 @@ def stack_of(action: Json) -> str | None:
     return name if is_deploy and given.get("ActionMode") != "DELETE_ONLY" else None
 
 
-def is_here(stage: AcceptanceStage, action: Json) -> bool:
-    """Return whether an action acts in the stage's account and Region."""
-    return (stage.account, stage.region) == _place(stage, action)
-
-
-def _actions(pipeline: Json) -> Iterator[Json]:
-    for stage in pipeline["stages"]:
-        yield from stage["actions"]
-
-
-def _place(stage: AcceptanceStage, action: Json) -> tuple[str, str]:
+def elsewhere(stage: AcceptanceStage, action: Json) -> str:
+    """Return where an action acts; "" if that is the stage's account and Region."""
     # The role that CodePipeline assumes for the action is in the stack's account.
     account = action["roleArn"].split(":")[4] if "roleArn" in action else stage.account
-    return account, action.get("region", stage.region)
-
-
-def _elsewhere(stage: AcceptanceStage, action: Json) -> str:
-    """Return where an action deploys; "" if that is the stage's account and Region."""
-    if not is_here(stage, action):
-        return "in account {}, {}".format(*_place(stage, action))
-    is_variable = "#{" in action["configuration"]["StackName"]
-    return "under a name that only the run knows" if is_variable else ""
+    region = action.get("region", stage.region)
+    is_here = (account, region) == (stage.account, stage.region)
+    return "" if is_here else f"in account {account}, {region}"
 
 
 def readings(template: StackTemplate) -> Iterator[Reading]:
@@ -125,12 +108,10 @@ def readings(template: StackTemplate) -> Iterator[Reading]:
         properties = body.get("Properties", {})
         if "SnapshotIdentifier" in properties:
             values = branches(properties["SnapshotIdentifier"])
-            sources = [_source(each, template) for each in values if each != templates.NO_VALUE]
-            is_certain = len({(parameter is None, not wrong) for parameter, wrong in sources}) == 1
-            yield from dict.fromkeys(
-                Reading(name, parameter, wrong if is_certain else "")
-                for parameter, wrong in sources
-            )
+            sources = {_source(each, template) for each in values if each != templates.NO_VALUE}
+            if len({(parameter is None, not wrong) for parameter, wrong in sources}) > 1:
+                sources = {(None, "")}  # a condition decides
+            yield from (Reading(name, *source) for source in sorted(sources, key=str))
 
 
 def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:

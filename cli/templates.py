@@ -55,13 +55,10 @@ class _Evaluation:
         self._template = template
         declared = template.get("Parameters", {}).items()
         defaults = {name: str(body["Default"]) for name, body in declared if "Default" in body}
-        hidden = {
-            name
-            for name, body in declared
-            if str(body.get("Type")).startswith(_STORED) or body.get("NoEcho")
-        }
-        values = {**defaults, **given}
-        self._values = {name: value for name, value in values.items() if name not in hidden}
+        self._values = {**defaults, **given}
+        for name, body in declared:
+            if str(body.get("Type")).startswith(_STORED) or body.get("NoEcho"):
+                self._values.pop(name, None)
         self._pseudo = {name: value for name, value in given.items() if name.startswith("AWS::")}
 
     def template(self) -> Json:

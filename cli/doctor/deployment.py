@@ -499,13 +499,13 @@ def _alarms_publish(arn: str, look: Look_) -> Iterator[Verdict]:
 
     https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html
     """
-    stage, text = look.stage, (known(look.topic, arn) or {}).get("Policy")
+    stage, policy = look.stage, json.loads((known(look.topic, arn) or {}).get("Policy", "null"))
     facts = {f"aws:source{each}": stage.account for each in ("owner", "account")}
     facts["aws:securetransport"] = "true"
     alarm = f"arn:{stage.partition}:cloudwatch:{stage.region}:{stage.account}:alarm:"
-    arns = [f"{alarm}{name}".lower() for name in stacks.alarm_names(stage)] if text else []
+    arns = [f"{alarm}{name}".lower() for name in stacks.alarm_names(stage)] if policy else []
     found = {
-        _may_use(json.loads(text), {_ALARMS}, ["sns:Publish"], facts | {"aws:sourcearn": each})
+        _may_use(policy, {_ALARMS}, ["sns:Publish"], facts | {"aws:sourcearn": each})
         for each in arns
     }
     if False in found:

@@ -56,7 +56,7 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
         (_likelihood(action, stacks), number, action.get("runOrder", 1))
         for number, stage in enumerate(body["stages"])
         for action in stage["actions"]
-        if mainpipeline.is_here(look.stage, action)
+        if not mainpipeline.elsewhere(look.stage, action)
     ]
     best = max((likelihood for likelihood, *_ in positions), default=0)
     # The last of each stage.
@@ -189,8 +189,8 @@ def _in_stack(
 
 
 def _missing_stack(look: AcceptanceLook, database: Database, stack: str) -> Verdict:
-    stage, pipeline = look.stage, look.existing_pipeline
-    if pipeline and mainpipeline.deploys(pipeline[1], stack):
+    stage = look.stage
+    if any(each.mode for each in look.stacks() if each.name == stack):
         seen = f"stack {stack} has not been deployed by the pipeline yet"
         return warning(seen, "nothing before the pipeline's first run")
     where = f"account {stage.account}, {stage.region}"

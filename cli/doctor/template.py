@@ -28,12 +28,7 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
         for stack, template in templates.items()
         for each in mainpipeline.readings(template)
     ]
-    doubtful = {(name, each.cluster) for name, each in found if not each.parameter}
-    right = {
-        each.parameter: f"{each.cluster} of stack {name}"
-        for name, each in found
-        if (name, each.cluster) not in doubtful
-    }
+    right = {each.parameter: f"{each.cluster} of stack {name}" for name, each in found}
     latest = {database.latest_parameter for database in stage.settings.databases}
     currents = [database.current_parameter for database in stage.settings.databases]
     unread = [name for name in currents if name not in right]
@@ -45,7 +40,7 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
     blind = [one for stack in stacks for one in _unreadable(stack.name, look, stack)]
     for name, each in found:
         # Other clusters may well be restored in another way, but never from *latest*.
-        is_own = unread or (name, each.cluster) in named & doubtful
+        is_own = unread or (not each.parameter and (name, each.cluster) in named)
         if (misread := _misread(stage, each)) and (is_own or each.parameter in latest):
             wrong.append((name, misread))
         elif is_own and not each.parameter and not misread:

@@ -112,7 +112,8 @@ def stage_named(name: str, *actions: Answers, **more: Any) -> Answers:
 
 
 BUILD = stage_named("Build", action("Build", "Compile"))
-DATABASE = action("Deploy", "Database", configuration={"StackName": "main"}, runOrder=2)
+CONFIGURED = {"StackName": "main", "ActionMode": "CREATE_UPDATE"}
+DATABASE = action("Deploy", "Database", configuration=CONFIGURED, runOrder=2)
 VERIFY = stage_named("Verify", action("Approval", "SignOff"))
 
 
