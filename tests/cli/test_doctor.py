@@ -28,6 +28,7 @@ from chalicelib.domain.snapshots import Choice
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
+from chalicelib.usecases.update_latest import newest
 from cli import configure, discovery, doctor, mainpipeline, stacks, stages, templates
 from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor import template as template_checks
@@ -392,10 +393,12 @@ def sharing(**changed: Any) -> dict[str, Any]:
     return {"shares": {"rds": SHARES._replace(**changed)}}
 
 
-def choosing(reason: Reason, rejected: Mapping[str, int], *clusters: str) -> AcceptanceLook:
+def choosing(rejected: Mapping[str, int], *clusters: str) -> AcceptanceLook:
     """The account with shares of which none can be chosen."""
     choice = Choice(None, frozenset(clusters), rejected)
-    return account(**sharing(choice=choice, newest=Refused(reason, "none can be chosen")))
+    with pytest.raises(Refused) as refusal:
+        newest(HEALTHY_STAGE.settings.databases[0], choice)
+    return account(**sharing(choice=choice, newest=refusal.value))
 
 
 STALE = NEW._replace(created=NOW - timedelta(days=15))
@@ -595,9 +598,9 @@ FAULTS: Table = {
           for each in ("an identity-based policy", "a permissions boundary", "a session policy")),
     ],
     "share": [
-        ("rds", choosing(Reason.NO_ELIGIBLE_SNAPSHOT, {"account": 7}), "problem", "none can be chosen", f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute"),
-        ("rds", choosing(Reason.NO_ELIGIBLE_SNAPSHOT, {"version": 7}), "problem", "7 for version", configure_with("RDS_ENGINE_VERSION=…")),
-        ("rds", choosing(Reason.AMBIGUOUS_CLUSTER, {}, "orders", "billing"), "problem", "none can be chosen", configure_with("RDS_SOURCE_CLUSTER=billing (or orders)")),
+        ("rds", choosing({"account": 7}), "problem", "no shared snapshot is eligible; rejected: 7 for account", f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute"),
+        ("rds", choosing({"version": 7}), "problem", "7 for version", configure_with("RDS_ENGINE_VERSION=…")),
+        ("rds", choosing({}, "orders", "billing"), "problem", "come from several clusters (billing, orders)", configure_with("RDS_SOURCE_CLUSTER=billing (or orders)")),
         ("rds", account(**sharing(newest=STALE)), "problem", "nothing older than 14 days", Reason.SNAPSHOT_STALE.next_step),
     ],
     "copy key": [
@@ -735,6 +738,7 @@ def test_each_fault_is_named_with_its_fix(table: Table, check: str, row: Row) ->
     unseen = ("could not be looked at", "is not seen")
     assert found.blind is any(each in found.seen for each in unseen)
     assert "hunter2" not in f"{found.seen}{found.fix}"
+    assert f"{subject}: " not in found.seen  # which stands in front already
 
 
 RIGHT = {
