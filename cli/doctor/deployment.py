@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from shlex import quote
 from typing import Any
@@ -360,10 +361,11 @@ def schedules(look: Look_) -> Iterator[Check]:
         name = look.function_names[function]
         yield from _rule(rule, look, name, *expressions.get(function, ("", "")))
     if isinstance(look, AcceptanceLook):
-        yield from _skipped_update(look)
+        yield from _missed_update(look)
 
 
-def _skipped_update(look: AcceptanceLook) -> Iterator[Check]:
+def _missed_update(look: AcceptanceLook) -> Iterator[Check]:
+    """Warn if a restore may not see the update that belongs to it."""
     stage, settings = look.stage, look.stage.settings
     restore = settings.next_restore(look.now, None)
     update = settings.skipped_update(restore) if restore else None
@@ -374,6 +376,15 @@ def _skipped_update(look: AcceptanceLook) -> Iterator[Check]:
         )
         anchor = f"REFRESH_ANCHOR_DATE={settings.window.date_of(update)}"
         yield Check("schedule", "UPDATE_SCHEDULE", WARNING, seen, to_change(stage.name, anchor))
+    for day in (look.now.date() + timedelta(days=days) for days in range(366)):
+        at, restores = (
+            each.fires_on(day) for each in (settings.update_schedule, settings.restore_schedule)
+        )
+        if len(at) == 1 and at[0] in restores:
+            seen = f"is due in the same minute as RESTORE_SCHEDULE on {when(stage, at[0])}, and the restore may miss it"
+            fix = f"give both the same time zone, or more time between them: {to_change(stage.name, 'UPDATE_SCHEDULE=…')}"
+            yield Check("schedule", "UPDATE_SCHEDULE", WARNING, seen, fix)
+            return
 
 
 def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:

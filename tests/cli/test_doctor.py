@@ -656,6 +656,8 @@ FAULTS: Table = {
         (RULE, account(invokers=json.dumps({"Statement": [ANYBODY]})), "problem", "not allowed to invoke", DEPLOY),
         ("UPDATE_SCHEDULE", account(stage=stage_of(UPDATE_SCHEDULE=SATURDAYS), update_rule=UPDATING | {"ScheduleExpression": SATURDAYS}),
          "warning", OFF_WEEK, configure_with("REFRESH_ANCHOR_DATE=2026-01-03")),
+        ("UPDATE_SCHEDULE", account(stage=stage_of(RESTORE_SCHEDULE="cron(0 4 ? * SUN *) Europe/Amsterdam"), rule=FIRING | {"ScheduleExpression": "cron(0 2,3 ? * SUN *)"}),
+         "warning", "in the same minute as RESTORE_SCHEDULE on Sunday 2026-03-29 02:00 UTC", configure_with("UPDATE_SCHEDULE=…")),
         (FOLLOW_RULE, account(follow_rule={"State": "ENABLED", "EventPattern": "{}"}), "problem", "does not match exactly the ends", DEPLOY),
     ],
     "topic": [
