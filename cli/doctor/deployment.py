@@ -168,8 +168,7 @@ def _wrong(look: Look_, found: Json, wanted: Mapping[str, Any]) -> Iterator[Verd
             is_, should = (", ".join(map(str, _list(each[name]))) for each in (found, wanted))
             seen = f"its {name} is {is_} instead of {should}"
             if name != "Architectures" and found[name] > wanted[name]:
-                entry = f"lambda_{'timeout' if name == 'Timeout' else 'memory_size'}"
-                fix = f"if that is meant so, set {entry} in .chalice/config.json: the next deployment resets it"
+                fix = f"if it is meant so, set it in .chalice/config.json too; {look.deploy} resets it"
                 yield warning(seen, fix)
             else:
                 yield problem(seen, look.deploy)
