@@ -161,10 +161,6 @@ def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTem
     return stack_of(template, Environment="acceptance", Path=CURRENT, **PSEUDO)
 
 
-def restored_from(snapshot: str) -> mainpipeline.StackTemplate:
-    return with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")
-
-
 CLUSTER = {
     "DBClusterIdentifier": "main-cluster-1",
     "ClusterCreateTime": NOW,
@@ -247,7 +243,8 @@ def allowing(principal: Any, action: Any = "kms:*", **more: Any) -> Answers:
 ROOT = {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"}
 CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
 CREATED = {"StackStatus": "CREATE_COMPLETE"}
-ALARM = {"StateValue": "OK", "AlarmActions": [TOPIC]}
+ALARM: Answers = {"StateValue": "OK", "AlarmActions": [TOPIC]}
+ALARMS = dict.fromkeys(stacks.alarm_names(HEALTHY_STAGE), ALARM)
 QUESTIONS: Questions = {
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
     "transitions": (f"codepipeline:GetPipelineState {PIPELINE}", []),
@@ -276,7 +273,7 @@ QUESTIONS: Questions = {
     ),
     "chat": (f"sns:GetTopicAttributes {CHAT}", {}),
     "chats_subscriptions": (f"sns:ListSubscriptionsByTopic {CHAT}", [EMAIL]),
-    "alarms": ("alarms", dict.fromkeys(stacks.alarm_names(HEALTHY_STAGE), ALARM)),
+    "alarms": ("alarms", ALARMS),
     "rest_apis": ("rest_apis", ["a1b2c3"]),
     "unreserved": ("lambda:GetAccountSettings", unreserved(900)),
 }
@@ -319,7 +316,6 @@ def faults(look: AcceptanceLook) -> list[Check]:
 # --- what a fault is made of ----------------------------------------------------------------------
 
 SHARE_FIRST = "have production share a snapshot that can be restored here first (see share and key), and run the doctor again"
-NEXT_RUN = "the next run of the pipeline, whoever starts it, restores what this writes to current"
 GONE = "does not exist"
 
 
@@ -331,15 +327,10 @@ def configure_with(answer: str) -> str:
     return f"aurora-refresh configure --stage {NAME} {answer}, and then {DEPLOY}"
 
 
-WRITE_CURRENT = f"{NEXT_RUN}: {put(CURRENT, NEW.arn)}"
+WRITE_CURRENT = f"the next run of the pipeline, whoever starts it, restores what this writes to current: {put(CURRENT, NEW.arn)}"
 KEEPS = "this writes what is deployed to current, so that nothing is restored"
 KEEP_CURRENT = f"{KEEPS}: {put(CURRENT, OLD.arn)}"
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
-
-
-def refused(reason: Reason, why: str = "it would not do") -> dict[str, Any]:
-    """What the schedule would say of *latest*."""
-    return {"candidate": Refused(reason, why)}
 
 
 OTHER = "codepipeline:GetPipeline main"
@@ -375,17 +366,12 @@ def seen_stack(status: str, *clusters: str, name: str = "main") -> AcceptanceLoo
     return account(stage=stage_of(RDS_STACK_NAME=name), stack=stack, deployment=seen)
 
 
-def sharing(**changed: Any) -> dict[str, Any]:
-    """What the rules say of other shares."""
-    return {"shares": {"rds": SHARES._replace(**changed)}}
-
-
 def choosing(rejected: Mapping[str, int], *clusters: str) -> AcceptanceLook:
     """The account with shares of which none can be chosen."""
     choice = Choice(None, frozenset(clusters), rejected)
     with pytest.raises(Refused) as refusal:
         newest(HEALTHY_STAGE.settings.databases[0], choice)
-    return account(**sharing(choice=choice, newest=refusal.value))
+    return account(shares={"rds": SHARES._replace(choice=choice, newest=refusal.value)})
 
 
 STALE = NEW._replace(created=NOW - timedelta(days=15))
@@ -409,16 +395,10 @@ REMAKE = f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
 FIRST, *OTHERS = POLICIES["db-restore-from-snapshot"]["Statement"]
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
-# What aws lambda add-permission --principal "*" writes.
-ANYBODY = {"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl"}
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
 ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
 SILENT = f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}"
 WITHOUT_API = stage_of(PIN_API_ENABLED="false")
-
-
-def with_alarm(name: str, alarm: Answers | None) -> AcceptanceLook:
-    return account(alarms=HEALTHY["alarms"] | {name: alarm})
 
 
 def published_under(*statements: Answers) -> AcceptanceLook:
@@ -431,19 +411,16 @@ def under_policy(*statements: Answers, **answers: Any) -> AcceptanceLook:
     return account(key_policy=json.dumps({"Statement": statements}), **answers)
 
 
-OWNER = "AWS:SourceOwner"
 OF_ALARMS = {
     "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:eu-west-1:{ACCEPTANCE}:alarm:*"},
-    "StringEquals": {OWNER: ACCEPTANCE},
+    "StringEquals": {"AWS:SourceOwner": ACCEPTANCE},
 }
 PLAIN_TEXT = {"aws:SecureTransport": False}
-PUBLISH = '"Action": "sns:Publish"'
 EACH_ROLE = [FUNCTIONS[each]["configuration"][1]["Role"] for each in FIRES]
 USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
 NO_RIGHTS = "does not let the account's roles use it"
 NOT_CHECKED = f"aws kms get-key-policy --key-id {TOPIC_KEY} --policy-name default"
 
-NOTHING = sharing(newest=Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none"))
 QUOTA = "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value"
 
 
@@ -463,10 +440,10 @@ FAULTS: Table = {
         (PIPELINE_NAME, account({PIPELINE_NAME: "the main one"}), "problem", "not a pipeline's name", put(PIPELINE_NAME, PIPELINE)),
         (LATEST, account({LATEST: "dummyvalue"}), "warning", "placeholder", "nothing before the first update: Sunday 2026-01-04 02:00 UTC"),
         (LATEST, account({LATEST: "hunter2"}), "problem", "not the ARN", put(LATEST, "dummyvalue")),
-        (LATEST, account({LATEST: OLD.arn}, WITHOUT_COPIES, **refused(Reason.SNAPSHOT_GONE)), "problem", "not promote it", put(LATEST, NEW.arn)),
-        (LATEST, account(stage=WITHOUT_COPIES, **refused(Reason.SNAPSHOT_STALE)), "problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
+        (LATEST, account({LATEST: OLD.arn}, WITHOUT_COPIES, candidate=Refused(Reason.SNAPSHOT_GONE, "no")), "problem", "not promote it", put(LATEST, NEW.arn)),
+        (LATEST, account(stage=WITHOUT_COPIES, candidate=Refused(Reason.SNAPSHOT_STALE, "no")), "problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
         # Where copies are asked for, a share itself is never proposed.
-        (LATEST, account(**refused(Reason.COPY_PENDING, "40 % done")), "warning", "40 % done", Reason.COPY_PENDING.next_step),
+        (LATEST, account(candidate=Refused(Reason.COPY_PENDING, "40 % done")), "warning", "40 % done", Reason.COPY_PENDING.next_step),
         (CURRENT, account({CURRENT: "dummyvalue"}, deployment=Deployment()), "warning", "placeholder", WRITE_CURRENT),
         (CURRENT, account({CURRENT: "dummyvalue"}), "problem", "placeholder", KEEP_CURRENT),
         (CURRENT, account({CURRENT: "hunter2"}), "problem", "not the ARN", KEEP_CURRENT),
@@ -491,7 +468,7 @@ FAULTS: Table = {
     ],
     "template": [
         (CURRENT, account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it: only templates of CloudFormation", BY_HAND),
-        *(("main", account(template=restored_from(snapshot)), "problem", message, READ_RIGHTLY) for snapshot, message in [
+        *(("main", account(template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")), "problem", message, READ_RIGHTLY) for snapshot, message in [
             (f"'{{{{resolve:ssm:{CURRENT}}}}}'", f"reads {CURRENT} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text"),
             ("!Sub ['{{resolve:ssm:${Own}}}', {Own: !Ref Path}]", "reads a parameter as"),
             ("!Join ['', ['{{resolve:ssm:', !Ref Path, '}}']]", "reads a parameter as"),
@@ -499,7 +476,7 @@ FAULTS: Table = {
             ("!If [IsOwn, 'the name', !Ref Given]", "a constant snapshot in the template: it is never restored again"),
             ("!If [Unknown, !Ref Text, !Ref AWS::NoValue]", "the template's parameter Text of type String, which is the text itself"),
         ]),
-        *(("main", account(template=restored_from(snapshot)), "warning", "source of Cluster's SnapshotIdentifier is not seen", READ_RIGHTLY) for snapshot in [
+        *(("main", account(template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")), "warning", "source of Cluster's SnapshotIdentifier is not seen", READ_RIGHTLY) for snapshot in [
             "!FindInMap [Environments, !Ref AWS::AccountId, snapshot]",
             # A run may give a parameter what it has read from *current*.
             "!Join ['', [!Ref Given]]",
@@ -510,7 +487,7 @@ FAULTS: Table = {
             "!If [IsBig, !ImportValue x, x]",
         ]),
         # Another cluster reads *current*, but not the one of RDS_STACK_NAME.
-        *(("main", account(pipeline=pipeline_of(BOTH), template=restored_from(snapshot), **{"template of orders": stack_of(TEMPLATE)}), status, seen, READ_RIGHTLY)
+        *(("main", account(pipeline=pipeline_of(BOTH), template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}"), **{"template of orders": stack_of(TEMPLATE)}), status, seen, READ_RIGHTLY)
           for snapshot, status, seen in [
             ("!If [IsOwn, !Ref AWS::NoValue, !Ref Snapshot]", "problem", "Cluster is deployed without a SnapshotIdentifier"),
             ("x", "problem", "a constant snapshot"),
@@ -579,7 +556,7 @@ FAULTS: Table = {
         ("rds", choosing({"account": 7}), "problem", "no shared snapshot is eligible; rejected: 7 for account", f"in production ({PRODUCTION}): aws rds modify-db-cluster-snapshot-attribute"),
         ("rds", choosing({"version": 7}), "problem", "7 for version", configure_with("RDS_ENGINE_VERSION=…")),
         ("rds", choosing({}, "orders", "billing"), "problem", "come from several clusters (billing, orders)", configure_with("RDS_SOURCE_CLUSTER=billing (or orders)")),
-        ("rds", account(**sharing(newest=STALE)), "problem", "nothing older than 14 days", Reason.SNAPSHOT_STALE.next_step),
+        ("rds", account(shares={"rds": SHARES._replace(newest=STALE)}), "problem", "nothing older than 14 days", Reason.SNAPSHOT_STALE.next_step),
     ],
     "copy key": [
         (COPY_KEY, account(copy_key=None), "problem", f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1", CHANGE_COPY_KEY),
@@ -629,7 +606,7 @@ FAULTS: Table = {
         (RULE, account(rule=FIRING | {"ScheduleExpression": "cron(0 12 ? * SUN *)"}), "problem", "fires at cron(0 12", DEPLOY),
         (RULE, account(targets=[]), "problem", "invokes nothing", DEPLOY),
         (RULE, account(invokers=None), "problem", "not allowed to invoke", DEPLOY),
-        (RULE, account(invokers=json.dumps({"Statement": [ANYBODY]})), "problem", "not allowed to invoke", DEPLOY),
+        (RULE, account(invokers=json.dumps({"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl"}]})), "problem", "not allowed to invoke", DEPLOY),
         ("UPDATE_SCHEDULE", account(stage=stage_of(UPDATE_SCHEDULE=SATURDAYS), update_rule=UPDATING | {"ScheduleExpression": SATURDAYS}),
          "warning", "of Saturday 2026-01-03 22:00 UTC is in an off-week, and so is skipped: the refresh of Sunday 2026-01-04 04:00 UTC", configure_with("REFRESH_ANCHOR_DATE=2026-01-03")),
         ("UPDATE_SCHEDULE", account(stage=stage_of(RESTORE_SCHEDULE="cron(0 4 ? * SUN *) Europe/Amsterdam"), rule=FIRING | {"ScheduleExpression": "cron(0 2,3 ? * SUN *)"}),
@@ -644,8 +621,8 @@ FAULTS: Table = {
         ("email x@y.example", account(subscriptions=[WAITING]), "warning", "has not confirmed", "aws sns subscribe"),
         # SNS lists it for three days.
         ("email x@y.example", account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
-        (TOPIC, published_under(allowing(ROOT, "sns:*"), allowing(CLOUDWATCH, "sns:Subscribe")), "problem", "no alarm reaches it", PUBLISH),
-        (TOPIC, published_under(allowing(CLOUDWATCH, "sns:*", Condition={"StringEquals": {OWNER: PRODUCTION}})), "problem", "does not let CloudWatch publish", PUBLISH),
+        (TOPIC, published_under(allowing(ROOT, "sns:*"), allowing(CLOUDWATCH, "sns:Subscribe")), "problem", "no alarm reaches it", '"Action": "sns:Publish"'),
+        (TOPIC, published_under(allowing(CLOUDWATCH, "sns:*", Condition={"StringEquals": {"AWS:SourceOwner": PRODUCTION}})), "problem", "does not let CloudWatch publish", '"Action": "sns:Publish"'),
         (TOPIC, published_under(allowing({"AWS": "*"}, "sns:*", Condition={"Null": {"aws:SourceVpce": "true"}})), "warning", "conditions in its policy decide", "aws sns get-topic-attributes"),
         (CHAT, account(chat=None), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then select {CHAT} in the channel's configuration"),
     ],
@@ -663,11 +640,11 @@ FAULTS: Table = {
         (TOPIC_KEY, account(topic_key=AWS_MANAGED), "problem", "so that no alarm reaches", "aws sns set-topic-attributes"),
     ],
     "alarm": [
-        (ERRORS, with_alarm(ERRORS, None), "problem", GONE, REMAKE),
-        (ERRORS, with_alarm(ERRORS, ALARM | {"StateValue": "ALARM", "StateReason": "1 error"}), "problem", "is on: 1 error", "see what happened: "),
-        (ERRORS, with_alarm(ERRORS, ALARM | {"ActionsEnabled": False}), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
-        (ERRORS, with_alarm(ERRORS, {"StateValue": "OK"}), "warning", "not notify", REMAKE),
-        (OVERDUE, with_alarm(OVERDUE, ALARM | {"StateValue": "ALARM"}), "warning", "is on", "nothing before the first scheduled run"),
+        (ERRORS, account(alarms=ALARMS | {ERRORS: None}), "problem", GONE, REMAKE),
+        (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"StateValue": "ALARM", "StateReason": "1 error"}}), "problem", "is on: 1 error", "see what happened: "),
+        (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"ActionsEnabled": False}}), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
+        (ERRORS, account(alarms=ALARMS | {ERRORS: {"StateValue": "OK"}}), "warning", "not notify", REMAKE),
+        (OVERDUE, account(alarms=ALARMS | {OVERDUE: ALARM | {"StateValue": "ALARM"}}), "warning", "is on", "nothing before the first scheduled run"),
     ],
     "API": [
         ("REST API", account(rest_apis=[]), "problem", "is not deployed", DEPLOY),
@@ -684,7 +661,7 @@ OTHERS_OWN = account(
 BESIDE: Table = {
     "parameter": [
         (OTHER_LATEST, OTHERS_OWN, "problem", "not the ARN", put(OTHER_LATEST, "dummyvalue")),
-        (LATEST, account({LATEST: arn("orders-0")}, WITHOUT_COPIES, **refused(Reason.SNAPSHOT_STALE), **sharing(newest=STALE)),
+        (LATEST, account({LATEST: arn("orders-0")}, WITHOUT_COPIES, candidate=Refused(Reason.SNAPSHOT_STALE, "no"), shares={"rds": SHARES._replace(newest=STALE)}),
          "problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
         # Over the placeholder, which a deployment may have put meanwhile.
         (CURRENT, beginning(), "problem", GONE, WRITE_CURRENT),
@@ -692,8 +669,7 @@ BESIDE: Table = {
         # The next run would read the placeholder, or what cannot be restored, and fail.
         (CURRENT, beginning(key=DENIED), "problem", GONE, SHARE_FIRST),
         (CURRENT, beginning(key=AWS_MANAGED), "problem", GONE, SHARE_FIRST),
-        (CURRENT, beginning(**NOTHING), "problem", GONE, SHARE_FIRST),
-        (CURRENT, beginning("dummyvalue", **NOTHING), "warning", "placeholder", SHARE_FIRST),
+        (CURRENT, beginning("dummyvalue", shares={"rds": SHARES._replace(newest=Refused(Reason.NO_ELIGIBLE_SNAPSHOT, "none"))}), "warning", "placeholder", SHARE_FIRST),
         # A share of another Region can only be copied.
         (CURRENT, beginning(stage=stage_of(SOURCE_REGION="us-east-1"), **{f"{NAMES['share_key']} us-east-1": None}), "problem", GONE, SHARE_FIRST),
     ],
@@ -746,7 +722,7 @@ RIGHT = {
             stage_named("Production", ASK, DATABASE | THERE),
         ),
         # What else the pipeline restores is not the stage's business.
-        **{"template of orders": restored_from(OLD.arn)},
+        **{"template of orders": with_resource("Cluster", f"SnapshotIdentifier: {OLD.arn}")},
         template=with_resource("X", f"SnapshotIdentifier: {OLD.arn}", Condition="IsProduction"),
         preparation=Preparation("RUNNING", "arn:x"),
         cluster=CLUSTER | {"Engine": "neptune", "HttpEndpointEnabled": False},
@@ -754,7 +730,7 @@ RIGHT = {
         configuration=CONFIGURATION | {"Runtime": "python3.13"},
         # Lambda's defaults.
         retries={"DestinationConfig": RETRIES[RESTORE]["DestinationConfig"]},
-        alarms=HEALTHY["alarms"] | {SILENT: {"StateValue": "OK"}},
+        alarms=ALARMS | {SILENT: {"StateValue": "OK"}},
         # Alarms do not notify the topic for chat.
         topic={},
         chat=UNDER_KEY,
@@ -846,7 +822,7 @@ def test_what_is_deployed_is_shown_and_unmasked_data_is_only_mentioned() -> None
 
 def test_the_shares_are_counted_and_each_has_its_verdict_the_newest_first() -> None:
     mysql, making = snapshot("mysql", engine="aurora-mysql"), snapshot("making", created=None)
-    seen = account(**sharing(productions=[OLD, mysql, making, NEW]))
+    seen = account(shares={"rds": SHARES._replace(productions=[OLD, mysql, making, NEW])})
     choice, _, *verdicts = acceptance.shares(seen)
     chosen = "3.0 hours old, is the newest; 5 of 7 shares are eligible; rejected: 2 for engine"
     assert choice == Check("share", "rds", "ok", f"{NEW.arn}, {chosen}")
@@ -905,14 +881,14 @@ def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
     text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
     client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
-    parameters = [{"ParameterKey": "A", "ParameterValue": "b"}]
-    described = {"RootId": "arn:x:stack/root/1", "Parameters": parameters}
+    given = {"ParameterKey": "A", "ParameterValue": "b"}
+    described = {"RootId": "arn:x:stack/root/1", "Parameters": [given]}
     answers = HEALTHY | {"cloudformation:DescribeStacks main": described}
     del answers[NAMES["template"]]
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
     (template,) = filter(None, map(look.template, look.stacks()))
-    given = PSEUDO | {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "A": "b"}
-    assert (template.root, template.values) == ("root", given)
+    values = PSEUDO | {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "A": "b"}
+    assert (template.root, template.values) == ("root", values)
     assert [*mainpipeline.readings(template)] == [mainpipeline.Reading("Cluster", None)]
 
 
@@ -978,11 +954,14 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     none, *found = doctor.examine(project, NAME)
     assert {check.check for check in found} == {"identity", "setting", "policy"}
     assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in found
-    remove = f"correct its name, or remove it: aurora-refresh configure --stage {NAME}"
     assert [(check.subject, check.status, check.fix) for check in found if check.fix] == [
         ("Region", "problem", "export AWS_DEFAULT_REGION=eu-west-1"),
         ("RDS_ENGINE_VERSION", "problem", configure_with("RDS_ENGINE_VERSION=…")),
-        ("TOKEN", "warning", f"{remove} TOKEN="),
+        (
+            "TOKEN",
+            "warning",
+            f"correct its name, or remove it: aurora-refresh configure --stage {NAME} TOKEN=",
+        ),
         (file.name, "problem", f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"),
     ]
     with monkeypatch.context() as patched:
