@@ -397,7 +397,6 @@ FIRST, *OTHERS = POLICIES["db-restore-from-snapshot"]["Statement"]
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
 ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
-SILENT = f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}"
 WITHOUT_API = stage_of(PIN_API_ENABLED="false")
 
 
@@ -606,6 +605,7 @@ FAULTS: Table = {
         (RULE, account(rule=FIRING | {"ScheduleExpression": "cron(0 12 ? * SUN *)"}), "problem", "fires at cron(0 12", DEPLOY),
         (RULE, account(targets=[]), "problem", "invokes nothing", DEPLOY),
         (RULE, account(invokers=None), "problem", "not allowed to invoke", DEPLOY),
+        # What aws lambda add-permission --principal "*" writes.
         (RULE, account(invokers=json.dumps({"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl"}]})), "problem", "not allowed to invoke", DEPLOY),
         ("UPDATE_SCHEDULE", account(stage=stage_of(UPDATE_SCHEDULE=SATURDAYS), update_rule=UPDATING | {"ScheduleExpression": SATURDAYS}),
          "warning", "of Saturday 2026-01-03 22:00 UTC is in an off-week, and so is skipped: the refresh of Sunday 2026-01-04 04:00 UTC", configure_with("REFRESH_ANCHOR_DATE=2026-01-03")),
@@ -730,7 +730,7 @@ RIGHT = {
         configuration=CONFIGURATION | {"Runtime": "python3.13"},
         # Lambda's defaults.
         retries={"DestinationConfig": RETRIES[RESTORE]["DestinationConfig"]},
-        alarms=ALARMS | {SILENT: {"StateValue": "OK"}},
+        alarms=ALARMS | {f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}": {"StateValue": "OK"}},
         # Alarms do not notify the topic for chat.
         topic={},
         chat=UNDER_KEY,
@@ -881,8 +881,7 @@ def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
     text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
     client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
-    given = {"ParameterKey": "A", "ParameterValue": "b"}
-    described = {"RootId": "arn:x:stack/root/1", "Parameters": [given]}
+    described = {"RootId": "x/root/1", "Parameters": [{"ParameterKey": "A", "ParameterValue": "b"}]}
     answers = HEALTHY | {"cloudformation:DescribeStacks main": described}
     del answers[NAMES["template"]]
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
@@ -954,14 +953,11 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     none, *found = doctor.examine(project, NAME)
     assert {check.check for check in found} == {"identity", "setting", "policy"}
     assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in found
+    remove = f"correct its name, or remove it: aurora-refresh configure --stage {NAME}"
     assert [(check.subject, check.status, check.fix) for check in found if check.fix] == [
         ("Region", "problem", "export AWS_DEFAULT_REGION=eu-west-1"),
         ("RDS_ENGINE_VERSION", "problem", configure_with("RDS_ENGINE_VERSION=…")),
-        (
-            "TOKEN",
-            "warning",
-            f"correct its name, or remove it: aurora-refresh configure --stage {NAME} TOKEN=",
-        ),
+        ("TOKEN", "warning", f"{remove} TOKEN="),
         (file.name, "problem", f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"),
     ]
     with monkeypatch.context() as patched:
