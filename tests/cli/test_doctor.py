@@ -137,7 +137,7 @@ Parameters:
 Conditions:
   IsAcceptance: !Equals [!Ref Environment, acceptance]
   IsProduction: !Not [!Condition IsAcceptance]
-  IsBig: !Equals [!Ref Snapshot, big]
+  IsBig: !Equals [!Ref Hidden, big]
   IsOwn: !Equals [!Ref AWS::AccountId, '{ACCEPTANCE}']
 Mappings:
   Environments:
@@ -158,7 +158,7 @@ def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTem
     given = {key: value for key, value in properties.items() if value is not None}
     resources = {**TEMPLATE["Resources"], name: {**resource, "Properties": given}}
     template = {**TEMPLATE, "Resources": resources}
-    return stack_of(template, Environment="acceptance", Path=CURRENT, **PSEUDO)
+    return stack_of(template, Environment="acceptance", Path=CURRENT, Hidden="****", **PSEUDO)
 
 
 CLUSTER = {
@@ -353,6 +353,7 @@ TRANSITIONS = [{"stageName": each, "inboundTransitionState": OFF} for each in ("
 UNNAMED = stage_of(RDS_STACK_NAME="", RDS_AFTER_RESTORE="")
 ELSEWHERE = stage_of(RDS_STACK_NAME="gone")
 NO_STACK = {"template of gone": stack_of({}), "stack": None}
+NESTED = mainpipeline.StackTemplate.of(TEMPLATE, {}, "orders")
 UNSEEN: Answers = {"template": None, "stack": None}
 UNKNOWN = Deployment(unknown="current was set at about the time")
 DONE = Run("2", "Succeeded", NOW, NOW)
@@ -384,7 +385,7 @@ hidden_key = partial(Unavailable, "kms:DescribeKey", denied=True)
 CONFIGURATION, FIRING, UPDATING = (
     QUESTIONS[each][1] for each in ("configuration", "rule", "update_rule")
 )
-SATURDAYS = "cron(0 22 ? * SAT *)"
+SATURDAYS, HOURLY = "cron(0 22 ? * SAT *)", "cron(0 4-23 ? * * *)"
 
 
 def configured(**changed: Any) -> AcceptanceLook:
@@ -472,6 +473,7 @@ FAULTS: Table = {
             ("!Sub ['{{resolve:ssm:${Own}}}', {Own: !Ref Path}]", "reads a parameter as"),
             ("!Join ['', ['{{resolve:ssm:', !Ref Path, '}}']]", "reads a parameter as"),
             ("!FindInMap [Environments, !Ref Environment, snapshot]", "a constant snapshot in the template: it is never restored again"),
+            ("!Sub '${AWS::StackName}-snapshot'", "a constant snapshot in the template: it is never restored again"),
             ("!If [IsOwn, 'the name', !Ref Given]", "a constant snapshot in the template: it is never restored again"),
             ("!If [Unknown, !Ref Text, !Ref AWS::NoValue]", "the template's parameter Text of type String, which is the text itself"),
         ]),
@@ -534,6 +536,8 @@ FAULTS: Table = {
         ("preparation of rds", account(preparation=Preparation("FAILED", "arn:x")),
          "problem", "the data is not prepared: arn:x: FAILED", Reason.NOT_PREPARED.next_step),
         (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), stage_named("Deploy", ORDERS)), template=NESTED, **{"template of orders": stack_of({})}),
+         "warning", "an approval before the database is deployed", "move Ask behind the action"),
         # No action that is seen deploys the stack.
         (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM))), "warning", "an approval perhaps before", "if the database is"),
         (f"stage Deploy of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
@@ -623,7 +627,7 @@ FAULTS: Table = {
         ("email x@y.example", account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
         (TOPIC, published_under(allowing(ROOT, "sns:*"), allowing(CLOUDWATCH, "sns:Subscribe")), "problem", "no alarm reaches it", '"Action": "sns:Publish"'),
         (TOPIC, published_under(allowing(CLOUDWATCH, "sns:*", Condition={"StringEquals": {"AWS:SourceOwner": PRODUCTION}})), "problem", "does not let CloudWatch publish", '"Action": "sns:Publish"'),
-        (TOPIC, published_under(allowing({"AWS": "*"}, "sns:*", Condition={"Null": {"aws:SourceVpce": "true"}})), "warning", "conditions in its policy decide", "aws sns get-topic-attributes"),
+        (TOPIC, published_under(allowing({"AWS": "*"}, "sns:*", Condition={"StringNotEquals": {"AWS:SourceOwner": PRODUCTION}})), "warning", "conditions in its policy decide", "aws sns get-topic-attributes"),
         (CHAT, account(chat=None), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then select {CHAT} in the channel's configuration"),
     ],
     "topic key": [
@@ -710,6 +714,8 @@ RIGHT = {
     "as usual": account(),
     "much is other than usual": account(
         {HOLD: None},
+        stage_of(UPDATE_SCHEDULE=HOURLY),
+        update_rule=UPDATING | {"ScheduleExpression": HOURLY},
         # A short run, and an earlier one that failed.
         runs=[LONG._replace(started=NOW - timedelta(hours=2)), LONG._replace(status="Failed")],
         pipeline=pipeline_of(
@@ -739,11 +745,6 @@ RIGHT = {
     "no run yet": account(runs=[]),
     "approval after Terraform": account(
         pipeline=pipeline_of(stage_named("Apply", TERRAFORM), VERIFY, APPLICATION)
-    ),
-    "approval after a nested stack": account(
-        pipeline=pipeline_of(stage_named("Deploy", ORDERS), VERIFY, APPLICATION),
-        template=mainpipeline.StackTemplate.of(TEMPLATE, {}, "orders"),
-        **{"template of orders": stack_of({})},
     ),
     "a pipeline that only waits": account(pipeline=pipeline_of(VERIFY)),
     "a topic's key by actions": under_policy(
@@ -878,8 +879,7 @@ def test_a_name_is_that_of_another_key_in_another_region() -> None:
 
 def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     """A nested stack's parameters are given by another template."""
-    text = (PROJECT / "infrastructure/main-pipeline.yaml").read_text()
-    text = text.replace("AWS::SSM::Parameter::Value<String>", "String")
+    text = "{Parameters: {S: {Type: String}}, Resources: {Cluster: {Type: AWS::RDS::DBCluster, Properties: {SnapshotIdentifier: !Ref S}}}}"
     client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
     described = {"RootId": "x/root/1", "Parameters": [{"ParameterKey": "A", "ParameterValue": "b"}]}
     answers = HEALTHY | {"cloudformation:DescribeStacks main": described}
