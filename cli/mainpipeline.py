@@ -65,6 +65,21 @@ class StackTemplate:
             if isinstance(each, dict) and each.get("Type") in types
         }
 
+    def passed_on(self, nested: str) -> dict[str, tuple[Json, str]]:
+        """Return the parameters of a nested stack to which this one passes what it reads itself.
+
+        By name: the declaration of this stack's parameter, and its value.
+        """
+        found = {}
+        for logical, body in self.resources(["AWS::CloudFormation::Stack"]).items():
+            is_meant = nested.startswith(f"{logical}-")
+            for name, each in body["Properties"].get("Parameters", {}).items():
+                declared = self.body.get("Parameters", {}).get(_referred(each), {})
+                if is_meant and declared.get("Type") == READS_AT_EVERY_UPDATE:
+                    default = str(declared.get("Default", ""))
+                    found[name] = declared, self.values.get(_referred(each), default)
+        return found
+
 
 def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedStack]:
     """Return the stacks that the pipeline deploys, and those of P_STACK_NAME."""
@@ -130,6 +145,10 @@ def branches(value: Any) -> Iterator[Any]:
         yield value
 
 
+def _referred(value: Any) -> str:
+    return str(value["Ref"]) if isinstance(value, dict) and value.keys() == {"Ref"} else ""
+
+
 def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
     """Return the parameter that a cluster's snapshot is read from, or what the template does instead."""
     if "{{resolve:ssm:" in json.dumps(value, default=str):
@@ -139,7 +158,7 @@ def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
         return None, f"reads {read} as {{{{resolve:ssm:…}}}}, {compared}"
     if isinstance(value, str):
         return None, "has a constant snapshot in the template: it is never restored again"
-    name = str(value["Ref"]) if isinstance(value, dict) and value.keys() == {"Ref"} else ""
+    name = _referred(value)
     parameter = template.body.get("Parameters", {}).get(name)
     if not isinstance(parameter, dict) or parameter.get("NoEcho"):
         return None, ""

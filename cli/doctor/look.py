@@ -338,8 +338,13 @@ class AcceptanceLook(Look[AcceptanceStage]):
             "AWS::Partition": self.stage.partition,
             "AWS::StackName": stack.name,
         }
-        *_, root = described.get("RootId", "").split("/")[:2]
-        return StackTemplate.of(templates.parsed(body), values, root)
+        root, parent = (described.get(each, "//").split("/")[1] for each in ("RootId", "ParentId"))
+        template = templates.parsed(body)
+        if parent and (above := known(self.template, DeployedStack(parent))):
+            passed = above.passed_on(stack.name.removeprefix(f"{parent}-"))
+            for name, (declared, value) in passed.items():
+                template["Parameters"][name], values[name] = declared, value
+        return StackTemplate.of(template, values, root)
 
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""

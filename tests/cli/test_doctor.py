@@ -171,15 +171,12 @@ STACK = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {})
 READY = CLUSTER | {"MasterUserSecret": {"SecretArn": "x"}}
 EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
 LAMBDA = {"Runtime": "python3.11", "Architectures": ["x86_64"], "MemorySize": 256, "Timeout": 120}
-ENDS = {
-    "source": ["aws.codepipeline"],
-    "detail-type": ["CodePipeline Pipeline Execution State Change"],
-    "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]},
-}
 FIRES = {
     "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
     "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
-    "db-follow-pipeline": {"EventPattern": json.dumps(ENDS)},
+    "db-follow-pipeline": {
+        "EventPattern": '{"source": ["aws.codepipeline"], "detail-type": ["CodePipeline Pipeline Execution State Change"], "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]}}'
+    },
     "db-reconcile": {"ScheduleExpression": "rate(15 minutes)"},
 }
 
@@ -677,7 +674,6 @@ BESIDE: Table = {
         # A share of another Region can only be copied.
         (CURRENT, beginning(stage=stage_of(SOURCE_REGION="us-east-1"), **{f"{NAMES['share_key']} us-east-1": None}), "problem", GONE, SHARE_FIRST),
     ],
-    "template": [("main", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REGION)), **UNSEEN), "warning", f"it in account {ACCEPTANCE}, us-east-1", BY_HAND)],
     "deployment": [
         ("rds", account(stage=UNNAMED, deployment=UNKNOWN), "problem", "current was set", "Correct what is named above"),
         ("rds", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REGION)), **UNSEEN), "warning", f"it in account {ACCEPTANCE}, us-east-1, and", configure_with("RDS_STACK_NAME=")),
@@ -878,17 +874,21 @@ def test_a_name_is_that_of_another_key_in_another_region() -> None:
 
 
 def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
-    """A nested stack's parameters are given by another template."""
-    text = "{Parameters: {S: {Type: String}}, Resources: {Cluster: {Type: AWS::RDS::DBCluster, Properties: {SnapshotIdentifier: !Ref S}}}}"
+    """A nested stack's parameters are given by another template, as far as that is seen."""
+    cluster = "Type: AWS::RDS::DBCluster, Properties: {SnapshotIdentifier: !Ref"
+    text = f"{{Parameters: {{S: {{Type: String}}, T: {{Type: String}}}}, Resources: {{A: {{{cluster} S}}}}, B: {{{cluster} T}}}}}}}}"
     client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
-    described = {"RootId": "x/root/1", "Parameters": [{"ParameterKey": "A", "ParameterValue": "b"}]}
-    answers = HEALTHY | {"cloudformation:DescribeStacks main": described}
-    del answers[NAMES["template"]]
+    described = {"Parameters": [{"ParameterKey": "T", "ParameterValue": "x"}]}
+    passed = "Parameters: {S: !Ref Snapshot, T: !Ref Path}"
+    above = with_resource("Data", passed, Type="AWS::CloudFormation::Stack")
+    name, answers = "root-Data-1", HEALTHY | {"template of root": above}
+    ids = {"RootId": "x/top/1", "ParentId": "x/root/1"}
+    answers[f"cloudformation:DescribeStacks {name}"] = described | ids
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
-    (template,) = filter(None, map(look.template, look.stacks()))
-    values = PSEUDO | {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "A": "b"}
-    assert (template.root, template.values) == ("root", values)
-    assert [*mainpipeline.readings(template)] == [mainpipeline.Reading("Cluster", None)]
+    (template,) = filter(None, [look.template(mainpipeline.DeployedStack(name))])
+    pseudo = PSEUDO | {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::StackName": name}
+    assert (template.root, template.values) == ("top", pseudo | {"S": CURRENT, "T": "x"})
+    assert [*mainpipeline.readings(template)] == [("A", CURRENT, ""), ("B", None, "")]
 
 
 def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
