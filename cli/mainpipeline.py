@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from chalicelib.domain.snapshots import SnapshotArn
 from cli import templates
 from cli.stages import AcceptanceStage, Json
 
@@ -42,19 +43,18 @@ class DeployedStack(NamedTuple):
 class StackTemplate:
     """A stack's template as the values of its parameters evaluate it.
 
-    A nested stack's values are given by another template, at each of its updates.
+    A nested stack has a `root`, the stack that is deployed with it. Its values are given by another
+    template, at each of its updates.
     """
 
     body: Json
     values: Mapping[str, str]
-    is_nested: bool = False
+    root: str = ""
 
     @classmethod
-    def of(
-        cls, body: Json, values: Mapping[str, str], *, is_nested: bool = False
-    ) -> "StackTemplate":
+    def of(cls, body: Json, values: Mapping[str, str], root: str = "") -> "StackTemplate":
         """Evaluate a template."""
-        return cls(templates.evaluated(body, values), values, is_nested)
+        return cls(templates.evaluated(body, values), values, root)
 
     def resources(self, types: Sequence[str]) -> dict[str, Json]:
         """Return the resources of some types by their logical ids."""
@@ -65,17 +65,32 @@ class StackTemplate:
             if isinstance(each, dict) and each.get("Type") in types
         }
 
+    def passed_on(self, nested: str) -> dict[str, tuple[Json, str]]:
+        """Return the parameters of a nested stack to which this one passes what it reads itself.
+
+        By name: the declaration of this stack's parameter, and its value.
+        """
+        found = {}
+        for logical, body in self.resources(["AWS::CloudFormation::Stack"]).items():
+            is_meant = nested.startswith(f"{logical}-")
+            for name, each in body["Properties"].get("Parameters", {}).items():
+                declared = self.body.get("Parameters", {}).get(_referred(each), {})
+                if is_meant and declared.get("Type") == READS_AT_EVERY_UPDATE:
+                    default = str(declared.get("Default", ""))
+                    found[name] = declared, self.values.get(_referred(each), default)
+        return found
+
 
 def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedStack]:
     """Return the stacks that the pipeline deploys, and those of P_STACK_NAME."""
     found: dict[str, DeployedStack] = {}
-    for action in _actions(pipeline or {"stages": []}):
-        given, kind = action.get("configuration", {}), action["actionTypeId"]
-        mode = given.get("ActionMode", "")
-        is_deploy = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
-        if not is_deploy or "StackName" not in given or mode == "DELETE_ONLY":
+    actions = (each for part in (pipeline or {"stages": []})["stages"] for each in part["actions"])
+    for action in actions:
+        if (name := stack_of(action)) is None:
             continue
-        name, place = given["StackName"], _elsewhere(stage, action)
+        mode = action["configuration"].get("ActionMode", "")
+        unknown = "under a name that only the run knows" if "#{" in name else ""
+        place = elsewhere(stage, action) or unknown
         # A pipeline may deploy a stack of the same name in several Regions.
         if name not in found or (found[name].elsewhere and not place):
             found[name] = DeployedStack(name, mode, place)
@@ -85,36 +100,32 @@ def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedSta
     return [*found.values()]
 
 
-def deploys(pipeline: Json, stack: str) -> bool:
-    """Return whether an action of the pipeline names the stack."""
-    return any(
-        action.get("configuration", {}).get("StackName") == stack for action in _actions(pipeline)
-    )
+def stack_of(action: Json) -> str | None:
+    """Return the stack that an action of CloudFormation deploys."""
+    given, kind = action.get("configuration", {}), action["actionTypeId"]
+    is_deploy = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
+    name: str | None = given.get("StackName")
+    return name if is_deploy and given.get("ActionMode") != "DELETE_ONLY" else None
 
 
-def _actions(pipeline: Json) -> Iterator[Json]:
-    for stage in pipeline["stages"]:
-        yield from stage["actions"]
-
-
-def _elsewhere(stage: AcceptanceStage, action: Json) -> str:
-    """Return where an action deploys; "" if that is the stage's account and Region."""
+def elsewhere(stage: AcceptanceStage, action: Json) -> str:
+    """Return where an action acts; "" if that is the stage's account and Region."""
     # The role that CodePipeline assumes for the action is in the stack's account.
     account = action["roleArn"].split(":")[4] if "roleArn" in action else stage.account
     region = action.get("region", stage.region)
-    if (account, region) != (stage.account, stage.region):
-        return f"in account {account}, {region}"
-    is_variable = "#{" in action["configuration"]["StackName"]
-    return "under a name that only the run knows" if is_variable else ""
+    is_here = (account, region) == (stage.account, stage.region)
+    return "" if is_here else f"in account {account}, {region}"
 
 
 def readings(template: StackTemplate) -> Iterator[Reading]:
     """Yield the reading of each restored cluster."""
     for name, body in template.resources(CLUSTERS).items():
-        properties = body.get("Properties", {})
-        if "SnapshotIdentifier" in properties:
-            for value in _branches(properties["SnapshotIdentifier"]):
-                yield Reading(name, *_source(value, template))
+        nothing = templates.NO_VALUE
+        values = branches(body.get("Properties", {}).get("SnapshotIdentifier", nothing))
+        sources = {_source(each, template) for each in values if each != nothing}
+        if len({(parameter is None, not wrong) for parameter, wrong in sources}) > 1:
+            sources = {(None, "")}  # a condition decides
+        yield from (Reading(name, *source) for source in sorted(sources, key=str))
 
 
 def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:
@@ -125,13 +136,17 @@ def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:
             yield reading.parameter, stack if is_only else f"{stack}/{reading.cluster}"
 
 
-def _branches(value: Any) -> Iterator[Any]:
-    """Yield the values that a property may have if its condition is unknown, without AWS::NoValue."""
+def branches(value: Any) -> Iterator[Any]:
+    """Yield the values that a property may have if its condition is unknown."""
     if isinstance(value, dict) and isinstance(value.get("Fn::If"), list):
         for branch in value["Fn::If"][1:]:
-            yield from _branches(branch)
-    elif value != {"Ref": "AWS::NoValue"}:
+            yield from branches(branch)
+    else:
         yield value
+
+
+def _referred(value: Any) -> str:
+    return str(value["Ref"]) if isinstance(value, dict) and value.keys() == {"Ref"} else ""
 
 
 def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
@@ -143,12 +158,15 @@ def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
         return None, f"reads {read} as {{{{resolve:ssm:…}}}}, {compared}"
     if isinstance(value, str):
         return None, "has a constant snapshot in the template: it is never restored again"
-    name = str(value["Ref"]) if isinstance(value, dict) and value.keys() == {"Ref"} else ""
+    name = _referred(value)
     parameter = template.body.get("Parameters", {}).get(name)
-    if isinstance(parameter, dict) and parameter["Type"] == READS_AT_EVERY_UPDATE:
-        return template.values.get(name, str(parameter.get("Default", ""))), ""
-    if not isinstance(parameter, dict) or template.is_nested:
+    if not isinstance(parameter, dict) or parameter.get("NoEcho"):
         return None, ""
+    given = template.values.get(name, str(parameter.get("Default", "")))
+    if parameter["Type"] == READS_AT_EVERY_UPDATE:
+        return given, ""
+    if template.root or SnapshotArn.parse(given):
+        return None, ""  # whoever gives it may have read *current*
     kind = f"the template's parameter {name} of type {parameter['Type']}"
     text = "which is the text itself, not the value in Parameter Store"
     return None, f"takes its snapshot from {kind}, {text}"

@@ -338,9 +338,7 @@ def after(stage: Stage) -> Template:
 def _monitoring(kind: str) -> Template:
     """Read the template of what monitors a kind of stage."""
     file = _INFRASTRUCTURE / f"monitoring-{kind}.yaml"
-    template = parsed(file.read_text(encoding="utf-8"))
-    template["Parameters"]["AWS::Region"] = {}  # which `evaluated` leaves as it is otherwise
-    return template
+    return parsed(file.read_text(encoding="utf-8"))
 
 
 def invocations(stage: Stage) -> dict[str, Resource]:

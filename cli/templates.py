@@ -8,7 +8,7 @@ import yaml  # type: ignore[import-untyped]
 
 from cli.stages import Json, StageError
 
-_NO_VALUE = {"Ref": "AWS::NoValue"}
+NO_VALUE = {"Ref": "AWS::NoValue"}
 # What a stack's description says of these is not their value.
 _STORED = "AWS::SSM::Parameter::Value"
 
@@ -43,8 +43,9 @@ def parsed(body: str | Json) -> Json:
 def evaluated(template: Json, given: Mapping[str, str]) -> Json:
     """Return the template as the stack deploys it, without what its conditions exclude.
 
-    `given` has the values of parameters that differ from the default. What depends on anything else, such
-    as another resource or a value in Parameter Store, stays as it is written.
+    `given` has the values of parameters that differ from the default, and of pseudo parameters such as
+    AWS::Region. What depends on anything else, such as another resource or a value in Parameter Store,
+    stays as it is written.
     """
     return _Evaluation(template, given).template()
 
@@ -52,12 +53,13 @@ def evaluated(template: Json, given: Mapping[str, str]) -> Json:
 class _Evaluation:
     def __init__(self, template: Json, given: Mapping[str, str]) -> None:
         self._template = template
-        self._values = {
-            name: str(given.get(name, body.get("Default")))
-            for name, body in template.get("Parameters", {}).items()
-            if (name in given or "Default" in body)
-            and not (str(body.get("Type")).startswith(_STORED) or body.get("NoEcho"))
-        }
+        declared = template.get("Parameters", {}).items()
+        defaults = {name: str(body["Default"]) for name, body in declared if "Default" in body}
+        self._values = {**defaults, **given}
+        for name, body in declared:
+            if str(body.get("Type")).startswith(_STORED) or body.get("NoEcho"):
+                self._values.pop(name, None)
+        self._pseudo = {name: value for name, value in given.items() if name.startswith("AWS::")}
 
     def template(self) -> Json:
         resources = {
@@ -91,6 +93,7 @@ class _Evaluation:
 
     def _value(self, node: Any, *, follow: bool = True) -> Any:
         """Return the node with what is known in it; without `follow`, a parameter stays a reference."""
+        values = self._values if follow else self._pseudo
         match node:
             case {"Fn::If": [name, met, unmet]}:
                 truth = self._condition(name)
@@ -98,27 +101,26 @@ class _Evaluation:
                     return self._value(met if truth else unmet, follow=follow)
                 branches = [self._value(each, follow=follow) for each in (met, unmet)]
                 return {"Fn::If": [name, *branches]}
-            case {"Ref": str(name)} if follow:
-                return self._values.get(name, node)
+            case {"Ref": str(name)}:
+                return values.get(name, node)
             case {"Fn::FindInMap": list(keys)}:
                 return self._mapped(keys, node)
             case {"Fn::Join": [str(separator), list(parts)]}:
-                known = self._value(parts)
-                is_known = all(isinstance(each, str) for each in known)
-                return separator.join(known) if is_known else {"Fn::Join": [separator, known]}
+                return _joined(separator, self._value(parts, follow=follow))
             case {"Fn::Sub": str(text)}:
-                return self._substituted(text, {}, follow=follow)
+                return _substituted(text, values)
             case {"Fn::Sub": [str(text), dict(local)]}:
-                return self._substituted(text, self._value(local), follow=follow)
+                return _substituted(text, {**values, **self._value(local, follow=follow)})
             case dict():
-                # The checks tell a parameter of the wrong type by its name.
+                # The checks tell a parameter of the wrong type by its name, and a run may give it another value.
                 found = {
                     name: self._value(each, follow=follow and name != "SnapshotIdentifier")
                     for name, each in node.items()
                 }
-                return {name: each for name, each in found.items() if each != _NO_VALUE}
+                return {name: each for name, each in found.items() if each != NO_VALUE}
             case list():
-                return [each for each in map(self._value, node) if each != _NO_VALUE]
+                items = [self._value(each, follow=follow) for each in node]
+                return [each for each in items if each != NO_VALUE]
         return node
 
     def _mapped(self, keys: list[Any], node: Json) -> Any:
@@ -129,18 +131,24 @@ class _Evaluation:
             found = found[key]
         return found
 
-    def _substituted(self, text: str, local: Mapping[str, Any], *, follow: bool) -> Any:
-        if match := re.fullmatch(r"\$\{(\w+)\}", text):
-            name = match[1]
-            return local[name] if name in local else self._value({"Ref": name}, follow=follow)
-        values = {**self._values, **local}
 
-        def known(match: re.Match[str]) -> str:
-            value = values.get(match[1])
-            return value if isinstance(value, str) else match[0]
+def _joined(separator: str, parts: list[Any]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    is_text = all(isinstance(each, str) for each in parts)
+    return separator.join(parts) if is_text else {"Fn::Join": [separator, parts]}
 
-        text = re.sub(r"\$\{([\w.:]+)\}", known, text)
-        return {"Fn::Sub": text} if "${" in text else text
+
+def _substituted(text: str, values: Mapping[str, Any]) -> Any:
+    if match := re.fullmatch(r"\$\{(\w+)\}", text):
+        return values.get(match[1], {"Ref": match[1]})
+
+    def known(match: re.Match[str]) -> str:
+        value = values.get(match[1])
+        return value if isinstance(value, str) else match[0]
+
+    text = re.sub(r"\$\{([\w.:]+)\}", known, text)
+    return {"Fn::Sub": text} if "${" in text else text
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -320,12 +320,13 @@ def _verdicts(database: Database, seen: Shares) -> Iterator[Check]:
 @check("share")
 def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
     seen, limit = look.shares()[database.name], look.stage.settings.max_age
+    if isinstance(seen.newest, Refused):
+        why = str(seen.newest).removeprefix(f"{database.name}: ")
+        return problem(why, _share(look.stage, database, seen))
     rejected = dict(seen.choice.rejected)
     counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(rejected.items()))
     eligible = seen.total - sum(rejected.values())
     summary = f"{eligible} of {seen.total} shares are eligible; rejected: {counts or 'none'}"
-    if isinstance(seen.newest, Refused):
-        return problem(f"{seen.newest} ({summary})", _share(look.stage, database, seen))
     age = hours(seen.newest.age(look.now))
     summary = f"{seen.newest.arn}, {age} hours old, is the newest; {summary}"
     if limit and _is_stale(look, seen.newest):

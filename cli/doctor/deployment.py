@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from shlex import quote
 from typing import Any
 
+from chalicelib import settings
 from chalicelib.domain.functions import (
     API,
     FINAL_STATES,
@@ -49,6 +51,8 @@ _PATTERN = {
 }
 
 _ALARMS = "cloudwatch.amazonaws.com"
+# The operators of conditions that are evaluated.
+_MATCHING = ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool")
 
 Look_ = Look[Stage]
 Entries = Mapping[str, Mapping[str, Any]]
@@ -123,7 +127,7 @@ def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> Iterator[Ver
         yield problem("is not deployed", deploy)
         return
     wrong = [*_unready(name, found, deploy)]
-    wrong += [problem(each, deploy) for each in _wrong(found, wanted)]
+    wrong += _wrong(look, found, wanted)
     yield from wrong
     if not wrong:
         facts = f"{found['Runtime']}, {found['MemorySize']} MB, {found['Timeout']} s"
@@ -135,7 +139,7 @@ def _unready(name: str, found: Json, deploy: str) -> Iterator[Verdict]:
 
     https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
     """
-    state, update = found["State"], found.get("LastUpdateStatus", "Successful")
+    state, update = found.get("State", "Active"), found.get("LastUpdateStatus", "Successful")
     if state == "Pending" or update == "InProgress":
         yield warning("is still being changed", "run the doctor again once that has ended")
     elif found.get("StateReasonCode") == "Idle":
@@ -150,16 +154,24 @@ def _unready(name: str, found: Json, deploy: str) -> Iterator[Verdict]:
         yield problem(f"its last update is {update}: {reason}", deploy)
 
 
-def _wrong(found: Json, wanted: Mapping[str, Any]) -> Iterator[str]:
+def _wrong(look: Look_, found: Json, wanted: Mapping[str, Any]) -> Iterator[Verdict]:
     there = found.get("Environment", {}).get("Variables", {})
     differing = wanted["Variables"].items() ^ there.items()
+    # Others may add variables of their own, such as those of a layer.
+    ours = {*wanted["Variables"], *settings.names_of(look.stage.variables)}
     # Names only: somebody may have put a secret into a value. An empty one counts as not set.
-    if names := sorted({name for name, value in differing if value}):
-        yield f"was deployed with other settings than the stage's: {', '.join(names)}"
+    if names := sorted({name for name, value in differing if value and name in ours}):
+        seen = f"was deployed with other settings than the stage's: {', '.join(names)}"
+        yield problem(seen, look.deploy)
     for name in ("Architectures", "MemorySize", "Timeout"):
         if found[name] != wanted[name]:
             is_, should = (", ".join(map(str, _list(each[name]))) for each in (found, wanted))
-            yield f"its {name} is {is_} instead of {should}"
+            seen = f"its {name} is {is_} instead of {should}"
+            if name != "Architectures" and found[name] > wanted[name]:
+                fix = f"if it is meant so, set it in .chalice/config.json too; {look.deploy} resets it"
+                yield warning(seen, fix)
+            else:
+                yield problem(seen, look.deploy)
 
 
 @check("function")
@@ -348,10 +360,11 @@ def schedules(look: Look_) -> Iterator[Check]:
         name = look.function_names[function]
         yield from _rule(rule, look, name, *expressions.get(function, ("", "")))
     if isinstance(look, AcceptanceLook):
-        yield from _skipped_update(look)
+        yield from _missed_update(look)
 
 
-def _skipped_update(look: AcceptanceLook) -> Iterator[Check]:
+def _missed_update(look: AcceptanceLook) -> Iterator[Check]:
+    """Warn if a restore may not see the update that belongs to it."""
     stage, settings = look.stage, look.stage.settings
     restore = settings.next_restore(look.now, None)
     update = settings.skipped_update(restore) if restore else None
@@ -362,6 +375,15 @@ def _skipped_update(look: AcceptanceLook) -> Iterator[Check]:
         )
         anchor = f"REFRESH_ANCHOR_DATE={settings.window.date_of(update)}"
         yield Check("schedule", "UPDATE_SCHEDULE", WARNING, seen, to_change(stage.name, anchor))
+    for day in (look.now.date() + timedelta(days=days) for days in range(366)):
+        at, restores = (
+            each.fires_on(day) for each in (settings.update_schedule, settings.restore_schedule)
+        )
+        if len(at) == 1 and at[0] in restores:
+            seen = f"is due in the same minute as RESTORE_SCHEDULE on {when(stage, at[0])}, and the restore may miss it"
+            fix = f"give both the same time zone, or more time between them: {to_change(stage.name, 'UPDATE_SCHEDULE=…')}"
+            yield Check("schedule", "UPDATE_SCHEDULE", WARNING, seen, fix)
+            return
 
 
 def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
@@ -433,6 +455,7 @@ def topic(look: Look_) -> Iterator[Check]:
     subscribe = f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint …"
     deploy = f"{look.deploy} EMAIL=…" if look.is_new else ""
     yield from _topic_and_subscribers(arn, look, subscribe, deploy)
+    yield from _alarms_publish(arn, look)
 
 
 def chat_topic(look: Look_) -> Iterator[Check]:
@@ -480,6 +503,36 @@ def _topic(arn: str, look: Look_, subscribe: str, deploy: str) -> Iterator[Verdi
         yield warning("has no subscriptions", subscribe)
 
 
+@check("topic")
+def _alarms_publish(arn: str, look: Look_) -> Iterator[Verdict]:
+    """Judge whether the topic's own policy lets alarms publish; the one that AWS gives a topic does.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html
+    """
+    stage, policy = look.stage, json.loads((known(look.topic, arn) or {}).get("Policy", "null"))
+    facts = {f"aws:source{each}": stage.account for each in ("owner", "account")}
+    facts["aws:securetransport"] = "true"
+    alarm = f"arn:{stage.partition}:cloudwatch:{stage.region}:{stage.account}:alarm:"
+    arns = [f"{alarm}{name}".lower() for name in stacks.alarm_names(stage)] if policy else []
+    found = {
+        _may_use(policy, {_ALARMS}, ["sns:Publish"], facts | {"aws:sourcearn": each})
+        for each in arns
+    }
+    if False in found:
+        statement = {"Effect": "Allow", "Principal": {"Service": _ALARMS}}
+        statement |= {"Action": "sns:Publish", "Resource": arn}
+        yield problem(
+            "its policy does not let CloudWatch publish, so that no alarm reaches it",
+            f"remove what denies it from the topic's policy, and add: {json.dumps(statement)}",
+        )
+    elif None in found:
+        yield warning(
+            "conditions in its policy decide whether CloudWatch may publish: whether each alarm reaches it is not "
+            "checked",
+            f"compare them: aws sns get-topic-attributes --topic-arn {arn} --query Attributes.Policy",
+        )
+
+
 def topic_keys(look: Look_) -> Iterator[Check]:
     """Check that functions and alarms may use the keys that the topics are under."""
     settings = look.stage.settings
@@ -523,7 +576,7 @@ def _topic_key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
     if has_alarms:
         users.append(("CloudWatch", "alarm", "Service", {_ALARMS}))
     for who, what, kind, names in users:
-        may = _may_use(policy, kind, names)
+        may = _may_use(policy, names, USE_TOPIC_KEY, {})
         if may is None:
             return warning(
                 f"conditions in its policy decide whether {who} may use it: whether each {what} reaches {topic} is "
@@ -541,12 +594,18 @@ def _topic_key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
     return ok(f"{'functions and alarms' if has_alarms else 'functions'} may use it for {topic}")
 
 
-def _may_use(policy: Policy, kind: str, names: Collection[str]) -> bool | None:
-    """Return whether a key's policy lets a principal publish; None if its conditions decide."""
+def _may_use(
+    policy: Policy, names: Collection[str], actions: Collection[str], facts: Mapping[str, str]
+) -> bool | None:
+    """Return whether a resource's policy lets a principal do all that; None if its conditions decide.
+
+    `facts` has the values of condition keys, all in lower case.
+    """
 
     def is_meant(statement: Json) -> bool:
         named = statement.get("Principal", {})
-        listed = {named} if isinstance(named, str) else {*_list(named.get(kind, []))}
+        parts = [named] if isinstance(named, str) else named.values()
+        listed = {each for part in parts for each in _list(part)}
         return "NotPrincipal" in statement or bool(listed & {"*", *names})
 
     def is_about(statement: Json, action: str) -> bool:
@@ -554,17 +613,26 @@ def _may_use(policy: Policy, kind: str, names: Collection[str]) -> bool | None:
         matches = any(fnmatchcase(action, each.lower()) for each in patterns)
         return matches is ("Action" in statement)
 
+    def is_met(statement: Json) -> bool | None:
+        truths: list[bool | None] = [None] if "NotPrincipal" in statement else []
+        for operator, tests in statement.get("Condition", {}).items():
+            for key, values in tests.items():
+                fact = facts.get(key.lower()) if operator in _MATCHING else None
+                found = any(fnmatchcase(str(fact), str(each).lower()) for each in _list(values))
+                truths.append(found if fact else None)
+        return False if False in truths else None if None in truths else True
+
     statements = [each for each in _list(policy.get("Statement", [])) if is_meant(each)]
     is_certain = []
-    for action in USE_TOPIC_KEY:
+    for action in actions:
         about = [each for each in statements if is_about(each, action.rstrip("*").lower())]
-        effects = {each["Effect"] for each in about}
-        certain = {
-            each["Effect"] for each in about if not {"Condition", "NotPrincipal"} & each.keys()
-        }
-        if "Deny" in certain or "Allow" not in effects:
+        allows, denies = (
+            {is_met(each) for each in about if each["Effect"] == effect}
+            for effect in ("Allow", "Deny")
+        )
+        if True in denies or not allows & {True, None}:
             return False
-        is_certain.append("Allow" in certain and "Deny" not in effects)
+        is_certain.append(True in allows and None not in denies)
     return all(is_certain) or None
 
 
@@ -592,11 +660,11 @@ def _alarm(name: str, look: Look_, alarm: Json | None) -> Verdict:
         if isinstance(stage, AcceptanceStage):
             return problem(seen, f"see what happened: aurora-refresh console --stage {stage.name}")
         return problem(seen, "see the functions' logs")
-    if not alarm["ActionsEnabled"]:
+    if not alarm.get("ActionsEnabled", True):
         fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
         return warning("its actions are disabled, so it would notify nobody", fix)
     is_silent = name.endswith(stacks.NOTIFICATION_ALARM)
-    if stage.settings.topic_arn not in (None, *alarm["AlarmActions"]) and not is_silent:
+    if stage.settings.topic_arn not in (None, *alarm.get("AlarmActions", ())) and not is_silent:
         return warning("does not notify the topic", remake)
     return ok(f"is {alarm['StateValue']}")
 

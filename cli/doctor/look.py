@@ -236,7 +236,7 @@ class Look(Generic[S_co]):
         names = stacks.alarm_names(self.stage)
         given: Json = {"AlarmNames": names, "AlarmTypes": ["MetricAlarm"], "MaxRecords": 100}
         found = self._calls.one("cloudwatch:DescribeAlarms", "MetricAlarms", **given)
-        alarms = {alarm["AlarmName"]: alarm for alarm in found}
+        alarms = {alarm["AlarmName"]: alarm for alarm in found or ()}
         return {name: alarms.get(name) for name in names}
 
     def key(self, key: str, region: str | None = None) -> Json | None:
@@ -329,11 +329,22 @@ class AcceptanceLook(Look[AcceptanceStage]):
         given = {"StackName": stack.name, "TemplateStage": "Processed"}
         body = self._calls.one("cloudformation:GetTemplate", "TemplateBody", **given)
         parameters = described.get("Parameters", [])
-        values = {each["ParameterKey"]: each["ParameterValue"] for each in parameters}
         if not body:
             return None
-        is_nested = "ParentId" in described
-        return StackTemplate.of(templates.parsed(body), values, is_nested=is_nested)
+        values = {
+            **{each["ParameterKey"]: each.get("ParameterValue", "") for each in parameters},
+            "AWS::AccountId": self.stage.account,
+            "AWS::Region": self.stage.region,
+            "AWS::Partition": self.stage.partition,
+            "AWS::StackName": stack.name,
+        }
+        root, parent = (described.get(each, "//").split("/")[1] for each in ("RootId", "ParentId"))
+        template = templates.parsed(body)
+        if parent and (above := known(self.template, DeployedStack(parent))):
+            passed = above.passed_on(stack.name.removeprefix(f"{parent}-"))
+            for name, (declared, value) in passed.items():
+                template["Parameters"][name], values[name] = declared, value
+        return StackTemplate.of(template, values, root)
 
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""

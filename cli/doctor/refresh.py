@@ -7,9 +7,15 @@ from chalicelib.domain.deployment import Deployment, StackReference
 from chalicelib.domain.reasons import Reason
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import mainpipeline
+from cli.cloudformation import deletion
 from cli.doctor.checks import Check, Verdict, check, ok, problem, unavailable, warning, when
 from cli.doctor.look import AcceptanceLook, Unavailable, known
 from cli.stages import AcceptanceStage, Json, to_change
+
+_CERTAIN = 3  # that an action deploys a database
+# Left by a creation or a deletion that failed.
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
+_ONLY_DELETABLE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 
 
 def databases(look: AcceptanceLook) -> Iterator[Check]:
@@ -33,8 +39,8 @@ def databases(look: AcceptanceLook) -> Iterator[Check]:
 def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     """Check what delays a run on its way to the stage that deploys, or makes that stage unreliable.
 
-    That is the last stage that deploys a stack of P_STACK_NAME. Without such a stack it is the last
-    with a deploy action; without such an action, as with Terraform, any action may deploy.
+    That is the last stage that deploys a stack of P_STACK_NAME. If no action names such a stack, it is
+    the last with an action that may deploy a database.
     """
     if look.existing_pipeline is None:
         return  # reported already
@@ -45,19 +51,40 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
         yield Check("deployment", f"transitions of {name}", *unavailable(what))
         states = ()
     inbound = {each["stageName"]: each.get("inboundTransitionState", {}) for each in states}
-    references = [each.stack for each in look.stage.settings.databases if each.stack]
-    deployed = {each.stack for each in references if mainpipeline.deploys(body, each.stack)}
-    categories: Collection[str] = ("Deploy",)
-    if not any(_deploys_at(stage, categories, deployed) for stage in body["stages"]):
-        categories = ("Build", "Test", "Invoke", "Compute")
-    orders = [_deploys_at(stage, categories, deployed) for stage in body["stages"]]
-    last = max((number for number, order in enumerate(orders) if order), default=-1)
+    stacks = {_root(look, each.stack.stack) for each in look.stage.settings.databases if each.stack}
+    positions = [
+        (_likelihood(action, stacks), number, action.get("runOrder", 1))
+        for number, stage in enumerate(body["stages"])
+        for action in stage["actions"]
+        if not mainpipeline.elsewhere(look.stage, action)
+    ]
+    best = max((likelihood for likelihood, *_ in positions), default=0)
+    # The last of each stage.
+    orders = {number: order for found, number, order in sorted(positions) if best and found == best}
+    last = max(orders, default=-1)
     for number, stage in enumerate(body["stages"][: last + 1]):
-        own, order = stage["name"], orders[number]
+        own, before = stage["name"], orders[last] if number == last else None
         subject = f"stage {own} of {name}"
         yield from _transition(subject, name, own, inbound.get(own, {}))
-        yield from _approvals(subject, stage, order if number == last else None)
-        yield from _conditions(subject, stage, deploys=bool(order))
+        yield from _approvals(subject, stage, before, is_certain=best == _CERTAIN)
+        yield from _conditions(subject, stage, deploys=number in orders)
+
+
+def _root(look: AcceptanceLook, stack: str) -> str:
+    """Return the stack with which a nested stack is deployed, or the stack itself."""
+    seen = (known(look.template, each) for each in look.stacks() if each.name == stack)
+    return next((template.root for template in seen if template and template.root), stack)
+
+
+def _likelihood(action: Json, stacks: Collection[str]) -> int:
+    """Return how likely an action deploys a database that is in one of the stacks, if there are any."""
+    stack, category = mainpipeline.stack_of(action), action["actionTypeId"]["category"]
+    if stack in stacks:
+        return _CERTAIN
+    if category == "Deploy":
+        is_variable = "#{" in (stack or "")
+        return 2 if is_variable or not stacks else 0
+    return 1 if category in ("Build", "Test", "Invoke", "Compute") else 0
 
 
 @check("deployment")
@@ -73,16 +100,19 @@ def _transition(_subject: str, pipeline: str, stage: str, state: Json) -> Iterat
 
 
 @check("deployment")
-def _approvals(_subject: str, stage: Json, before: int | None) -> Iterator[Verdict]:
+def _approvals(
+    _subject: str, stage: Json, before: int | None, *, is_certain: bool
+) -> Iterator[Verdict]:
     """Warn of approvals whose run order is lower than `before`; of all if that is None."""
     for action in stage["actions"]:
         is_in_front = before is None or action.get("runOrder", 1) < before
         if action["actionTypeId"]["category"] == "Approval" and is_in_front:
+            name, within = action["name"], "see that it is approved within the maintenance window"
+            move = f"move {name} behind the action that deploys the database, or {within}"
             yield warning(
-                f"its action {action['name']} waits for an approval before the database is deployed: a "
-                "refresh restores when somebody approves, also at noon",
-                f"move {action['name']} behind the action that deploys the database, or see that it is "
-                "approved within the maintenance window",
+                f"its action {name} waits for an approval {'' if is_certain else 'perhaps '}before the database "
+                "is deployed: a refresh restores when somebody approves, also at noon",
+                move if is_certain else f"if the database is deployed behind it, {within}",
             )
 
 
@@ -100,19 +130,6 @@ def _conditions(_subject: str, stage: Json, *, deploys: bool) -> Iterator[Verdic
             "it may restore what has just failed",
             f"remove the result ROLLBACK from stage {stage['name']}",
         )
-
-
-def _deploys_at(stage: Json, categories: Collection[str], stacks: Collection[str]) -> int | None:
-    """Return the last position at which a stage deploys one of the stacks; None if it deploys none."""
-    return max(
-        (
-            action.get("runOrder", 1)
-            for action in stage["actions"]
-            if action["actionTypeId"]["category"] in categories
-            and (not stacks or action.get("configuration", {}).get("StackName") in stacks)
-        ),
-        default=None,
-    )
 
 
 def _results(stage: Json, *whens: str) -> set[str]:
@@ -135,6 +152,11 @@ def _in_stack(
         seen = f"stack {name} is not seen: the pipeline deploys it {elsewhere}, and {here}"
         return warning(seen, unset, blind=True)
     stack, cluster = look.deployed_stack(database), look.deployed_cluster(database)
+    if stack and stack.status in _ONLY_DELETABLE:
+        return problem(
+            f"stack {name} is {stack.status}: no run can update it",
+            f"{deletion(name)}, and run the pipeline again once {database.current_parameter} names a snapshot",
+        )
     deployment = look.deployment(database)
     if deployment.unknown:
         return _unknown(look, database, deployment)
@@ -167,8 +189,8 @@ def _in_stack(
 
 
 def _missing_stack(look: AcceptanceLook, database: Database, stack: str) -> Verdict:
-    stage, pipeline = look.stage, look.existing_pipeline
-    if pipeline and mainpipeline.deploys(pipeline[1], stack):
+    stage = look.stage
+    if any(each.mode for each in look.stacks() if each.name == stack):
         seen = f"stack {stack} has not been deployed by the pipeline yet"
         return warning(seen, "nothing before the pipeline's first run")
     where = f"account {stage.account}, {stage.region}"
@@ -191,8 +213,6 @@ def _unknown(look: AcceptanceLook, database: Database, deployment: Deployment) -
         name, clusters = database.stack.stack, sorted(stack.clusters)
         if stack.status == "UPDATE_ROLLBACK_FAILED":
             fix = f"aws cloudformation continue-update-rollback --stack-name {name}"
-        elif stack.status == "ROLLBACK_FAILED":
-            fix = f"aws cloudformation delete-stack --stack-name {name}, and run the pipeline again"
         elif database.stack.logical_id is None and len(clusters) > 1:
             either = " or ".join(f"{name}/{each}" for each in clusters)
             fix = f"one of these: {_set(look.stage, database, either)}"
@@ -230,7 +250,7 @@ def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
         # https://docs.aws.amazon.com/step-functions/latest/dg/express-at-least-once-execution.html
         unseen = "its executions cannot be looked at, and each poll would start another one"
         return problem(f"is EXPRESS, not STANDARD: {unseen}", change)
-    status = machine["status"]
+    status = machine.get("status", "ACTIVE")
     return ok("is ACTIVE") if status == "ACTIVE" else problem(f"is {status}", change)
 
 
@@ -249,7 +269,7 @@ def _cluster(_subject: str, cluster: Json) -> Iterator[Verdict]:
             "its Data API is not enabled, so a state machine cannot send it SQL by itself",
             "write EnableHttpEndpoint: true for the cluster in the template, if the state machine needs it",
         )
-    if "MasterUserSecret" not in cluster:
+    if "MasterUserSecret" not in cluster and cluster["Engine"] != "neptune":
         yield warning(
             "RDS keeps no secret of its master user, so the state machine gets no secret_arn",
             "write ManageMasterUserPassword: true for the cluster in the template",

@@ -3,14 +3,15 @@
 docs/main-pipeline.md explains the faults.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli import mainpipeline
 from cli.doctor.checks import OK, Check, Verdict, check, problem, warning
 from cli.doctor.look import AcceptanceLook, known
 from cli.mainpipeline import DeployedStack, StackTemplate
-from cli.stages import AcceptanceStage, Json
+from cli.stages import AcceptanceStage
+from cli.templates import NO_VALUE
 
 _BY_HAND = "compare its template with docs/main-pipeline.md"
 _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
@@ -31,26 +32,29 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
     latest = {database.latest_parameter for database in stage.settings.databases}
     currents = [database.current_parameter for database in stage.settings.databases]
     unread = [name for name in currents if name not in right]
+    named = {*_named(stage, templates)}
     wrong = [
-        (each, Check("template", name, *problem(misread, _read_rightly(stage))))
-        for name, each in found
-        if (misread := _misread(stage, each))
+        (name, f"{cluster} is deployed without a SnapshotIdentifier: it is never restored")
+        for name, cluster in sorted(named - {(name, each.cluster) for name, each in found})
     ]
     blind = [one for stack in stacks for one in _unreadable(stack.name, look, stack)]
     for name, each in found:
-        if each.parameter is None and not each.wrong:
-            seen = f"the source of {each.cluster}'s SnapshotIdentifier is unknown"
-            blind.append(Check("template", name, *warning(seen, _BY_HAND)))
+        # Other clusters may well be restored in another way, but never from *latest*.
+        is_own = unread or (not each.parameter and (name, each.cluster) in named)
+        if (misread := _misread(stage, each)) and (is_own or each.parameter in latest):
+            wrong.append((name, misread))
+        elif is_own and not each.parameter and not misread:
+            seen = f"the source of {each.cluster}'s SnapshotIdentifier is not seen in the template"
+            rightly = f"to have it checked, {_read_rightly(stage)}"
+            blind.append(Check("template", name, *warning(seen, rightly, blind=True)))
     for name in currents:
         if name in right:
             yield Check("template", name, OK, f"is read at every update by {right[name]}")
-    # Other clusters may well be restored in another way, but never from *latest*.
-    yield from (one for each, one in wrong if unread or each.parameter in latest)
+    for name, misread in wrong:
+        yield Check("template", name, *problem(misread, _read_rightly(stage)))
     yield from blind
     if not wrong and not blind:
-        seen = (
-            "nothing was found that reads it: the pipeline deploys no stack, or none with a cluster"
-        )
+        seen = "nothing was found that reads it: only templates of CloudFormation are checked"
         yield from (Check("template", name, *warning(seen, _BY_HAND)) for name in unread)
     for stack in stacks:
         yield from _faults(stack.name, stack, templates.get(stack))
@@ -68,6 +72,19 @@ def _unreadable(_name: str, look: AcceptanceLook, stack: DeployedStack) -> Itera
             "how it reads current is unknown: the stack has not been deployed yet",
             f"run the doctor again after the pipeline's first run; until then {_BY_HAND}",
         )
+
+
+def _named(
+    stage: AcceptanceStage, templates: Mapping[DeployedStack, StackTemplate]
+) -> Iterator[tuple[str, str]]:
+    """Yield the stack and the logical id of each cluster that P_STACK_NAME names, if that is one."""
+    references = [each.stack for each in stage.settings.databases if each.stack]
+    for stack, template in templates.items():
+        for reference in references:
+            clusters = template.resources(mainpipeline.CLUSTERS)
+            meant = [each for each in clusters if reference.logical_id in (None, each)]
+            if reference.stack == stack.name and len(meant) == 1:
+                yield stack.name, meant[0]
 
 
 def _misread(stage: AcceptanceStage, each: mainpipeline.Reading) -> str | None:
@@ -96,7 +113,7 @@ def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) ->
     if template:
         readings = mainpipeline.readings(template)
         for cluster in dict.fromkeys(each.cluster for each in readings if each.parameter):
-            yield from _cluster_faults(template, cluster)
+            yield from _cluster_faults(stack.name, template, cluster)
     if stack.mode == "REPLACE_ON_FAILURE":
         yield warning(
             "its action's mode is REPLACE_ON_FAILURE: a stack that could not roll back is deleted, and the "
@@ -105,7 +122,7 @@ def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) ->
         )
 
 
-def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
+def _cluster_faults(stack: str, template: StackTemplate, cluster: str) -> Iterator[Verdict]:
     """Yield the faults of a restored cluster; what cannot be determined is no fault."""
     body = template.resources(mainpipeline.CLUSTERS)[cluster]
     properties = body.get("Properties", {})
@@ -115,10 +132,11 @@ def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
         for name, each in template.resources(_INSTANCES).items()
         if each.get("Properties", {}).get("DBClusterIdentifier") == {"Ref": cluster}
     ]
-    protect = "aws cloudformation update-termination-protection --enable-termination-protection"
+    protect = f"aws cloudformation update-termination-protection --enable-termination-protection --stack-name {stack}"
     a_night = "this replaces it, so do it in a refresh's night"
     for name, identifier, declared in fixed:
-        if _is_given(declared, identifier):
+        # What a function makes of the cluster or of the snapshot changes with it.
+        if all(isinstance(each, str) for each in mainpipeline.branches(declared.get(identifier))):
             yield problem(
                 f"{name} has a {identifier}, which the old one still has when the new one is created: "
                 "every refresh fails",
@@ -139,7 +157,7 @@ def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
         ),
         "has a MasterUsername besides its SnapshotIdentifier: if the latter is removed, an empty cluster "
         "replaces the data, whereas the update would fail without MasterUsername": (
-            _is_given(properties, "MasterUsername"),
+            NO_VALUE not in mainpipeline.branches(properties.get("MasterUsername", NO_VALUE)),
             f"remove MasterUsername from {cluster}: the snapshot has it",
         ),
         "has DeletionProtection: each refresh keeps the old cluster, and its costs": (
@@ -153,6 +171,7 @@ def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
         ),
         "does not set ManageMasterUserPassword: acceptance's database keeps production's password": (
             body["Type"] == mainpipeline.CLUSTERS[0]
+            and "MasterUserPassword" not in properties  # beside which RDS refuses it
             and not (_is_true(managed) or isinstance(managed, dict)),
             f"write ManageMasterUserPassword: true for {cluster}",
         ),
@@ -160,12 +179,6 @@ def _cluster_faults(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
     for what, (is_there, fix) in side_effects.items():
         if is_there:
             yield warning(f"{cluster} {what}", fix)
-
-
-def _is_given(properties: Json, name: str) -> bool:
-    """Return whether a property is there; a condition that cannot be evaluated may leave it out."""
-    value = properties.get(name)
-    return name in properties and not (isinstance(value, dict) and "Fn::If" in value)
 
 
 def _is_true(value: Any) -> bool:
