@@ -207,7 +207,7 @@ def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[A
     Of those that ran side by side they are the ones that deploy the stack. Clocks differ, so two of
     them that followed each other closely may both have made it.
     """
-    able = [action for action in actions if action.category not in ("Approval", "Source")]
+    able = [action for action in actions if action.category != "Approval"]
     covering = [action for action in able if action.covers(cluster.created)]
     fits = [(action.stack == stack, action.category == "Deploy") for action in covering]
     best = [action for action, fit in zip(covering, fits, strict=True) if fit == max(fits)]

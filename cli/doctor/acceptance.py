@@ -176,7 +176,7 @@ def _hold(name: str, look: AcceptanceLook) -> Verdict:
     except ValueError as error:
         return problem(str(error), lift)
     if hold:
-        fix = f"nothing if it is still wanted; otherwise {lift}"
+        fix = f"if it is still needed, do nothing; otherwise {lift}"
         return warning(f"on hold until {hold.until} by {hold.by}: {hold.reason}", fix)
     return ok("no hold")
 

@@ -199,7 +199,7 @@ def _concurrency(
         free = f"aws lambda delete-function-concurrency --function-name {name}"
         judge = warning if function == API else problem
         start = reserve if function in SINGLE else free
-        yield judge(seen, f"nothing, if that is still wanted; otherwise {start}")
+        yield judge(seen, f"if that is still needed, do nothing; otherwise {start}")
     elif function not in SINGLE:
         return
     elif reserved == 1:

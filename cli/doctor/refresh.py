@@ -148,7 +148,7 @@ def _in_stack(
     elsewhere = next((each.elsewhere for each in look.stacks() if each.name == name), "")
     if elsewhere:
         here = f"the refresh looks in account {stage.account}, {stage.region}"
-        unset = f"unset it, and the refresh goes by the newest successful deploy action: {_set(stage, database, '')}"
+        unset = f"unset it, and the refresh relies on the newest successful deploy action: {_set(stage, database, '')}"
         seen = f"stack {name} is not seen: the pipeline deploys it {elsewhere}, and {here}"
         return warning(seen, unset, blind=True)
     stack, cluster = look.deployed_stack(database), look.deployed_cluster(database)
@@ -168,7 +168,7 @@ def _in_stack(
     logical_id = reference.cluster_in(stack.clusters)
     if cluster is None and logical_id in stack.clusters:
         return problem(
-            f"cluster {stack.clusters[logical_id]} of stack {reference} does not exist any more",
+            f"cluster {stack.clusters[logical_id]} of stack {reference} no longer exists",
             f"pin another snapshot with deploy, which creates a new cluster: aurora-refresh console --stage {stage.name}",
         )
     if cluster is None:
@@ -216,7 +216,7 @@ def _unknown(look: AcceptanceLook, database: Database, deployment: Deployment) -
         elif database.stack.logical_id is None and len(clusters) > 1:
             either = " or ".join(f"{name}/{each}" for each in clusters)
             fix = f"one of these: {_set(look.stage, database, either)}"
-    return problem(f"it cannot be seen what is deployed: {deployment.unknown}", fix)
+    return problem(f"cannot determine what is deployed: {deployment.unknown}", fix)
 
 
 @check("deployment")
@@ -228,11 +228,11 @@ def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iter
         compare = (
             f"compare it with the status by hand: aurora-refresh console --stage {look.stage.name}"
         )
-        seen = f"its cluster is not seen: {place}. The refresh goes by {alone}"
+        seen = f"its cluster is not seen: {place}. The refresh relies on {alone}"
         yield warning(seen, compare, blind=True)
     else:
         setting = database.setting("STACK_NAME")
-        seen = f"the refresh goes by {alone}, and cannot tell whether that restored anything"
+        seen = f"the refresh relies on {alone}, and cannot tell whether that restored anything"
         yield warning(f"{setting} is not set: {seen}", _propose(look, database))
     deployment = look.deployment(database)
     if deployment.unknown:

@@ -219,6 +219,7 @@ def preparing(status: str) -> Deployment:
 
 
 B_FAILED = notified(B, "failed-after-restore")
+AGAIN_B = notified(B, "run-failed")
 B_UNPREPARED = notified(B, "not-prepared")
 
 
@@ -246,6 +247,7 @@ B_UNPREPARED = notified(B, "not-prepared")
         (OLD, [GOOD, B, REVERT], [SUCCEEDED], Verdict(Reason.NOTHING_RESTORED, B, SUCCEEDED)),
         # Somebody has retried its run, which could only read what current was reverted to.
         (OLD, [GOOD, notified(B, "run-failed"), REVERT], [SUCCEEDED], None),
+        (OLD, [GOOD, AGAIN_B], [FAILED], Verdict(Reason.RUN_FAILED, AGAIN_B, FAILED, put=True)),
         # While its own run is in progress, no other run's end moves anything.
         (OLD, [GOOD, B], [PUSH, IN_PROGRESS], None),
         # Somebody has moved on: whether a run that succeeded restored it before is not known.

@@ -1,5 +1,6 @@
 """After-restore work: a restored cluster is good once its state machine has succeeded."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -109,18 +110,60 @@ def test_work_that_fails_or_cannot_be_started_is_notified_each_time_and_done_lat
     assert restored.good() == NEW
 
 
-@pytest.mark.parametrize("fails_later", [True, False], ids=["failed later", "of the scripts"])
-def test_no_work_is_started_on_a_cluster_that_is_in_use(night: Night, fails_later: bool) -> None:
+def restored_without(night: Night) -> None:
+    """The setting comes after a restore whose run failed later."""
     night.configure(RDS_AFTER_RESTORE="")
-    if fails_later:
-        night.promote()
-        night.run_is_over("Failed", deploys=True)
-    else:  # the pipeline restored it before this application was there
-        night.aws.parameters.kept[CURRENT] = [night.present()._replace(labels=frozenset())]
-        night.aws.time += timedelta(days=1)
+    night.promote()
+    night.run_is_over("Failed", deploys=True)
     night.configure(RDS_AFTER_RESTORE=MACHINE)
+
+
+def never_seen(night: Night) -> None:
+    """The cluster was restored before this application was there."""
+    night.aws.parameters.kept[CURRENT] = [night.present()._replace(labels=frozenset())]
+
+
+def never_seen_for_a_day(night: Night) -> None:
+    never_seen(night)
+    night.aws.time += timedelta(days=1)
+
+
+def seen_late(night: Night) -> None:
+    """It could not be seen for days what the run had restored."""
+    night.run_ends()
+    night.aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
+    night.aws.time += timedelta(days=2)
+    night.polls()
+    night.aws.stacks.set_status("UPDATE_COMPLETE")
+
+
+def restored_late(night: Night) -> None:
+    night.promote()
+    seen_late(night)
+
+
+def restored_anew_late(night: Night) -> None:
+    night.aws.stacks.replaces = True
+    night.push()
+    seen_late(night)
+
+
+@pytest.mark.parametrize(
+    ("arrange", "is_due"),
+    [
+        (restored_without, False),
+        (never_seen_for_a_day, False),
+        (never_seen, True),
+        (restored_late, True),
+        (restored_anew_late, True),
+    ],
+)
+def test_work_is_due_on_a_cluster_that_the_setting_sees_first_unless_it_is_in_use(
+    night: Night, arrange: Callable[[Night], None], is_due: bool
+) -> None:
+    arrange(night)
     night.polls(3)
-    assert (night.aws.state_machines.inputs, shown(night)[0]) == ({}, None)
+    assert bool(night.aws.state_machines.inputs) == is_due
 
 
 UNKNOWN = {"state": "preparing", "status": "unknown", "execution": None}
