@@ -20,8 +20,8 @@ SUBJECT_LIMIT = 99
 
 _NEXT_STEPS = "What to do"
 _RETRIES = (
-    "Lambda retries twice within about three minutes, and sends a message like this for each attempt "
-    "that fails. After the third one, look at the function's log."
+    "Lambda retries twice within about three minutes; each attempt that fails sends a message like "
+    "this. After the third one, look at the function's log."
 )
 
 # Otherwise a person's reason could mention a whole channel, or hide where a link leads, which Slack

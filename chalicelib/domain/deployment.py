@@ -137,12 +137,18 @@ class Action(NamedTuple):
     region: str | None = None
 
     def beside(self, stack: Stack | None) -> "Action":
-        """Return it without the stack that it deploys, if that one is in another place than this one."""
+        """Return it without its stack, if that only has the name of this one, which is elsewhere."""
         if stack is None or not stack.arn:
             return self
         region, account = stack.arn.split(":")[3:5]
         is_elsewhere = self.region not in (None, region) or self.account not in (None, account)
         return self._replace(stack=None) if is_elsewhere else self
+
+    def as_script(self, cluster: Cluster) -> "Action":
+        """Return it as what may read at any time until it made the cluster, unless it only deploys."""
+        if self.category == "Deploy":
+            return self
+        return self._replace(reads_since=self.started, started=cluster.created)
 
     def covers(self, instant: datetime) -> bool:
         """Return whether it was being executed at that time, give or take a clock's difference."""
@@ -228,7 +234,7 @@ def restored_from(
     """
     before = [each for each in ledger if each.modified <= cluster.created]
     stated = newest_of(resolved or "", before)
-    read = [(maker, versions_read_by(maker, ledger, runs)) for maker in makers]
+    read = [(maker, versions_read_by(maker.as_script(cluster), ledger, runs)) for maker in makers]
     if read and not any(versions for _, versions in read):
         return _from_before_history(ledger, cluster, resolved)
     if stated:  # an action that read anything else has not made it

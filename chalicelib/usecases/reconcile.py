@@ -37,7 +37,7 @@ from chalicelib.usecases.preparation import prepare
 
 # Seen for the first time, corrected, looked at again: no database needs more.
 _MAX_ROUNDS = 6
-# Nobody has used a cluster of this age, even if it was there before this application.
+# A cluster that the pipeline has restored this recently is prepared, even if it was there before.
 UNUSED = timedelta(days=1)
 
 
@@ -166,8 +166,8 @@ def _label(
     """Remember the cluster that was restored from a version, its run, and that work on it is due."""
     labels, cluster = deployment.labels, deployment.cluster
     was_there = was_there_before(version, ledger) and not version.cluster_labels
-    is_unused = cluster is not None and aws.now() - cluster.created < UNUSED
-    if database.after_restore and (is_unused or not was_there):
+    is_young = cluster is not None and aws.now() - cluster.created < UNUSED
+    if database.after_restore and ((is_young and deployment.maker) or not was_there):
         labels |= {WORK_DUE}
     if version.cluster_labels:
         # Of an earlier cluster, which was restored from the same version.

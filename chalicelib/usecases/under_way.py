@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Position, is_waiting
 from chalicelib.domain.errors import RefreshError
-from chalicelib.domain.ledger import Run, Version, in_progress, last_restored
+from chalicelib.domain.ledger import Run, Version, in_progress, last_order, last_restored, own_run
 from chalicelib.domain.parameters import visible
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -31,7 +31,7 @@ def run_under_way(
     If none restores any, return the oldest one, and None.
     """
     under_way = [run for run in reversed(runs) if run.in_progress]
-    values = {each: _next_value(deployed[each], ledger) for each, ledger in ledgers.items()}
+    values = {each: _next_value(deployed[each], ledger, runs) for each, ledger in ledgers.items()}
     for run in under_way:
         restored = [
             f"{each.name} from {value}"
@@ -43,13 +43,18 @@ def run_under_way(
     return next(iter(under_way), None), None
 
 
-def _next_value(deployment: Deployment, ledger: Sequence[Version]) -> str | None:
-    if deployment.held and not deployment.is_deploying:
+def _next_value(
+    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run]
+) -> str | None:
+    if deployment.is_deploying:
+        # Somebody may have moved current since the run of an order has read it.
+        order, seen = last_order(ledger), last_restored(ledger)
+        run = own_run(order, ledger, runs) if order and not order.run_id else None
+        read = order if order and run and run.in_progress else ledger[-1]
+        return visible(read.value) if not seen or read.value != seen.value else None
+    if deployment.held:
         return visible(deployment.held.value) if deployment.held.value != deployment.value else None
-    seen = last_restored(ledger)
-    changes = deployment.is_deploying and not (seen and seen.value == ledger[-1].value)
-    is_next = is_waiting(deployment, ledger) or changes
-    return visible(ledger[-1].value) if is_next else None
+    return visible(ledger[-1].value) if is_waiting(deployment, ledger) else None
 
 
 def under_way(settings: Settings, aws: Aws) -> str | None:

@@ -79,6 +79,7 @@ FIRST = by_hand(1, "c", 20)
 CORRECTED = undo(2, "a", 30)
 LATE_CLOCK = pin(1, "c", 6)
 IN_TIME = version(2, "b", 5)
+READ_LATE, BUILD = pin(2, "b", 4), deploy("r", 0, 9, category="Build")
 
 
 def made(of: Version, maker: str | None = None) -> Deployment:
@@ -124,6 +125,9 @@ UNSEEN = Deployment(cluster=CLUSTER, unknown="…")
         ([C], None, [], [], UNSEEN),
         ([FIRST], "c", [AT_2], [RUN], made(FIRST)),
         ([FIRST], None, [AT_2], [RUN], made(FIRST)),
+        # A build runs a script, which may read current at any time before it makes the cluster.
+        ([A, READ_LATE], "b", [BUILD], [], made(READ_LATE, "r")),
+        ([A, READ_LATE], None, [BUILD], [], UNSEEN),
         # An action that read something else than the stack did has not made it.
         ([A, B, IN_TIME], "a", [AT_2], [RUN], made(A)),
     ],

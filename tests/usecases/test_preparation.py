@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.errors import AwsError
+from chalicelib.domain.ledger import WORK_DUE
 from tests.fakes import STACK
 from tests.stage import CURRENT
 from tests.usecases.names import NEW, OLD, REFRESHED
@@ -128,6 +129,12 @@ def never_seen_for_a_day(night: Night) -> None:
     night.aws.time += timedelta(days=1)
 
 
+def made_by_hand(night: Night) -> None:
+    """No run of the pipeline has restored it."""
+    never_seen(night)
+    night.aws.pipelines.executed.clear()
+
+
 def seen_late(night: Night) -> None:
     """It could not be seen for days what the run had restored."""
     night.run_ends()
@@ -153,6 +160,7 @@ def restored_anew_late(night: Night) -> None:
     [
         (restored_without, False),
         (never_seen_for_a_day, False),
+        (made_by_hand, False),
         (never_seen, True),
         (restored_late, True),
         (restored_anew_late, True),
@@ -164,6 +172,15 @@ def test_work_is_due_on_a_cluster_that_the_setting_sees_first_unless_it_is_in_us
     arrange(night)
     night.polls(3)
     assert bool(night.aws.state_machines.inputs) == is_due
+    assert is_due or shown(night)[0] is None
+
+
+def test_work_that_was_started_counts_even_if_none_is_due(restored: Night) -> None:
+    """An earlier edition started it."""
+    restored.polls()
+    restored.aws.parameters.unlabel(CURRENT, 2, {WORK_DUE})
+    execution_becomes(restored, "FAILED")
+    assert (restored.good(), restored.subjects) == (OLD, [NOT_PREPARED])
 
 
 UNKNOWN = {"state": "preparing", "status": "unknown", "execution": None}

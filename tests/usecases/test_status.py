@@ -86,6 +86,12 @@ def test_a_run_that_deploys_what_was_restored_restores_nothing(night: Night) -> 
     assert night.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
 
 
+def test_a_pin_hides_nothing_of_the_order_that_is_being_restored(promoted: Night) -> None:
+    promoted.aws.stacks.set_status("UPDATE_IN_PROGRESS")
+    promoted.pin("old")
+    assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
+
+
 def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Night) -> None:
     promoted.aws.time += timedelta(minutes=30)
     promoted.aws.pipelines.deploy(PIPELINE)
