@@ -17,7 +17,6 @@ from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import (
     Arrange,
     at,
-    configured,
     hold_until,
     holding,
     in_turn,
@@ -67,13 +66,9 @@ def test_latest_becomes_current_and_the_pipeline_is_started(night: Night) -> Non
     "arrange",
     [
         listing(snapshot("new", created=SUNDAY - timedelta(days=14))),
-        in_turn(
-            listing(snapshot("new", created=SUNDAY.replace(year=2))),
-            configured(MAX_SNAPSHOT_AGE_DAYS="0"),
-        ),
         stack_in("UPDATE_ROLLBACK_FAILED"),
     ],
-    ids=["greatest age", "no limit", "cannot be seen"],
+    ids=["greatest age", "cannot be seen"],
 )
 def test_what_is_within_the_limits_is_promoted(night: Night, arrange: Arrange) -> None:
     arrange(night)
