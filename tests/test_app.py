@@ -105,12 +105,6 @@ def test_a_night_from_the_update_to_the_end_of_the_run(
     (_,) = output()
 
 
-def test_an_update_in_an_off_week_asks_aws_nothing(load: Load, aws: InMemoryAws) -> None:
-    answer = invoke(load(aws), UPDATE, "2026-01-11T02:00:00Z")
-    assert (answer["outcome"], answer["reason"], aws.calls) == ("skipped", "off-week", [])
-    assert [each["name"] for each in answer["databases"]] == ["rds"]
-
-
 def test_what_aws_did_not_do_is_raised(load: Load, aws: InMemoryAws, output: Output) -> None:
     """Lambda counts it, and its alarm rings."""
     refuse(aws, "get")

@@ -291,13 +291,10 @@ def test_nothing_is_taken_back_while_a_run_may_still_be_started_for_it() -> None
     assert verdict(OLD, [GOOD, B], [], at(15)) is not None
 
 
-def test_a_stack_is_deploying_while_an_update_is_in_progress() -> None:
+def test_a_stack_is_deploying_during_an_update_and_resolves_nothing_after_a_roll_back() -> None:
     assert Stack("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", {}, {}).is_deploying
     assert not Stack("UPDATE_ROLLBACK_FAILED", {}, {}).is_deploying
     assert not Stack("REVIEW_IN_PROGRESS", {}, {}).is_deploying
-
-
-def test_what_is_resolved_after_a_roll_back_is_unknown() -> None:
     stack = Stack("UPDATE_COMPLETE", {}, {"/current": "a"})
     assert stack.value_of("/current") == "a"
     assert stack._replace(status="UPDATE_ROLLBACK_COMPLETE").value_of("/current") is None

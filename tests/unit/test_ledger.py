@@ -78,16 +78,10 @@ def test_a_description_by_others_is_no_note(description: str) -> None:
 # --- versions -------------------------------------------------------------------------------------
 
 
-def test_a_version_is_ordered_or_waits_or_corrects_another() -> None:
-    order, restored = version(1, "a", 0, "t"), pin(1, "a", 0, "run-r")
-    waiting, stranger = pin(1, "a"), by_hand(1, "a")
+def test_an_undo_a_revert_and_an_alignment_correct_another_version() -> None:
     corrections = [undo(1, "a", action=action) for action in ("undo", "revert", "align")]
-    versions = [order, restored, waiting, stranger, *corrections]
-    assert [each for each in versions if each.is_ours] == [order, restored, waiting]
-    assert [each for each in versions if each.waits] == [waiting, stranger]
+    versions = [version(1, "a", 0, "t"), pin(1, "a"), by_hand(1, "a"), *corrections]
     assert [each for each in versions if each.is_correction] == corrections
-    assert [each for each in versions if each.is_promoted_by(SCHEDULE)] == [order]
-    assert (stranger.action, stranger.actor, stranger.reason) == ("unknown",) * 3
 
 
 def test_the_labels_say_what_became_of_a_version() -> None:
@@ -238,13 +232,9 @@ def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on() -> No
     # A pin that an undo put back is nobody's move.
     assert not ran(pin(3, "a", 1))
     assert ran(pin(3, "a", 1), pin(4, "c", 2))
-
-
-def test_a_scheduled_time_does_not_overrule_an_order_that_came_just_before_its_put() -> None:
-    """The put found it, and put it back: a later delivery of the same time must leave it."""
+    # An order came just before the put, which put it back: a later delivery must leave it.
     theirs = [version(n, "a", n, "theirs", action="pin", actor="kim") for n in (1, 3)]
-    ledger = [theirs[0], ORDER, theirs[1]]
-    assert already_ran(ledger, SCHEDULE, [])
+    assert already_ran([theirs[0], ORDER, theirs[1]], SCHEDULE, [])
 
 
 # --- earlier values -------------------------------------------------------------------------------

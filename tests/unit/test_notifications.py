@@ -55,13 +55,6 @@ def test_only_the_databases_that_failed_are_named_each_with_its_reason() -> None
     assert found.attributes["databases"] == "docs,pay"
 
 
-def test_a_skip_is_no_failure_and_nobody_is_notified_where_nothing_can_be_done() -> None:
-    found = of_result(Result("skipped", Reason.ON_HOLD, "on hold until 2026-01-22", (ENTRY,)))
-    assert found.subject == "aurora-refresh: refresh skipped: on-hold (rds)"
-    assert of_result(Result("skipped", Reason.OFF_WEEK, "…", (ENTRY,))) is None
-    assert of_result(Result("started", databases=(ENTRY,))) is None
-
-
 def test_a_failed_attempt_says_that_it_is_repeated() -> None:
     error = AwsError("PutParameter", "/a", "ThrottlingException", "Rate exceeded")
     error.add_note("current could not be put back")

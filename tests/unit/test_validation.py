@@ -102,7 +102,7 @@ def test_the_query_or_the_body_names_the_database() -> None:
     assert database_name([], {"database": "docs"}, two) == "docs"
     with pytest.raises(InvalidRequest, match="the request names different databases"):
         database_name(query, {"database": "docs"}, two)
-    with pytest.raises(InvalidRequest, match="database is missing: name one of rds, docs"):
+    with pytest.raises(InvalidRequest, match=r"^database is missing: name one of rds, docs"):
         database_name([], {}, two)
 
 

@@ -9,6 +9,9 @@ import pytest
 from chalicelib.domain.errors import AwsError, BusyError
 from chalicelib.domain.ledger import Note
 from chalicelib.domain.reasons import Reason
+from chalicelib.usecases.promote import promote
+from chalicelib.usecases.scheduled import UseCase
+from chalicelib.usecases.update_latest import update
 from tests.fakes import arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
@@ -17,7 +20,6 @@ from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import (
     Arrange,
     at,
-    configured,
     hold_until,
     holding,
     in_turn,
@@ -67,13 +69,9 @@ def test_latest_becomes_current_and_the_pipeline_is_started(night: Night) -> Non
     "arrange",
     [
         listing(snapshot("new", created=SUNDAY - timedelta(days=14))),
-        in_turn(
-            listing(snapshot("new", created=SUNDAY.replace(year=2))),
-            configured(MAX_SNAPSHOT_AGE_DAYS="0"),
-        ),
         stack_in("UPDATE_ROLLBACK_FAILED"),
     ],
-    ids=["greatest age", "no limit", "cannot be seen"],
+    ids=["greatest age", "cannot be seen"],
 )
 def test_what_is_within_the_limits_is_promoted(night: Night, arrange: Arrange) -> None:
     arrange(night)
@@ -148,10 +146,12 @@ def test_a_decision_not_to_act_names_its_step_and_leaves_everything_as_it_was(
     assert night.subjects == ([f"{what}: {reason} (rds)"] if is_notified else [])
 
 
-def test_an_off_week_asks_aws_nothing(night: Night) -> None:
-    result = night.promote(SUNDAY + timedelta(days=7))
+@pytest.mark.parametrize("use_case", [promote, update])
+def test_an_off_week_asks_aws_nothing(night: Night, use_case: UseCase) -> None:
+    result = use_case(night.settings, night.aws, SUNDAY + timedelta(days=7))
     assert (result.outcome, result.reason) == ("skipped", "off-week")
     assert result.message == "2026-01-11 is not in an on-week: every 2 weeks from 2026-01-04"
+    assert [each.name for each in result.databases] == ["rds"]
     assert (night.aws.calls, night.subjects) == ([], [])
 
 
