@@ -12,12 +12,13 @@ from urllib.parse import urlencode
 import requests
 
 from demo.acceptance import PIPELINE, STAGE
-from localcloud.accounts import ACCEPTANCE, Key, key_of
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, Key, key_of
 from tests.e2e.conftest import Night, signed
 from tests.test_openapi import OPERATIONS, resolved, validator_of
 
 API = f"aurora-refresh-{STAGE}"
 ADMIN, VISITOR = key_of(ACCEPTANCE), key_of(ACCEPTANCE, "visitor")
+FORGED = Key(ACCEPTANCE, "admin", ADMIN.access_key_id, VISITOR.secret_access_key)
 
 Route = tuple[str, str]
 
@@ -64,12 +65,17 @@ def test_every_documented_answer_can_be_had(night: Night) -> None:
         assert "Traceback" not in answer.text
         had[route].add(status)
 
+    ran = len(night.cloud.invocations(API))
+    for route, good in GOOD.items():
+        for key in (None, FORGED, VISITOR, key_of(PRODUCTION)):
+            ask(route, good, key)
+    assert had == {route: {"403"} for route in OPERATIONS}
+    assert len(night.cloud.invocations(API)) == ran  # none of them reached the function
+
     company.put(company.latest, night.new)
     company.put(company.current, night.pinned)  # so that there is something to roll back to
     for route, good in GOOD.items():
         ask(route, {**good, "query": {"unknown": "1"}})
-        ask(route, good, key=None)
-        ask(route, good, key=VISITOR)
         ask(route, good, media="text/plain")
     for route, request in UNKNOWN.items():
         ask(route, request)
