@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from demo.acceptance import nightly
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
-from localcloud.policies import Decision, NotRestored, decide
+from localcloud.policies import Decision, decide
 
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCEPTANCE}:parameter"
 ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -53,20 +53,6 @@ def test_deny_wins_then_allow_if_its_condition_is_met_else_the_call_is_refused(
     context = {"kms:viaservice": ["rds"], "kms:resourcealiases": ["a", "b"]}
     found = decide([policy(*statements)], "ssm:PutParameter", f"{PARAMETER}/a-b", context)
     assert found is decision
-
-
-@pytest.mark.parametrize(
-    "unknown",
-    [
-        {"Condition": {"DateGreaterThan": {"kms:ViaService": "x"}}},
-        {"Condition": {"StringEquals": {"aws:TagKeys": "x"}}},
-        {"Resource": "arn:aws:ssm:*:*:parameter/${aws:username}"},
-    ],
-)
-def test_what_is_not_known_of_a_policy_is_an_error(unknown: dict[str, Any]) -> None:
-    """Ignoring it could grant what AWS denies."""
-    with pytest.raises(NotRestored):
-        decide([policy(ALL, NOT_PUT | unknown)], "ssm:PutParameter", "*")
 
 
 def test_who_may_not_use_a_key_may_neither_copy_under_it_nor_publish_to_a_topic_under_it(
