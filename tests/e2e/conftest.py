@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from click.testing import CliRunner, Result
 
 from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from cli.main import cli
 from demo.acceptance import PIPELINE, STAGE, Company, Project, arn_of, copy_project, nightly
-from localcloud.accounts import REGION, Key
 from localcloud.client import LocalCloud
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -40,15 +37,6 @@ def answer_of(records: list[dict[str, Any]]) -> Any:
     (record,) = records
     assert record["status"] == "succeeded", record
     return record["payload"]
-
-
-def signed(
-    method: str, url: str, body: bytes | None, key: Key, media: str = "application/json"
-) -> dict[str, str]:
-    """Return the headers of a request, with its signature."""
-    request = AWSRequest(method, url, {"Content-Type": media}, body)
-    SigV4Auth(key.credentials(), "execute-api", REGION).add_auth(request)
-    return dict(request.headers)
 
 
 @pytest.fixture(scope="session")
