@@ -213,13 +213,8 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
     cloudwatch = user.client("cloudwatch")
     cloudwatch.put_metric_alarm(
         AlarmName="others",
-        Namespace="Others",
-        MetricName="Errors",
-        Statistic="Sum",
         ComparisonOperator="GreaterThanThreshold",
-        Period=60,
         EvaluationPeriods=1,
-        Threshold=1,
         AlarmActions=[TOPIC],
     )
     status, printed = user.run("destroy", "--yes", "--everything")
