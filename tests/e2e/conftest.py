@@ -53,10 +53,11 @@ def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     return make
 
 
-def found_company(cloud: LocalCloud, project: Path) -> Company:
-    """Create the state before the first night, for a stage that is configured in the project."""
+def deploy(cloud: LocalCloud, project: Path) -> Company:
+    """Create the state before the first night, and deploy the stage that is configured in the project."""
     company = Company(cloud, project, run_seconds=0.1)
     company.found(datetime(2026, 1, 3, 12, tzinfo=UTC))
+    company.chalice("deploy", "--stage", STAGE)
     return company
 
 
@@ -64,9 +65,7 @@ def found_company(cloud: LocalCloud, project: Path) -> Company:
 def deployed(new_project: Callable[[], Path]) -> Iterator[Company]:
     """A company that has deployed the application, in a cloud of its own: one for all nights."""
     with LocalCloud.start() as cloud:
-        company = found_company(cloud, new_project())
-        company.chalice("deploy", "--stage", STAGE)
-        yield company
+        yield deploy(cloud, new_project())
 
 
 _SUNDAYS = count(datetime(2026, 1, 4, tzinfo=UTC).toordinal(), 14)

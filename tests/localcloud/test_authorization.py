@@ -76,3 +76,28 @@ def test_who_may_not_use_a_key_may_neither_copy_under_it_nor_publish_to_a_topic_
         cloud.client("rds", user="visitor").copy_db_cluster_snapshot(**copied)
     with pytest.raises(ClientError, match=f"KMSAccessDenied.*kms:GenerateDataKey on {key}"):
         cloud.client("sns", user="visitor").publish(TopicArn=topic["TopicArn"], Message="m")
+
+
+def test_the_data_api_needs_an_enabled_endpoint_and_rights_on_cluster_and_secret(
+    cloud: LocalCloud,
+) -> None:
+    """*Using the Amazon RDS Data API*, "Controlling access to the RDS Data API", Aurora User Guide."""
+    made = cloud.client("rds").create_db_cluster(
+        DBClusterIdentifier="orders",
+        Engine="aurora-postgresql",
+        MasterUsername="owner",
+        ManageMasterUserPassword=True,
+    )["DBCluster"]
+    secret = made["MasterUserSecret"]["SecretArn"]
+    arguments = {"resourceArn": made["DBClusterArn"], "secretArn": secret}
+    visitor = cloud.client("rds-data", user="visitor")
+    with pytest.raises(ClientError, match="HttpEndpointNotEnabledException"):
+        cloud.client("rds-data").begin_transaction(**arguments)
+    cloud.client("rds").enable_http_endpoint(ResourceArn=arguments["resourceArn"])
+    own = {"Effect": "Allow", "Action": "rds-data:*", "Resource": arguments["resourceArn"]}
+    for needed in ("rds-data:BeginTransaction", "secretsmanager:GetSecretValue"):
+        with pytest.raises(ClientError, match=f"not authorized to perform: {needed}"):
+            visitor.begin_transaction(**arguments)
+        cloud.client("iam").put_user_policy(
+            UserName="visitor", PolicyName="data", PolicyDocument=json.dumps(policy(own))
+        )
