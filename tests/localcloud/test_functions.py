@@ -1,8 +1,12 @@
 """Compared with the Lambda Developer Guide and, for what invokes a function, the EventBridge User Guide."""
 
+import io
 import json
+import textwrap
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
@@ -11,7 +15,23 @@ from localcloud import environments
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
 from localcloud.environments import Environment
-from tests.localcloud.probe import create_function
+
+
+def create_function(cloud: LocalCloud, source: str, **configuration: Any) -> str:
+    """Deploy the function ``probe`` from its module's source, whose ``handler`` it runs; returns its ARN."""
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("app.py", textwrap.dedent(source))
+    role = cloud.client("iam").create_role(RoleName="probe-role", AssumeRolePolicyDocument="{}")
+    function = cloud.client("lambda").create_function(
+        FunctionName="probe",
+        Runtime="python3.11",
+        Role=role["Role"]["Arn"],
+        Handler="app.handler",
+        Code={"ZipFile": package.getvalue()},
+        **configuration,
+    )
+    return str(function["FunctionArn"])
 
 
 def test_a_function_runs_in_lambdas_environment_with_its_own_roles_credentials(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.client import LocalCloud, wait_until
-from tests.localcloud.probe import create_function
+from tests.localcloud.test_functions import create_function
 
 SLOW = "import time\ndef handler(event, context): time.sleep(50)"
 
