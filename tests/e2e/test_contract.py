@@ -47,6 +47,7 @@ STARTS = [route for route in GOOD if route[0] != "GET" and route not in HOLDS]
 
 
 def test_every_documented_answer_can_be_had(night: Night) -> None:
+    """Whoever is not signed, or not rightly, or may not call, reaches no route's function."""
     company, base = night.company, night.company.rest_url()
     had = defaultdict[Route, set[str]](set)
 

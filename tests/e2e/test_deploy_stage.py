@@ -364,6 +364,4 @@ def apply(user: User, operation: str, template: str, parameters: dict[str, Any])
     given = [{"ParameterKey": name, **each} for name, each in parameters.items()]
     stack = {"StackName": f"{STACK}-before"}
     getattr(client, f"{operation}_stack")(**stack, TemplateBody=template, Parameters=given)
-    client.get_waiter(f"stack_{operation}_complete").wait(
-        **stack, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
-    )
+    client.get_waiter(f"stack_{operation}_complete").wait(**stack, WaiterConfig={"Delay": 0.1})
