@@ -18,11 +18,11 @@ from chalicelib.domain.functions import (
 )
 from cli.stacks import role_name
 from demo.acceptance import PIPELINE, STACK, STAGE, Company
-from localcloud.client import LocalCloud
 from localcloud.policies import listed
 from tests.e2e.conftest import Night
 
 ROUTE = "/snapshots/current"
+DENIED_STARTS = {"operation": "codepipeline:StartPipelineExecution", "kind": "deny", "times": 0}
 # Lambda writes a function's log; RDS evaluates tags, and uses a key, with the call that they come with.
 USED_BY_AWS = ("logs:", "kms:CreateGrant", "rds:AddTagsToResource")
 
@@ -59,11 +59,6 @@ def unused(policy: dict[str, Any], calls: set[Grant]) -> set[Grant]:
     }
 
 
-def deny_starts(cloud: LocalCloud, times: int = 0) -> None:
-    start = "codepipeline:StartPipelineExecution"
-    cloud.set_faults([{"operation": start, "kind": "deny", "times": times}])
-
-
 def settle(night: Night, status: str) -> None:
     """Wait until the night's newest run has ended, and its end was seen."""
     newest, *_ = night.runs()
@@ -91,7 +86,7 @@ def a_bad_night(next_night: Callable[[], Night]) -> None:
     night = next_night()
     night.update()
     fill(night, "twin", "twin", "single", "labelled")
-    deny_starts(night.cloud, times=1)
+    night.cloud.set_faults([DENIED_STARTS | {"times": 1}])
     night.cloud.patch_pipeline(PIPELINE, next_outcomes=["Failed in Build"])
     assert [record["status"] for record in night.restore()] == ["failed", "succeeded"]
     settle(night, "Failed")
@@ -137,7 +132,7 @@ def a_first_promotion_that_fails_leaves_no_parameter(next_night: Callable[[], Ni
     night.update()
     ssm, cloudformation = night.cloud.client("ssm"), night.cloud.client("cloudformation")
     ssm.delete_parameter(Name=night.company.current)
-    deny_starts(night.cloud)
+    night.cloud.set_faults([DENIED_STARTS])
     assert {record["status"] for record in night.restore()} == {"failed"}
     night.ask("PUT", ROUTE, {"snapshot": "latest", "deploy": True}, status=500)
     assert ssm.get_parameters(Names=[night.company.current])["Parameters"] == []

@@ -1,11 +1,13 @@
-"""Stacks, held to CloudFormation's user guide and the schemas of the resource types.
+"""Stacks and the pipeline's runs, held to the user guides and the schemas of the resource types.
 
 What the reference template does (replacement, roll-back, a creation that failed, the parameter that is resolved at every
 update) is in tests/e2e/test_main_pipeline.py, what `aurora-refresh deploy` makes of stacks, finds and keeps, in
-tests/e2e/test_deploy_stage.py.
+tests/e2e/test_deploy_stage.py. Tokens of runs are in tests/contract, approvals in tests/e2e/test_night.py, retries and
+skipped stages in the demo.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from botocore.exceptions import ClientError, WaiterError
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from cli.templates import parsed
+from demo.pipeline import create_pipeline
 from localcloud.accounts import REGION
-from localcloud.client import LocalCloud
+from localcloud.client import LocalCloud, wait_until
 from localcloud.resources import KINDS
 
 TEMPLATES = Path(__file__).parents[2] / "infrastructure"
@@ -71,3 +74,21 @@ def test_parameters_that_the_template_does_not_declare_are_refused(cloud: LocalC
     topic = {"T": {"Type": "AWS::SNS::Topic"}}
     with pytest.raises(ClientError, match=r"Parameters: \[Unknown\] do not exist in the template"):
         create_stack(cloud, topic, Unknown="2")
+
+
+def test_a_run_that_waits_for_a_stage_is_superseded(cloud: LocalCloud) -> None:
+    """*How executions are processed in SUPERSEDED mode*, CodePipeline User Guide."""
+    codepipeline = cloud.client("codepipeline")
+    create_pipeline(cloud, "main", [], run_seconds=0, hold=["Build"])
+    start = partial(codepipeline.start_pipeline_execution, name="main")
+
+    def waits() -> bool:
+        _, build, *_ = codepipeline.get_pipeline_state(name="main")["stageStates"]
+        return bool(build["inboundExecutions"])
+
+    start()
+    cloud.wait_until_held("main", "Build")
+    run = start()["pipelineExecutionId"]
+    wait_until(waits, "a run to wait for Build")
+    start()
+    assert cloud.wait_for_run(run, "main") == "Superseded"
