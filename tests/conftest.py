@@ -21,7 +21,7 @@ for name in [name for name in os.environ if name.startswith("MAKE") or name == "
 
 _DEMOS = {"test_readme.py"}
 _SHARING = {"browser", "contract", "e2e", "localcloud", "test_bench.py"}
-_DEPLOYED = ("cli", "contract", "night", "permissions", "signatures")
+_DEPLOYED = ("cli", "contract", "night", "permissions")
 
 
 def _are_in(nodeid: str, names: set[str]) -> bool:

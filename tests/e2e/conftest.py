@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from click.testing import CliRunner, Result
 
 from chalicelib.domain.functions import RECONCILE, RESTORE, UPDATE
 from cli.main import cli
 from demo.acceptance import PIPELINE, STAGE, Company, Project, arn_of, copy_project, nightly
-from localcloud.accounts import REGION, Key
 from localcloud.client import LocalCloud
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -42,15 +39,6 @@ def answer_of(records: list[dict[str, Any]]) -> Any:
     return record["payload"]
 
 
-def signed(
-    method: str, url: str, body: bytes | None, key: Key, media: str = "application/json"
-) -> dict[str, str]:
-    """Return the headers of a request, with its signature."""
-    request = AWSRequest(method, url, {"Content-Type": media}, body)
-    SigV4Auth(key.credentials(), "execute-api", REGION).add_auth(request)
-    return dict(request.headers)
-
-
 @pytest.fixture(scope="session")
 def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     """Copies the project; the copies share what Chalice installs into the package."""
@@ -65,10 +53,11 @@ def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     return make
 
 
-def found_company(cloud: LocalCloud, project: Path) -> Company:
-    """Create the state before the first night, for a stage that is configured in the project."""
+def deploy(cloud: LocalCloud, project: Path) -> Company:
+    """Create the state before the first night, and deploy the stage that is configured in the project."""
     company = Company(cloud, project, run_seconds=0.1)
     company.found(datetime(2026, 1, 3, 12, tzinfo=UTC))
+    company.chalice("deploy", "--stage", STAGE)
     return company
 
 
@@ -76,9 +65,7 @@ def found_company(cloud: LocalCloud, project: Path) -> Company:
 def deployed(new_project: Callable[[], Path]) -> Iterator[Company]:
     """A company that has deployed the application, in a cloud of its own: one for all nights."""
     with LocalCloud.start() as cloud:
-        company = found_company(cloud, new_project())
-        company.chalice("deploy", "--stage", STAGE)
-        yield company
+        yield deploy(cloud, new_project())
 
 
 _SUNDAYS = count(datetime(2026, 1, 4, tzinfo=UTC).toordinal(), 14)

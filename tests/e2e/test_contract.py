@@ -6,18 +6,22 @@ in whatever state of the account by tests/usecases.
 
 import json
 from collections import defaultdict
+from itertools import product
 from typing import Any
 from urllib.parse import urlencode
 
 import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 
 from demo.acceptance import PIPELINE, STAGE
-from localcloud.accounts import ACCEPTANCE, Key, key_of
-from tests.e2e.conftest import Night, signed
+from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION, Key, key_of
+from tests.e2e.conftest import Night
 from tests.test_openapi import OPERATIONS, resolved, validator_of
 
 API = f"aurora-refresh-{STAGE}"
 ADMIN, VISITOR = key_of(ACCEPTANCE), key_of(ACCEPTANCE, "visitor")
+FORGED = Key(ACCEPTANCE, "admin", ADMIN.access_key_id, VISITOR.secret_access_key)
 
 Route = tuple[str, str]
 
@@ -43,20 +47,23 @@ STARTS = [route for route in GOOD if route[0] != "GET" and route not in HOLDS]
 
 
 def test_every_documented_answer_can_be_had(night: Night) -> None:
+    """Whoever is not signed, or not rightly, or may not call, reaches no route's function."""
     company, base = night.company, night.company.rest_url()
     had = defaultdict[Route, set[str]](set)
 
     def ask(
         route: Route,
-        request: dict[str, Any],
+        given: dict[str, Any],
         key: Key | None = ADMIN,
         media: str = "application/json",
     ) -> None:
         method, path = route
-        url = f"{base}{path}?{urlencode(request.get('query', {}))}"
-        body = json.dumps(request["body"]).encode() if "body" in request else None
-        headers = signed(method, url, body, key, media) if key else {"Content-Type": media}
-        answer = requests.request(method, url, data=body, headers=headers, timeout=60)
+        url = f"{base}{path}?{urlencode(given.get('query', {}))}"
+        body = json.dumps(given["body"]).encode() if "body" in given else None
+        request = AWSRequest(method, url, {"Content-Type": media}, body)
+        if key:
+            SigV4Auth(key.credentials(), "execute-api", REGION).add_auth(request)
+        answer = requests.request(method, url, data=body, headers=request.headers, timeout=60)
         status, documented = str(answer.status_code), OPERATIONS[route]["responses"]
         assert status in documented, answer.text
         schema = resolved(documented[status])["content"][answer.headers["Content-Type"]]["schema"]
@@ -64,12 +71,16 @@ def test_every_documented_answer_can_be_had(night: Night) -> None:
         assert "Traceback" not in answer.text
         had[route].add(status)
 
+    ran = len(night.cloud.invocations(API))
+    for (route, good), key in product(GOOD.items(), (None, FORGED, VISITOR, key_of(PRODUCTION))):
+        ask(route, good, key)
+    assert had == {route: {"403"} for route in OPERATIONS}
+    assert len(night.cloud.invocations(API)) == ran  # none of them reached the function
+
     company.put(company.latest, night.new)
     company.put(company.current, night.pinned)  # so that there is something to roll back to
     for route, good in GOOD.items():
         ask(route, {**good, "query": {"unknown": "1"}})
-        ask(route, good, key=None)
-        ask(route, good, key=VISITOR)
         ask(route, good, media="text/plain")
     for route, request in UNKNOWN.items():
         ask(route, request)

@@ -77,8 +77,7 @@ def test_each_fact_is_as_documented_and_nothing_is_left(
         sleep(seconds)
 
     monkeypatch.setattr(sandbox, "sleep", fire)
-    share = nightly("orders", NOW - timedelta(hours=6))
-    cloud.seed_snapshots([share])
+    cloud.seed_snapshots([nightly("orders", NOW - timedelta(hours=6))])
     ended = run(cloud, "--with-cluster", "--yes", "--json")
     assert ended.exit_code == 0, ended.stdout
     assert "costs less than 0.10 USD" in ended.stderr

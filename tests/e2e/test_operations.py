@@ -9,9 +9,9 @@ import pytest
 from botocore.credentials import Credentials
 
 from demo import operations
-from demo.acceptance import STAGE, Company
+from demo.acceptance import Company
 from localcloud.client import LocalCloud
-from tests.e2e.conftest import found_company
+from tests.e2e.conftest import deploy
 from tests.test_openapi import OPERATIONS
 
 TEXT = operations.DOCUMENT.read_text()
@@ -21,9 +21,7 @@ POLICIES = operations.policies(TEXT)
 @pytest.fixture(scope="module")
 def company(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Company:
     running_cloud.reset()
-    company = found_company(running_cloud, new_project())
-    company.chalice("deploy", "--stage", STAGE)
-    return company
+    return deploy(running_cloud, new_project())
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl to be tried")

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from demo.acceptance import nightly
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
-from localcloud.policies import Decision, NotRestored, decide
+from localcloud.policies import Decision, decide
 
 PARAMETER = f"arn:aws:ssm:{REGION}:{ACCEPTANCE}:parameter"
 ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -55,20 +55,6 @@ def test_deny_wins_then_allow_if_its_condition_is_met_else_the_call_is_refused(
     assert found is decision
 
 
-@pytest.mark.parametrize(
-    "unknown",
-    [
-        {"Condition": {"DateGreaterThan": {"kms:ViaService": "x"}}},
-        {"Condition": {"StringEquals": {"aws:TagKeys": "x"}}},
-        {"Resource": "arn:aws:ssm:*:*:parameter/${aws:username}"},
-    ],
-)
-def test_what_is_not_known_of_a_policy_is_an_error(unknown: dict[str, Any]) -> None:
-    """Ignoring it could grant what AWS denies."""
-    with pytest.raises(NotRestored):
-        decide([policy(ALL, NOT_PUT | unknown)], "ssm:PutParameter", "*")
-
-
 def test_who_may_not_use_a_key_may_neither_copy_under_it_nor_publish_to_a_topic_under_it(
     cloud: LocalCloud,
 ) -> None:
@@ -90,3 +76,28 @@ def test_who_may_not_use_a_key_may_neither_copy_under_it_nor_publish_to_a_topic_
         cloud.client("rds", user="visitor").copy_db_cluster_snapshot(**copied)
     with pytest.raises(ClientError, match=f"KMSAccessDenied.*kms:GenerateDataKey on {key}"):
         cloud.client("sns", user="visitor").publish(TopicArn=topic["TopicArn"], Message="m")
+
+
+def test_the_data_api_needs_an_enabled_endpoint_and_rights_on_cluster_and_secret(
+    cloud: LocalCloud,
+) -> None:
+    """*Using the Amazon RDS Data API*, "Controlling access to the RDS Data API", Aurora User Guide."""
+    made = cloud.client("rds").create_db_cluster(
+        DBClusterIdentifier="orders",
+        Engine="aurora-postgresql",
+        MasterUsername="owner",
+        ManageMasterUserPassword=True,
+    )["DBCluster"]
+    secret = made["MasterUserSecret"]["SecretArn"]
+    arguments = {"resourceArn": made["DBClusterArn"], "secretArn": secret}
+    visitor = cloud.client("rds-data", user="visitor")
+    with pytest.raises(ClientError, match="HttpEndpointNotEnabledException"):
+        cloud.client("rds-data").begin_transaction(**arguments)
+    cloud.client("rds").enable_http_endpoint(ResourceArn=arguments["resourceArn"])
+    own = {"Effect": "Allow", "Action": "rds-data:*", "Resource": arguments["resourceArn"]}
+    for needed in ("rds-data:BeginTransaction", "secretsmanager:GetSecretValue"):
+        with pytest.raises(ClientError, match=f"not authorized to perform: {needed}"):
+            visitor.begin_transaction(**arguments)
+        cloud.client("iam").put_user_policy(
+            UserName="visitor", PolicyName="data", PolicyDocument=json.dumps(policy(own))
+        )

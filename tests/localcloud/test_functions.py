@@ -1,7 +1,12 @@
-"""Compared with the Lambda Developer Guide."""
+"""Compared with the Lambda Developer Guide and, for what invokes a function, the EventBridge User Guide."""
 
+import io
 import json
+import textwrap
+import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
@@ -10,7 +15,23 @@ from localcloud import environments
 from localcloud.accounts import ACCEPTANCE, REGION
 from localcloud.client import LocalCloud
 from localcloud.environments import Environment
-from tests.localcloud.probe import create_function
+
+
+def create_function(cloud: LocalCloud, source: str, **configuration: Any) -> str:
+    """Deploy the function ``probe`` from its module's source, whose ``handler`` it runs; returns its ARN."""
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("app.py", textwrap.dedent(source))
+    role = cloud.client("iam").create_role(RoleName="probe-role", AssumeRolePolicyDocument="{}")
+    function = cloud.client("lambda").create_function(
+        FunctionName="probe",
+        Runtime="python3.11",
+        Role=role["Role"]["Arn"],
+        Handler="app.handler",
+        Code={"ZipFile": package.getvalue()},
+        **configuration,
+    )
+    return str(function["FunctionArn"])
 
 
 def test_a_function_runs_in_lambdas_environment_with_its_own_roles_credentials(
@@ -62,6 +83,50 @@ def test_an_event_waits_for_reserved_concurrency_and_uses_up_no_attempt(cloud: L
     first, second = cloud.invocations()
     assert first["log"] == second["log"]
     assert {(each["attempt"], each["status"]) for each in (first, second)} == {(1, "succeeded")}
+
+
+NIGHT = datetime(2026, 1, 4, 4, tzinfo=UTC)
+REFUSED = "no enabled schedule may deliver"
+
+
+def test_an_enabled_schedule_delivers_the_documented_event_if_the_function_permits_it(
+    cloud: LocalCloud,
+) -> None:
+    """*Creating a rule that runs on a schedule*; *Resource-based policies for EventBridge*."""
+    function = create_function(cloud, "def handler(event, context): return event")
+    events = cloud.client("events")
+    rule = events.put_rule(Name="rule", ScheduleExpression="rate(7 days)")["RuleArn"]
+    events.put_targets(Rule="rule", Targets=[{"Id": "1", "Arn": function}])
+
+    def permit(source: str) -> None:
+        cloud.client("lambda").add_permission(
+            FunctionName="probe",
+            StatementId=source.rpartition("/")[2],
+            Action="lambda:InvokeFunction",
+            Principal="events.amazonaws.com",
+            SourceArn=source,
+        )
+
+    permit(f"{rule}-of-another-name")
+    with pytest.raises(ValueError, match=REFUSED):
+        cloud.fire("probe", NIGHT)
+    permit(rule)
+    event_id = "89d1a02d-5ec7-412e-82f5-13505f849b41"
+    [record] = cloud.fire("probe", NIGHT, event_id=event_id)
+    assert record["payload"] == {
+        "version": "0",
+        "id": event_id,
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "222222222222",
+        "time": "2026-01-04T04:00:00Z",
+        "region": "eu-west-1",
+        "resources": [rule],
+        "detail": {},
+    }
+    events.disable_rule(Name="rule")
+    with pytest.raises(ValueError, match=REFUSED):
+        cloud.fire("probe", NIGHT)
 
 
 def test_without_awslambdaric_a_plain_loop_runs_the_package_until_it_is_out_of_time(

@@ -1,19 +1,22 @@
-"""Stacks, held to CloudFormation's user guide and the schemas of the resource types.
+"""Stacks and the pipeline's runs, held to the user guides and the schemas of the resource types.
 
 What the reference template does (replacement, roll-back, a creation that failed, the parameter that is resolved at every
 update) is in tests/e2e/test_main_pipeline.py, what `aurora-refresh deploy` makes of stacks, finds and keeps, in
-tests/e2e/test_deploy_stage.py.
+tests/e2e/test_deploy_stage.py. Tokens of runs are in tests/contract, approvals in tests/e2e/test_night.py, retries and
+skipped stages in the demo.
 """
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from cli.templates import parsed
+from demo.pipeline import create_pipeline
 from localcloud.accounts import REGION
 from localcloud.client import LocalCloud, wait_until
 from localcloud.resources import KINDS
@@ -21,8 +24,8 @@ from localcloud.resources import KINDS
 TEMPLATES = Path(__file__).parents[2] / "infrastructure"
 
 
-def create_stack(cloud: LocalCloud, resources: dict[str, Any], **given: str) -> str:
-    """Create a stack; the status in which it ends."""
+def create_stack(cloud: LocalCloud, resources: dict[str, Any], **given: str) -> None:
+    """Create a stack, and wait until it is complete."""
     cloud.set_seconds(stack=0)
     cloudformation = cloud.client("cloudformation")
     cloudformation.create_stack(
@@ -30,13 +33,9 @@ def create_stack(cloud: LocalCloud, resources: dict[str, Any], **given: str) -> 
         TemplateBody=json.dumps({"Resources": resources}),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
     )
-
-    def ended() -> str | None:
-        (stack,) = cloudformation.describe_stacks(StackName="stack")["Stacks"]
-        status = str(stack["StackStatus"])
-        return None if status.endswith("_IN_PROGRESS") else status
-
-    return wait_until(ended, "the stack's creation to end")
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName="stack", WaiterConfig={"Delay": 0.1}
+    )
 
 
 @pytest.mark.parametrize("resource_type", KINDS)
@@ -65,7 +64,8 @@ def test_what_is_there_already_is_not_taken_over_and_what_cannot_be_undone_is_le
     owner = {"MasterUsername": "owner", "ManageMasterUserPassword": True}
     properties = {"Engine": "aurora-postgresql", "DeletionProtection": True, **owner}
     protected = {"Type": "AWS::RDS::DBCluster", "Properties": properties}
-    assert create_stack(cloud, {"T": topic, "C": protected}) == "ROLLBACK_FAILED"
+    with pytest.raises(WaiterError, match="ROLLBACK_FAILED"):
+        create_stack(cloud, {"T": topic, "C": protected})
     assert len(cloud.client("sns").list_topics()["Topics"]) == 1
 
 
@@ -74,3 +74,21 @@ def test_parameters_that_the_template_does_not_declare_are_refused(cloud: LocalC
     topic = {"T": {"Type": "AWS::SNS::Topic"}}
     with pytest.raises(ClientError, match=r"Parameters: \[Unknown\] do not exist in the template"):
         create_stack(cloud, topic, Unknown="2")
+
+
+def test_a_run_that_waits_for_a_stage_is_superseded(cloud: LocalCloud) -> None:
+    """*How executions are processed in SUPERSEDED mode*, CodePipeline User Guide."""
+    codepipeline = cloud.client("codepipeline")
+    create_pipeline(cloud, "main", [], run_seconds=0, hold=["Build"])
+    start = partial(codepipeline.start_pipeline_execution, name="main")
+
+    def waits() -> bool:
+        _, build, *_ = codepipeline.get_pipeline_state(name="main")["stageStates"]
+        return bool(build["inboundExecutions"])
+
+    start()
+    cloud.wait_until_held("main", "Build")
+    run = start()["pipelineExecutionId"]
+    wait_until(waits, "a run to wait for Build")
+    start()
+    assert cloud.wait_for_run(run, "main") == "Superseded"

@@ -22,7 +22,6 @@ Step = Callable[[Histories], object]
 
 NIGHT = step("a_night_passes")
 FAILS_LATE = step("a_night_passes", ends="Test")
-FAILS_EARLY = step("a_night_passes", ends="Build")
 EVENING = step("an_evening_comes")
 EVENINGS = (EVENING, EVENING)
 SHARE = step("production_shares")
@@ -114,11 +113,6 @@ PLANTED: dict[str, Fault] = {
             step("operator_pins", 0, deploy=True),
         ),
     ),
-    "a scheduled time is never spent": Fault(
-        "usecases.promote.already_ran",
-        nothing,
-        history(FAILS_EARLY, step("a_schedules_event_arrives_again")),
-    ),
     "the window ignored": Fault(
         "usecases.promote.check_window", nothing, history(step("a_night_passes", late=400))
     ),
@@ -130,22 +124,9 @@ PLANTED: dict[str, Fault] = {
         lambda self, moves, *given: put_and_start(self, dict([*moves.items()][:1]), *given),
         history(NIGHT),
     ),
-}
-
-IN_COPIES: dict[str, Fault] = {
     # Which copies stay.
-    "retention forgets the value before": Fault(
-        "usecases.copies.earlier_snapshot",
-        nothing,
-        with_copies(EVENING, step("operator_pins", -1), step("operator_pins", 0), *EVENINGS),
-    ),
     "retention forgets good": Fault(
         "usecases.copies.good_version", nothing, with_copies(NIGHT, FAILS_LATE, *PINS, *EVENINGS)
-    ),
-    "retention forgets what is deployed": Fault(
-        "usecases.copies.last_restored",
-        nothing,
-        with_copies(NIGHT, FAILS_LATE, FAILS_EARLY, *PINS, *EVENINGS),
     ),
     "no retention": Fault(
         "usecases.update_latest.expired_copies", lambda *_: [], with_copies(*EVENINGS, *EVENINGS)
@@ -170,14 +151,14 @@ IN_COPIES: dict[str, Fault] = {
 }
 
 
-@pytest.mark.parametrize("name", PLANTED | IN_COPIES)
+@pytest.mark.parametrize("name", PLANTED)
 def test_without_its_fault_a_history_breaks_no_guarantee(name: str) -> None:
-    (PLANTED | IN_COPIES)[name].shown_by()
+    PLANTED[name].shown_by()
 
 
-@pytest.mark.parametrize("name", PLANTED | IN_COPIES)
+@pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_fault_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    fault = (PLANTED | IN_COPIES)[name]
+    fault = PLANTED[name]
     monkeypatch.setattr(f"chalicelib.{fault.target}", fault.instead)
     with pytest.raises(AssertionError):  # whichever guarantee breaks first
         fault.shown_by()
