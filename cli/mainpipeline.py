@@ -12,6 +12,7 @@ from cli.stages import AcceptanceStage, Json
 
 CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
 READS_AT_EVERY_UPDATE = "AWS::SSM::Parameter::Value<String>"
+REPLACES = "REPLACE_ON_FAILURE"  # of an action; it deletes a stack that failed
 
 _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^:}]+)(?::[^}]*)?\}\}")
 

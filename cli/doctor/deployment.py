@@ -302,9 +302,7 @@ def _attached(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
 def _bounded(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
     path = "Role.PermissionsBoundary.PermissionsBoundaryArn"
     if boundary := look.one("iam:GetRole", path, RoleName=role):
-        seen = (
-            f"{boundary} limits the role: whether it allows what the function needs is not checked"
-        )
+        seen = f"{boundary} limits the role: whether it allows what is needed is not checked"
         policies = f".chalice/policy-{look.stage.name}-*.json"
         yield warning(seen, f"compare that policy with the actions in {policies}")
 
@@ -423,9 +421,7 @@ def _rule(name: str, look: Look_, function: str, expression: str, purpose: str) 
         invokers = look.one("lambda:GetPolicy", "Policy", FunctionName=function)
         if not _may_invoke(invokers, body["Arn"]):
             return problem(f"is not allowed to invoke {function}", deploy)
-    return ok(
-        f"enabled, {expression}; {purpose}" if expression else "enabled, for the ends of runs"
-    )
+    return ok(f"enabled, {f'{expression}; {purpose}' if expression else 'for the ends of runs'}")
 
 
 def _may_invoke(policy: str | None, rule: str) -> bool:
@@ -511,7 +507,7 @@ def _alarms_publish(arn: str, look: Look_) -> Iterator[Verdict]:
     """
     stage, policy = look.stage, json.loads((known(look.topic, arn) or {}).get("Policy", "null"))
     facts = {f"aws:source{each}": stage.account for each in ("owner", "account")}
-    facts["aws:securetransport"] = "true"
+    facts |= {"aws:securetransport": "true", "aws:principalisawsservice": "true"}
     alarm = f"arn:{stage.partition}:cloudwatch:{stage.region}:{stage.account}:alarm:"
     arns = [f"{alarm}{name}".lower() for name in stacks.alarm_names(stage)] if policy else []
     found = {
@@ -519,10 +515,11 @@ def _alarms_publish(arn: str, look: Look_) -> Iterator[Verdict]:
         for each in arns
     }
     if False in found:
+        which = "no alarm" if found == {False} else "not every alarm"
         statement = {"Effect": "Allow", "Principal": {"Service": _ALARMS}}
         statement |= {"Action": "sns:Publish", "Resource": arn}
         yield problem(
-            "its policy does not let CloudWatch publish, so that no alarm reaches it",
+            f"its policy does not let CloudWatch publish, so that {which} reaches it",
             f"remove what denies it from the topic's policy, and add: {json.dumps(statement)}",
         )
     elif None in found:
@@ -565,10 +562,8 @@ def _topic_key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
     policy: Policy = json.loads(text or "{}")
     root = f"arn:{stage.partition}:iam::{stage.account}:root"
     # A policy names the account or each role.
-    deployed = (
-        known(look.function, look.function_names[each]) for each in stacks.rule_names(stage)
-    )
-    roles = {each["Role"] for each in deployed if each} or {root}
+    invoked = (look.function_names[each] for each in stacks.rule_names(stage))
+    roles = {each["Role"] for name in invoked if (each := known(look.function, name))} or {root}
     users = [
         ("the account's roles", "notification", "AWS", {root, stage.account, each})
         for each in sorted(roles)
@@ -616,8 +611,9 @@ def _may_use(
     def is_met(statement: Json) -> bool | None:
         truths: list[bool | None] = [None] if "NotPrincipal" in statement else []
         for operator, tests in statement.get("Condition", {}).items():
+            is_evaluated = operator.removesuffix("IfExists") in _MATCHING
             for key, values in tests.items():
-                fact = facts.get(key.lower()) if operator in _MATCHING else None
+                fact = facts.get(key.lower()) if is_evaluated else None
                 found = any(fnmatchcase(str(fact), str(each).lower()) for each in _list(values))
                 truths.append(found if fact else None)
         return False if False in truths else None if None in truths else True

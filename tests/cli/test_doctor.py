@@ -134,6 +134,7 @@ Parameters:
   Text: {{Type: String, Default: {CURRENT}}}
   Given: {{Type: String, Default: "{NEW.arn}"}}
   Hidden: {{Type: String, NoEcho: true}}
+  Stored: {{Type: 'AWS::SSM::Parameter::Value<String>', Default: /name}}
 Conditions:
   IsAcceptance: !Equals [!Ref Environment, acceptance]
   IsProduction: !Not [!Condition IsAcceptance]
@@ -339,9 +340,16 @@ DATABASE_STAGE = stage_named("Deploy", DATABASE)
 ASK = action("Approval", "Ask")
 TERRAFORM = action("Build", "Terraform", runOrder=2)
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
+REPLACING = pipeline_of(
+    stage_named(
+        "Deploy",
+        DATABASE | {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}},
+    )
+)
 BOTH = stage_named("Deploy", DATABASE, ORDERS)
 REGION, THERE = {"region": "us-east-1"}, {"roleArn": ROLE.format(PRODUCTION), "runOrder": 3}
 VARIABLE = "#{Build.STACK}"
+AWAY = pipeline_of(BUILD, stage_named("Review", ASK), stage_named("Deploy", DATABASE | THERE))
 DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
 
 
@@ -414,6 +422,11 @@ OF_ALARMS = {
     "StringEquals": {"AWS:SourceOwner": ACCEPTANCE},
 }
 PLAIN_TEXT = {"aws:SecureTransport": False}
+PERIMETER = {
+    "StringNotEqualsIfExists": {"aws:PrincipalOrgID": "o-1"},
+    "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
+}
+DENIALS = ({"Bool": PLAIN_TEXT}, {"BoolIfExists": PLAIN_TEXT}, PERIMETER)
 EACH_ROLE = [FUNCTIONS[each]["configuration"][1]["Role"] for each in FIRES]
 USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
 NO_RIGHTS = "does not let the account's roles use it"
@@ -499,6 +512,7 @@ FAULTS: Table = {
         *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
             ("DBClusterIdentifier", "!If [IsBig, orders, !Sub '${Environment}-orders']", "problem"),
             ("DBClusterIdentifier", "!If [IsOwn, !Sub '${AWS::StackName}-orders', !Ref AWS::NoValue]", "problem"),
+            *(("DBClusterIdentifier", fixed, "problem") for fixed in ("!Ref Stored", "!Sub '${Stored}-orders'", "!ImportValue x", "!Select [0, [a, b]]", "!Ref Hidden", "!If [IsBig, !Ref Hidden, x]", "!Ref AWS::StackId")),
             ("ManageMasterUserPassword", "false", "warning"),
             ("EngineVersion", "null", "warning"),
             ("KmsKeyId", "null", "warning"),
@@ -509,7 +523,7 @@ FAULTS: Table = {
          "warning", "one more snapshot", "write UpdateReplacePolicy: Delete for Cluster"),
         ("main", account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
          "problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
-        ("main", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}))), "warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
+        *(("main", account(pipeline=REPLACING, stack=STACK._replace(status=status)), "warning", "is deleted", "write ActionMode: CREATE_UPDATE") for status in ("UPDATE_COMPLETE", "DELETE_FAILED")),
     ],
     "deployment": [
         ("rds", account(stage=ELSEWHERE, **NO_STACK), "problem", "does not exist in account", configure_with("RDS_STACK_NAME=main")),
@@ -517,7 +531,7 @@ FAULTS: Table = {
         ("rds", account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
         ("rds", seen_stack("UPDATE_IN_PROGRESS"), "warning", "is UPDATE_IN_PROGRESS", "run the doctor again"),
         ("rds", seen_stack("UPDATE_ROLLBACK_FAILED"), "problem", "continue its rollback", "aws cloudformation continue-update-rollback --stack-name main"),
-        *(("rds", seen_stack(status), "problem", f"is {status}: no run can update it", "aws cloudformation delete-stack --stack-name main")
+        *(("rds", seen_stack(status), "problem", f"is {status}: CloudFormation cannot update it", "deletes the database, main-cluster-1: aws cloudformation delete-stack --stack-name main")
           for status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")),
         ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in STACK_NAME: main/A, main/B", configure_with("RDS_STACK_NAME=main/A or main/B")),
         ("rds", seen_stack("UPDATE_COMPLETE", name="main/Orders"), "problem", "has no DB cluster Orders; it has main/Cluster", configure_with("RDS_STACK_NAME=main/Cluster")),
@@ -537,7 +551,9 @@ FAULTS: Table = {
         (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), stage_named("Deploy", ORDERS)), template=NESTED, **{"template of orders": stack_of({})}),
          "warning", "an approval before the database is deployed", "move Ask behind the action"),
         # No action that is seen deploys the stack.
-        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM))), "warning", "an approval perhaps before", "if the database is"),
+        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM))), "warning", "Ask may hold up the database: it waits for an approval; a refresh restores", "if the database is deployed after it, see"),
+        *((f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), stage_named("Deploy", action("Deploy", "X", actionTypeId={"category": "Deploy", "provider": provider})))), "warning", "may hold up", "after it")
+          for provider in ("CloudFormationStackSet", "CloudFormationStackInstances", "ServiceCatalog")),
         (f"stage Deploy of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "SKIP"}]}})), "warning", "a condition may skip it", "the result FAIL"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
@@ -626,6 +642,7 @@ FAULTS: Table = {
         (TOPIC, published_under(allowing(ROOT, "sns:*"), allowing(CLOUDWATCH, "sns:Subscribe")), "problem", "no alarm reaches it", '"Action": "sns:Publish"'),
         (TOPIC, published_under(allowing(CLOUDWATCH, "sns:*", Condition={"StringEquals": {"AWS:SourceOwner": PRODUCTION}})), "problem", "does not let CloudWatch publish", '"Action": "sns:Publish"'),
         (TOPIC, published_under(allowing({"AWS": "*"}, "sns:*", Condition={"StringNotEquals": {"AWS:SourceOwner": PRODUCTION}})), "warning", "conditions in its policy decide", "aws sns get-topic-attributes"),
+        (TOPIC, published_under(allowing(CLOUDWATCH, "sns:*", Condition={"ArnLike": {"aws:SourceArn": "*-overdue"}})), "problem", "not every alarm reaches it", "add: "),
         (CHAT, account(chat=None), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then select {CHAT} in the channel's configuration"),
     ],
     "topic key": [
@@ -677,8 +694,11 @@ BESIDE: Table = {
     ],
     "deployment": [
         ("rds", account(stage=UNNAMED, deployment=UNKNOWN), "problem", "current was set", "Correct what is named above"),
+        ("rds", account(pipeline=REPLACING, stack=SeenStack("ROLLBACK_COMPLETE", {}, {})), "warning", "has not been deployed by the pipeline yet", "nothing before"),
         ("rds", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REGION)), **UNSEEN), "warning", f"it in account {ACCEPTANCE}, us-east-1, and", configure_with("RDS_STACK_NAME=")),
         ("rds", account(stage=UNNAMED, pipeline=pipeline_of(stage_named("Deploy", DATABASE | THERE)), **UNSEEN), "warning", f"main in account {PRODUCTION}, eu-west-1.", "compare it with the status by hand"),
+        (f"stage Review of {PIPELINE}", account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", "Ask may hold up", "after it"),
+        (f"stage Deploy of {PIPELINE}", account(pipeline=AWAY, transitions=TRANSITIONS, **UNSEEN), "warning", "is disabled (release)", "enable-stage-transition"),
     ],
     "function": [
         # The other functions have their reservations.
@@ -750,7 +770,7 @@ RIGHT = {
     ),
     "AWS's policy of a topic, for alarms and TLS only": published_under(
         allowing({"AWS": "*"}, ["SNS:Publish"], Condition=OF_ALARMS),
-        allowing("*", "sns:Publish", Effect="Deny", Condition={"Bool": PLAIN_TEXT}),
+        *(allowing("*", "sns:Publish", Effect="Deny", Condition=each) for each in DENIALS),
     ),
     "a topic's key for each role": under_policy(allowing({"AWS": EACH_ROLE}), allowing(CLOUDWATCH)),
     "a key of the topic for chat": under_policy(
@@ -772,6 +792,9 @@ RIGHT |= {
         "DBClusterIdentifier: !Join ['-', [orders, !Ref Snapshot]]",
         # As an instance is named after its cluster.
         "DBClusterIdentifier: !Sub '${Cluster}-writer'",
+        "DBClusterIdentifier: !GetAtt Writer.Endpoint.Port",
+        "DBClusterIdentifier: !Select [0, !GetAtt [Writer, Endpoint.Address]]",
+        "DBClusterIdentifier: !If [IsBig, orders, !Ref Writer]",
         "ManageMasterUserPassword: !ImportValue managed",
         "{ManageMasterUserPassword: null, MasterUserPassword: '{{resolve:secretsmanager:x}}'}",
     )
