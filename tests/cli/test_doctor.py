@@ -77,6 +77,8 @@ VARIABLES = REQUIRED | {
 }
 
 Answers = dict[str, Any]
+# Questions by their short names, with the healthy answers.
+Questions = dict[str, tuple[str, Any]]
 
 
 def stage_of(**variables: str) -> AcceptanceStage:
@@ -84,9 +86,6 @@ def stage_of(**variables: str) -> AcceptanceStage:
     given = {name: value for name, value in (VARIABLES | variables).items() if value}
     settings = Settings.from_environment(given)
     return AcceptanceStage(NAME, given, settings, PIPELINE_ARN, topic_keys=(TOPIC_KEY,))
-
-
-HEALTHY_STAGE = stage_of()
 
 
 def holding(values: Mapping[str, Any]) -> Answers:
@@ -100,9 +99,6 @@ def holding(values: Mapping[str, Any]) -> Answers:
     }
 
 
-SHARES = Shares(7, (OLD, NEW), Choice(NEW, frozenset({"orders"}), {"engine": 2}), NEW)
-
-
 def action(category: str, name: str, **more: Any) -> Answers:
     kind = {"category": category, "provider": "CloudFormation" if category == "Deploy" else "x"}
     return {"name": name, "actionTypeId": kind, **more}
@@ -112,44 +108,10 @@ def stage_named(name: str, *actions: Answers, **more: Any) -> Answers:
     return {"name": name, "actions": list(actions), **more}
 
 
-BUILD = stage_named("Build", action("Build", "Compile"))
-CONFIGURED = {"StackName": "main", "ActionMode": "CREATE_UPDATE"}
-DATABASE = action("Deploy", "Database", configuration=CONFIGURED, runOrder=2)
-VERIFY = stage_named("Verify", action("Approval", "SignOff"))
-APPLICATION = stage_named("Application", action("Deploy", "Restart"))
-
-
 def pipeline_of(*stages_: Answers, **more: Any) -> Answers:
     """The main pipeline, with other stages or another mode."""
     given = [*stages_] or [BUILD, stage_named("Deploy", DATABASE), VERIFY]
     return {"executionMode": "SUPERSEDED", "stages": given, **more}
-
-
-TEMPLATE = templates.parsed((PROJECT / "infrastructure/main-pipeline.yaml").read_text())
-# What a template has that serves production and acceptance alike.
-SHARED = templates.parsed(f"""
-Parameters:
-  Environment: {{Type: String, Default: production}}
-  Path: {{Type: String, Default: /other}}
-  Text: {{Type: String, Default: {CURRENT}}}
-  Given: {{Type: String, Default: "{NEW.arn}"}}
-  Hidden: {{Type: String, NoEcho: true}}
-  Stored: {{Type: 'AWS::SSM::Parameter::Value<String>', Default: /name}}
-Conditions:
-  IsAcceptance: !Equals [!Ref Environment, acceptance]
-  IsProduction: !Not [!Condition IsAcceptance]
-  IsBig: !Equals [!Ref Hidden, big]
-  IsOwn: !Equals [!Ref AWS::AccountId, '{ACCEPTANCE}']
-Mappings:
-  Environments:
-    acceptance: {{snapshot: "{NEW.arn}"}}
-""")
-TEMPLATE = {**TEMPLATE, **SHARED, "Parameters": TEMPLATE["Parameters"] | SHARED["Parameters"]}
-PSEUDO = {"AWS::AccountId": ACCEPTANCE, "AWS::StackName": "main"}
-
-
-def stack_of(template: Answers, **values: str) -> mainpipeline.StackTemplate:
-    return mainpipeline.StackTemplate.of(template, values)
 
 
 def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTemplate:
@@ -159,34 +121,8 @@ def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTem
     given = {key: value for key, value in properties.items() if value is not None}
     resources = {**TEMPLATE["Resources"], name: {**resource, "Properties": given}}
     template = {**TEMPLATE, "Resources": resources}
-    return stack_of(template, Environment="acceptance", Path=CURRENT, Hidden="****", **PSEUDO)
-
-
-CLUSTER = {
-    "DBClusterIdentifier": "main-cluster-1",
-    "ClusterCreateTime": NOW,
-    "Engine": "aurora-postgresql",
-    "HttpEndpointEnabled": True,
-}
-STACK = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {})
-READY = CLUSTER | {"MasterUserSecret": {"SecretArn": "x"}}
-EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
-LAMBDA = {"Runtime": "python3.11", "Architectures": ["x86_64"], "MemorySize": 256, "Timeout": 120}
-FIRES = {
-    "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
-    "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
-    "db-follow-pipeline": {
-        "EventPattern": '{"source": ["aws.codepipeline"], "detail-type": ["CodePipeline Pipeline Execution State Change"], "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]}}'
-    },
-    "db-reconcile": {"ScheduleExpression": "rate(15 minutes)"},
-}
-
-
-POLICIES, RETRIES = policies(HEALTHY_STAGE), stacks.invocations(HEALTHY_STAGE)
-
-
-# Questions by their short names, with the healthy answers.
-Questions = dict[str, tuple[str, Any]]
+    values = {"Environment": "acceptance", "Path": CURRENT, "Hidden": "****"}
+    return stack_of(template, values | PSEUDO)
 
 
 def of_function(function: str, name: str) -> Questions:
@@ -222,12 +158,6 @@ def of_function(function: str, name: str) -> Questions:
     }
 
 
-FUNCTIONS = {
-    function: of_function(function, name)
-    for function, name in stacks.function_names(HEALTHY_STAGE).items()
-}
-
-
 def unreserved(number: int, quota: int = 1000) -> Answers:
     return {"UnreservedConcurrentExecutions": number, "ConcurrentExecutions": quota}
 
@@ -238,6 +168,59 @@ def allowing(principal: Any, action: Any = "kms:*", **more: Any) -> Answers:
     return statement | more
 
 
+HEALTHY_STAGE = stage_of()
+SHARES = Shares(7, (OLD, NEW), Choice(NEW, frozenset({"orders"}), {"engine": 2}), NEW)
+BUILD = stage_named("Build", action("Build", "Compile"))
+CONFIGURED = {"StackName": "main", "ActionMode": "CREATE_UPDATE"}
+DATABASE = action("Deploy", "Database", configuration=CONFIGURED, runOrder=2)
+VERIFY = stage_named("Verify", action("Approval", "SignOff"))
+APPLICATION = stage_named("Application", action("Deploy", "Restart"))
+TEMPLATE = templates.parsed((PROJECT / "infrastructure/main-pipeline.yaml").read_text())
+# What a template has that serves production and acceptance alike.
+SHARED = templates.parsed(f"""
+Parameters:
+  Environment: {{Type: String, Default: production}}
+  Path: {{Type: String, Default: /other}}
+  Text: {{Type: String, Default: {CURRENT}}}
+  Given: {{Type: String, Default: "{NEW.arn}"}}
+  Hidden: {{Type: String, NoEcho: true}}
+  Stored: {{Type: 'AWS::SSM::Parameter::Value<String>', Default: /name}}
+Conditions:
+  IsAcceptance: !Equals [!Ref Environment, acceptance]
+  IsProduction: !Not [!Condition IsAcceptance]
+  IsBig: !Equals [!Ref Hidden, big]
+  IsOwn: !Equals [!Ref AWS::AccountId, '{ACCEPTANCE}']
+Mappings:
+  Environments:
+    acceptance: {{snapshot: "{NEW.arn}"}}
+""")
+TEMPLATE = {**TEMPLATE, **SHARED, "Parameters": TEMPLATE["Parameters"] | SHARED["Parameters"]}
+PSEUDO = {"AWS::AccountId": ACCEPTANCE, "AWS::StackName": "main"}
+
+stack_of = mainpipeline.StackTemplate.of
+CLUSTER = {
+    "DBClusterIdentifier": "main-cluster-1",
+    "ClusterCreateTime": NOW,
+    "Engine": "aurora-postgresql",
+    "HttpEndpointEnabled": True,
+}
+STACK = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {})
+READY = CLUSTER | {"MasterUserSecret": {"SecretArn": "x"}}
+EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
+LAMBDA = {"Runtime": "python3.11", "Architectures": ["x86_64"], "MemorySize": 256, "Timeout": 120}
+FIRES = {
+    "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
+    "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
+    "db-follow-pipeline": {
+        "EventPattern": '{"source": ["aws.codepipeline"], "detail-type": ["CodePipeline Pipeline Execution State Change"], "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]}}'
+    },
+    "db-reconcile": {"ScheduleExpression": "rate(15 minutes)"},
+}
+POLICIES, RETRIES = policies(HEALTHY_STAGE), stacks.invocations(HEALTHY_STAGE)
+FUNCTIONS = {
+    function: of_function(function, name)
+    for function, name in stacks.function_names(HEALTHY_STAGE).items()
+}
 ROOT = {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"}
 CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
 CREATED = {"StackStatus": "CREATE_COMPLETE"}
@@ -247,7 +230,7 @@ QUESTIONS: Questions = {
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
     "transitions": (f"codepipeline:GetPipelineState {PIPELINE}", []),
     "runs": ("runs", [Run("1", "Succeeded", NOW, NOW)]),
-    "template": ("template of main", stack_of(TEMPLATE)),
+    "template": ("template of main", stack_of(TEMPLATE, {})),
     "candidate": ("candidate of rds", NEW),
     "present": ("present of rds", OLD),
     "deployment": ("deployment of rds", Deployment(OLD.arn)),
@@ -284,6 +267,8 @@ NAMES = {name: question for name, (question, _) in QUESTIONS.items()}
 HEALTHY = {"parameters": holding({})} | dict(QUESTIONS.values())
 for asked in FUNCTIONS.values():
     HEALTHY |= dict(asked.values())
+WOULD_BE = LAMBDA | {"Variables": VARIABLES, "reserved_concurrency": 1, "iam_role_arn": None}
+DENIED = Unavailable("service:Look", "no identity-based policy allows it", denied=True)
 
 
 def account(
@@ -299,10 +284,6 @@ def account(
     return AcceptanceLook(stage, nothing, NOW, HEALTHY | held | changed)
 
 
-WOULD_BE = LAMBDA | {"Variables": VARIABLES, "reserved_concurrency": 1, "iam_role_arn": None}
-DENIED = Unavailable("service:Look", "no identity-based policy allows it", denied=True)
-
-
 def faults(look: AcceptanceLook) -> list[Check]:
     """What is not ok in the account, each with its fix."""
     entries = dict.fromkeys(POLICIES, WOULD_BE)
@@ -313,9 +294,6 @@ def faults(look: AcceptanceLook) -> list[Check]:
 
 # --- what a fault is made of ----------------------------------------------------------------------
 
-SHARE_FIRST = "have production share a snapshot that can be restored here first (see share and key), and run the doctor again"
-GONE = "does not exist"
-
 
 def put(name: str, value: str) -> str:
     return f"aws ssm put-parameter --name {name} --type String --value {value} --overwrite"
@@ -325,12 +303,47 @@ def configure_with(answer: str) -> str:
     return f"aurora-refresh configure --stage {NAME} {answer}, and then {DEPLOY}"
 
 
+def seen_stack(status: str, *clusters: str, name: str = "main") -> AcceptanceLook:
+    """The account whose stack is seen like that."""
+    stack = SeenStack(status, dict.fromkeys(clusters or ["Cluster"], "main-cluster-1"), {})
+    seen = unreadable_stack(StackReference("main"), stack) or Deployment()
+    return account(stage=stage_of(RDS_STACK_NAME=name), stack=stack, deployment=seen)
+
+
+def choosing(rejected: Mapping[str, int], *clusters: str) -> AcceptanceLook:
+    """The account with shares of which none can be chosen."""
+    choice = Choice(None, frozenset(clusters), rejected)
+    with pytest.raises(Refused) as refusal:
+        newest(HEALTHY_STAGE.settings.databases[0], choice)
+    return account(shares={"rds": SHARES._replace(choice=choice, newest=refusal.value)})
+
+
+def configured(**changed: Any) -> AcceptanceLook:
+    return account(configuration=CONFIGURATION | changed)
+
+
+def published_under(*statements: Answers) -> AcceptanceLook:
+    """The account in which the topic has this policy of its own."""
+    return account(topic=UNDER_KEY | {"Policy": json.dumps({"Statement": statements})})
+
+
+def under_policy(*statements: Answers, **answers: Any) -> AcceptanceLook:
+    """The account in which the topic's key has this policy."""
+    return account(key_policy=json.dumps({"Statement": statements}), **answers)
+
+
+def beginning(value: str | None = None, **seen: Any) -> AcceptanceLook:
+    """The account before the first refresh, in which *current* holds at most the placeholder."""
+    values = {CURRENT: value, LATEST: "dummyvalue"}
+    return account(values, deployment=Deployment(), **seen)
+
+
+SHARE_FIRST = "have production share a snapshot that can be restored here first (see share and key), and run the doctor again"
+GONE = "does not exist"
 WRITE_CURRENT = f"the next run of the pipeline, whoever starts it, restores what this writes to current: {put(CURRENT, NEW.arn)}"
 KEEPS = "this writes what is deployed to current, so that nothing is restored"
 KEEP_CURRENT = f"{KEEPS}: {put(CURRENT, OLD.arn)}"
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
-
-
 OTHER = "codepipeline:GetPipeline main"
 BY_HAND = "compare its template with docs/main-pipeline.md"
 READ_RIGHTLY = f"Default: {CURRENT}, and write SnapshotIdentifier: !Ref for it"
@@ -351,53 +364,26 @@ REGION, THERE = {"region": "us-east-1"}, {"roleArn": ROLE.format(PRODUCTION), "r
 VARIABLE = "#{Build.STACK}"
 AWAY = pipeline_of(BUILD, stage_named("Review", ASK), stage_named("Deploy", DATABASE | THERE))
 DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
-
-
 OFF = {"enabled": False, "disabledReason": "release"}
 TRANSITIONS = [{"stageName": each, "inboundTransitionState": OFF} for each in ("Deploy", "Verify")]
 UNNAMED = stage_of(RDS_STACK_NAME="", RDS_AFTER_RESTORE="")
 ELSEWHERE = stage_of(RDS_STACK_NAME="gone")
-NO_STACK = {"template of gone": stack_of({}), "stack": None}
-NESTED = mainpipeline.StackTemplate.of(TEMPLATE, {}, "orders")
+NO_STACK = {"template of gone": stack_of({}, {}), "stack": None}
 UNSEEN: Answers = {"template": None, "stack": None}
 UNKNOWN = Deployment(unknown="current was set at about the time")
 DONE = Run("2", "Succeeded", NOW, NOW)
 LONG = Run("1", "InProgress", NOW - timedelta(hours=2, minutes=1), NOW)
-
-
-def seen_stack(status: str, *clusters: str, name: str = "main") -> AcceptanceLook:
-    """The account whose stack is seen like that."""
-    stack = SeenStack(status, dict.fromkeys(clusters or ["Cluster"], "main-cluster-1"), {})
-    seen = unreadable_stack(StackReference("main"), stack) or Deployment()
-    return account(stage=stage_of(RDS_STACK_NAME=name), stack=stack, deployment=seen)
-
-
-def choosing(rejected: Mapping[str, int], *clusters: str) -> AcceptanceLook:
-    """The account with shares of which none can be chosen."""
-    choice = Choice(None, frozenset(clusters), rejected)
-    with pytest.raises(Refused) as refusal:
-        newest(HEALTHY_STAGE.settings.databases[0], choice)
-    return account(shares={"rds": SHARES._replace(choice=choice, newest=refusal.value)})
-
-
 STALE = NEW._replace(created=NOW - timedelta(days=15))
 WITHOUT_COPIES = stage_of(RDS_COPY_KMS_KEY_ID="")
 CHANGE_COPY_KEY = configure_with("RDS_COPY_KMS_KEY_ID=…")
 DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
 UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
-OPEN_KEY = json.dumps(acceptance.key_statements("aws", ACCEPTANCE, ["eu-west-1"]))
 ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
 hidden_key = partial(Unavailable, "kms:DescribeKey", denied=True)
 CONFIGURATION, FIRING, UPDATING = (
     QUESTIONS[each][1] for each in ("configuration", "rule", "update_rule")
 )
 SATURDAYS, HOURLY = "cron(0 22 ? * SAT *)", "cron(0 4-23 ? * * *)"
-
-
-def configured(**changed: Any) -> AcceptanceLook:
-    return account(configuration=CONFIGURATION | changed)
-
-
 REMAKE = f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
 FIRST, *OTHERS = POLICIES["db-restore-from-snapshot"]["Statement"]
@@ -405,18 +391,6 @@ ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
 ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
 WITHOUT_API = stage_of(PIN_API_ENABLED="false")
-
-
-def published_under(*statements: Answers) -> AcceptanceLook:
-    """The account in which the topic has this policy of its own."""
-    return account(topic=UNDER_KEY | {"Policy": json.dumps({"Statement": statements})})
-
-
-def under_policy(*statements: Answers, **answers: Any) -> AcceptanceLook:
-    """The account in which the topic's key has this policy."""
-    return account(key_policy=json.dumps({"Statement": statements}), **answers)
-
-
 OF_ALARMS = {
     "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:eu-west-1:{ACCEPTANCE}:alarm:*"},
     "StringEquals": {"AWS:SourceOwner": ACCEPTANCE},
@@ -431,15 +405,7 @@ EACH_ROLE = [FUNCTIONS[each]["configuration"][1]["Role"] for each in FIRES]
 USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
 NO_RIGHTS = "does not let the account's roles use it"
 NOT_CHECKED = f"aws kms get-key-policy --key-id {TOPIC_KEY} --policy-name default"
-
 QUOTA = "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value"
-
-
-def beginning(value: str | None = None, **seen: Any) -> AcceptanceLook:
-    """The account before the first refresh, in which *current* holds at most the placeholder."""
-    values = {CURRENT: value, LATEST: "dummyvalue"}
-    return account(values, deployment=Deployment(), **seen)
-
 
 # By the check: its subject, what is in the account, how bad that is, what is said, and the fix.
 Row = tuple[str, AcceptanceLook, str, str, str]
@@ -478,7 +444,7 @@ FAULTS: Table = {
         ("runs", account(runs=[DONE, LONG]), "warning", "1: InProgress since Saturday 2026-01-03 22:59 UTC", f"get-pipeline-state --name {PIPELINE}"),
     ],
     "template": [
-        (CURRENT, account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it: only templates of CloudFormation", BY_HAND),
+        (CURRENT, account(template=stack_of({}, {}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it: only templates of CloudFormation", BY_HAND),
         *(("main", account(template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")), "problem", message, READ_RIGHTLY) for snapshot, message in [
             (f"'{{{{resolve:ssm:{CURRENT}}}}}'", f"reads {CURRENT} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text"),
             ("!Sub ['{{resolve:ssm:${Own}}}', {Own: !Ref Path}]", "reads a parameter as"),
@@ -499,14 +465,14 @@ FAULTS: Table = {
             "!If [IsBig, !ImportValue x, x]",
         ]),
         # Another cluster reads *current*, but not the one of RDS_STACK_NAME.
-        *(("main", account(pipeline=pipeline_of(BOTH), template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}"), **{"template of orders": stack_of(TEMPLATE)}), status, seen, READ_RIGHTLY)
+        *(("main", account(pipeline=pipeline_of(BOTH), template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}"), **{"template of orders": stack_of(TEMPLATE, {})}), status, seen, READ_RIGHTLY)
           for snapshot, status, seen in [
             ("!If [IsOwn, !Ref AWS::NoValue, !Ref Snapshot]", "problem", "Cluster is deployed without a SnapshotIdentifier"),
             ("x", "problem", "a constant snapshot"),
             ("!ImportValue x", "warning", "is not seen"),
         ]),
-        ("main", account(template=stack_of(TEMPLATE, Snapshot=LATEST)), "problem", "would restore by accident", READ_RIGHTLY),
-        ("main", account(template=stack_of(TEMPLATE, Snapshot="/x")), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
+        ("main", account(template=stack_of(TEMPLATE, {"Snapshot": LATEST})), "problem", "would restore by accident", READ_RIGHTLY),
+        ("main", account(template=stack_of(TEMPLATE, {"Snapshot": "/x"})), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
         ("main", account(template=None), "warning", "has not been deployed yet", BY_HAND),
         (VARIABLE, account(pipeline=pipeline_of(DATABASE_STAGE, stage_named("Any", action("Deploy", "Any", configuration={"StackName": VARIABLE})))), "warning", "under a name that only the run knows", BY_HAND),
         *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
@@ -538,7 +504,7 @@ FAULTS: Table = {
         ("rds", account(cluster=None), "problem", "no longer exists", "pin another"),
         ("rds", account(deployment=UNKNOWN), "problem", "cannot determine what is deployed: current was set", "Correct what is named above"),
         ("rds", account(stage=UNNAMED), "warning", "relies on the newest successful deploy action alone", configure_with("RDS_STACK_NAME=main")),
-        ("rds", account(pipeline=pipeline_of(BOTH), template=stack_of(TEMPLATE, Snapshot="/x"), **{"template of orders": stack_of(TEMPLATE)}),
+        ("rds", account(pipeline=pipeline_of(BOTH), template=stack_of(TEMPLATE, {"Snapshot": "/x"}), **{"template of orders": stack_of(TEMPLATE, {})}),
          "problem", f"is restored from /x, not from {CURRENT}", configure_with("RDS_STACK_NAME=orders")),
         (MACHINE, account(machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
         (MACHINE, account(machine=STANDARD | {"status": "DELETING"}), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
@@ -548,7 +514,7 @@ FAULTS: Table = {
         ("preparation of rds", account(preparation=Preparation("FAILED", "arn:x")),
          "problem", "the data is not prepared: arn:x: FAILED", Reason.NOT_PREPARED.next_step),
         (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
-        (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), stage_named("Deploy", ORDERS)), template=NESTED, **{"template of orders": stack_of({})}),
+        (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), stage_named("Deploy", ORDERS)), template=stack_of(TEMPLATE, {}, "orders"), **{"template of orders": stack_of({}, {})}),
          "warning", "an approval before the database is deployed", "move Ask behind the action"),
         # No action that is seen deploys the stack.
         (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM))), "warning", "Ask may hold up the database: it waits for an approval; a refresh restores", "if the database is deployed after it, see"),
