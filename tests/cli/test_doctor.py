@@ -17,7 +17,7 @@ from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from chalicelib.domain.deployment import Deployment, Preparation, StackReference
 from chalicelib.domain.deployment import Stack as SeenStack
@@ -38,7 +38,7 @@ from cli.main import cli
 from cli.output import printable
 from cli.policies import file_name, policies
 from cli.stages import CONFIG, AcceptanceStage, ProductionStage, StageError
-from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
+from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME, TWO
 from tests.stage import STAGE as REQUIRED
 
@@ -153,10 +153,6 @@ def of_function(function: str, name: str) -> Questions:
     }
 
 
-def unreserved(number: int, quota: int = 1000) -> Answers:
-    return {"UnreservedConcurrentExecutions": number, "ConcurrentExecutions": quota}
-
-
 def allowing(principal: Any, action: Any = "kms:*", **more: Any) -> Answers:
     """A statement of a key's policy."""
     statement = {"Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*"}
@@ -220,6 +216,7 @@ CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
 CREATED = {"StackStatus": "CREATE_COMPLETE"}
 ALARM: Answers = {"StateValue": "OK", "AlarmActions": [TOPIC]}
 ALARMS = dict.fromkeys(stacks.alarm_names(HEALTHY_STAGE), ALARM)
+LIMIT = {"UnreservedConcurrentExecutions": 900, "ConcurrentExecutions": 1000}
 QUESTIONS: Questions = {
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
     "transitions": (f"codepipeline:GetPipelineState {PIPELINE}", []),
@@ -250,7 +247,7 @@ QUESTIONS: Questions = {
     "chats_subscriptions": (f"sns:ListSubscriptionsByTopic {CHAT}", [EMAIL]),
     "alarms": ("alarms", ALARMS),
     "rest_apis": ("rest_apis", ["a1b2c3"]),
-    "unreserved": ("lambda:GetAccountSettings", unreserved(900)),
+    "unreserved": ("lambda:GetAccountSettings", LIMIT),
 }
 QUESTIONS |= FUNCTIONS["db-restore-from-snapshot"] | {
     "api_concurrency": FUNCTIONS["api_handler"]["concurrency"],
@@ -312,10 +309,6 @@ def choosing(rejected: Mapping[str, int], *clusters: str) -> AcceptanceLook:
     return account(shares={"rds": SHARES._replace(choice=choice, newest=refusal.value)})
 
 
-def configured(**changed: Any) -> AcceptanceLook:
-    return account(configuration=CONFIGURATION | changed)
-
-
 def published_under(*statements: Answers) -> AcceptanceLook:
     """The account in which the topic has this policy of its own."""
     return account(topic=UNDER_KEY | {"Policy": json.dumps({"Statement": statements})})
@@ -369,9 +362,8 @@ DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "
 UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
 ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
 hidden_key = partial(Unavailable, "kms:DescribeKey", denied=True)
-CONFIGURATION, FIRING, UPDATING = (
-    QUESTIONS[each][1] for each in ("configuration", "rule", "update_rule")
-)
+CONFIGURATION, FIRING = QUESTIONS["configuration"][1], QUESTIONS["rule"][1]
+UPDATING = QUESTIONS["update_rule"][1]
 SATURDAYS, HOURLY = "cron(0 22 ? * SAT *)", "cron(0 4-23 ? * * *)"
 TWICE = {"ScheduleExpression": "cron(0 2,3 ? * SUN *)"}
 REMAKE = f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
@@ -532,19 +524,19 @@ FAULTS: Table = {
         (COPY_KEY, account(copy_key=DELETED_KEY | {"KeyState": "PendingImport"}), "problem", "is PendingImport", "see https://docs.aws"),
     ],
     "function": [
-        (RESTORE, account(configuration=None, unreserved=unreserved(101)), "problem", "is not deployed", DEPLOY),
+        (RESTORE, account(configuration=None, unreserved=LIMIT | {"UnreservedConcurrentExecutions": 101}), "problem", "is not deployed", DEPLOY),
         # What is not seen may have its reservation and its settings.
-        (RESTORE, account(configuration=DENIED, unreserved=unreserved(100)), "warning", "could not be looked at", "allow service:Look"),
-        (f"{RESTORE} settings", configured(Environment={"Error": {"Message": "no right"}}), "warning", "no right", "allow kms:Decrypt"),
-        (RESTORE, configured(Environment={"Variables": VARIABLES | dict.fromkeys(("RDS_ENGINE_VERSION", "RDS_SOURCE_CLUSTER", "OTEL"), "hunter2")}), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, RDS_SOURCE_CLUSTER", DEPLOY),
-        (RESTORE, configured(State="Inactive"), "problem", "is Inactive", DEPLOY),
-        (RESTORE, configured(State="Inactive", StateReasonCode="Idle"), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
-        *((RESTORE, configured(**each), "warning", "is still being changed", "run the doctor again") for each in ({"State": "Pending"}, {"LastUpdateStatus": "InProgress"})),
-        (RESTORE, configured(LastUpdateStatus="Failed"), "problem", "update is Failed", DEPLOY),
-        (RESTORE, configured(Architectures=["arm64"]), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
-        (RESTORE, configured(MemorySize=128), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
-        (RESTORE, configured(Timeout=900), "warning", "its Timeout is 900 instead of 120", "set it in .chalice/config.json"),
-        (f"{RESTORE} runtime", configured(Runtime="python3.9"), "warning", "older than python3.11", f"with python3.11 or newer: make setup, and then {DEPLOY}"),
+        (RESTORE, account(configuration=DENIED, unreserved=LIMIT | {"UnreservedConcurrentExecutions": 100}), "warning", "could not be looked at", "allow service:Look"),
+        (f"{RESTORE} settings", account(configuration=CONFIGURATION | {"Environment": {"Error": {"Message": "no right"}}}), "warning", "no right", "allow kms:Decrypt"),
+        (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Variables": VARIABLES | dict.fromkeys(("RDS_ENGINE_VERSION", "RDS_SOURCE_CLUSTER", "OTEL"), "hunter2")}}), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, RDS_SOURCE_CLUSTER", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"State": "Inactive"}), "problem", "is Inactive", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"State": "Inactive", "StateReasonCode": "Idle"}), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
+        *((RESTORE, account(configuration=CONFIGURATION | each), "warning", "is still being changed", "run the doctor again") for each in ({"State": "Pending"}, {"LastUpdateStatus": "InProgress"})),
+        (RESTORE, account(configuration=CONFIGURATION | {"LastUpdateStatus": "Failed"}), "problem", "update is Failed", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"Architectures": ["arm64"]}), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"MemorySize": 128}), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"Timeout": 900}), "warning", "its Timeout is 900 instead of 120", "set it in .chalice/config.json"),
+        (f"{RESTORE} runtime", account(configuration=CONFIGURATION | {"Runtime": "python3.9"}), "warning", "older than python3.11", f"with python3.11 or newer: make setup, and then {DEPLOY}"),
         (f"{RESTORE} retries", account(retries=None), "warning", "Lambda's defaults", REMAKE),
         (f"{RESTORE} retries", account(retries=RETRIES[RESTORE] | {"DestinationConfig": {}}), "warning", "does not notify the topic", REMAKE),
         (f"{RESTORE} retries", account(retries=RETRIES[RESTORE] | {"MaximumRetryAttempts": 0}), "warning", "0 retries", REMAKE),
@@ -586,7 +578,6 @@ FAULTS: Table = {
         (TOPIC, account(topic=None), "problem", GONE, "aws sns subscribe"),
         (TOPIC, account(subscriptions=[]), "warning", "no subscriptions", "aws sns subscribe"),
         ("email x@y.example", account(subscriptions=[WAITING]), "warning", "has not confirmed", "aws sns subscribe"),
-        # SNS lists it for three days.
         ("email x@y.example", account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
         (TOPIC, published_under(allowing(ROOT, "sns:*"), allowing(CLOUDWATCH, "sns:Subscribe")), "problem", "no alarm reaches it", '"Action": "sns:Publish"'),
         (TOPIC, published_under(allowing(CLOUDWATCH, "sns:*", Condition={"StringEquals": {"AWS:SourceOwner": PRODUCTION}})), "problem", "does not let CloudWatch publish", '"Action": "sns:Publish"'),
@@ -646,8 +637,8 @@ BESIDE: Table = {
     ],
     "function": [
         # The other functions have their reservations.
-        ("concurrency of the account", account(configuration=None, unreserved=unreserved(100)), "problem", "cannot be reserved", f"{QUOTA} 1001"),
-        ("concurrency of the account", account(configuration=None, unreserved=unreserved(10, quota=10)), "problem", "cannot be reserved", f"{QUOTA} 1000"),
+        ("concurrency of the account", account(configuration=None, unreserved=LIMIT | {"UnreservedConcurrentExecutions": 100}), "problem", "cannot be reserved", f"{QUOTA} 1001"),
+        ("concurrency of the account", account(configuration=None, unreserved=dict.fromkeys(LIMIT, 10)), "problem", "cannot be reserved", f"{QUOTA} 1000"),
     ],
 }
 # fmt: on
@@ -850,6 +841,18 @@ def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     assert [*mainpipeline.readings(template)] == [("A", CURRENT, ""), ("B", None, "")]
 
 
+def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
+    aws = InMemoryAws(NOW)
+    aws.pipelines.pipelines[PIPELINE] = []
+    aws.parameters.put(CURRENT, OLD.arn, None)
+    aws.pipelines.begin(PIPELINE)
+    aws.pipelines.finish(PIPELINE)
+    answers = {each: HEALTHY[each] for each in ("parameters", NAMES["pipeline"])}
+    look = AcceptanceLook(UNNAMED, Mock(), NOW, answers)
+    vars(look)["aws"] = aws
+    assert look.deployment(UNNAMED.settings.databases[0]).value == OLD.arn
+
+
 def test_what_configure_cannot_find_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks the same questions."""
     seen, notes = account(topic_key=None, pipeline=None), list[str]()
@@ -953,7 +956,7 @@ def test_what_chalice_deploys_is_wanted(project: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("suffix", "status"), [("", "warning"), ("-old", "problem")])
 def test_of_a_role_of_the_company_only_its_arn_is_checked(suffix: str, status: str) -> None:
     role, entries = ROLE.format(ACCEPTANCE), dict.fromkeys(POLICIES, WOULD_BE)
-    look = configured(Role=f"{role}{suffix}")
+    look = account(configuration=CONFIGURATION | {"Role": f"{role}{suffix}"})
     entries["db-restore-from-snapshot"] = WOULD_BE | {"iam_role_arn": role}
     (bad,) = (check for check in deployment.roles(look, POLICIES, entries) if check.status != "ok")
     assert (bad.check, bad.status, bad.blind) == ("role", status, False)
@@ -961,11 +964,8 @@ def test_of_a_role_of_the_company_only_its_arn_is_checked(suffix: str, status: s
 
 # --- the command ----------------------------------------------------------------------------------
 
+COMMAND = ["doctor", "--stage", NAME]
 GOOD = Check("topic", "one", "ok", "1 confirmed")
-
-
-def command(*words: str) -> Result:
-    return CliRunner().invoke(cli, ["doctor", "--stage", NAME, *words])
 
 
 def test_people_read_groups_and_a_sum_no_control_characters_and_twenty_verdicts() -> None:
@@ -989,9 +989,9 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.M
     last = "no problem was found; could not be looked at: 1; problems: 0, warnings: 1, ok: 1"
     assert [*doctor.lines(found)][-1] == last
     monkeypatch.setattr(doctor, "examine", lambda *_: found)
-    assert command().exit_code == 1
+    assert CliRunner().invoke(cli, COMMAND).exit_code == 1
     del found[1]
-    healthy = command("--json")
+    healthy = CliRunner().invoke(cli, [*COMMAND, "--json"])
     assert healthy.exit_code == 0
     seen = {"check": "topic", "subject": "one", "status": "ok", "seen": "1 confirmed", "fix": None}
     assert json.loads(healthy.stdout) == [seen]
@@ -999,7 +999,7 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.M
 
 def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Path) -> None:
     edit(project, environment_variables=VARIABLES | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "no"})
-    done = command("--project", str(project))
+    done = CliRunner().invoke(cli, [*COMMAND, "--project", str(project)])
     assert done.exit_code == 1
     listed = re.findall(r"^  (\w+ +\w+): ", done.stdout, re.MULTILINE)
     assert listed == ["problem  SOURCE_ACCOUNT", "problem  RDS_ENGINE"]
