@@ -126,8 +126,7 @@ def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> Iterator[Ver
     if found is None:
         yield problem("is not deployed", deploy)
         return
-    wrong = [*_unready(name, found, deploy)]
-    wrong += _wrong(look, found, wanted)
+    wrong = [*_unready(name, found, deploy), *_wrong(look, found, wanted)]
     yield from wrong
     if not wrong:
         facts = f"{found['Runtime']}, {found['MemorySize']} MB, {found['Timeout']} s"
@@ -310,8 +309,7 @@ def _bounded(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
 def _given_role(look: Look_, function: str, runs_as: str, role: str) -> Iterator[Check]:
     if runs_as != role:
         seen = f"runs as {runs_as}, but .chalice/config.json says {role}"
-        wrong = problem(seen, look.deploy)
-        yield Check("role", look.function_names[function], *wrong)
+        yield Check("role", look.function_names[function], *problem(seen, look.deploy))
     else:
         seen = f"is your own: whether it allows what {function} needs is not checked"
         fix = f"compare its policies with .chalice/{file_name(look.stage.name, function)}"
@@ -374,10 +372,8 @@ def _missed_update(look: AcceptanceLook) -> Iterator[Check]:
         anchor = f"REFRESH_ANCHOR_DATE={settings.window.date_of(update)}"
         yield Check("schedule", "UPDATE_SCHEDULE", WARNING, seen, to_change(stage.name, anchor))
     for day in (look.now.date() + timedelta(days=days) for days in range(366)):
-        at, restores = (
-            each.fires_on(day) for each in (settings.update_schedule, settings.restore_schedule)
-        )
-        if len(at) == 1 and at[0] in restores:
+        at = settings.update_schedule.fires_on(day)
+        if len(at) == 1 and at[0] in settings.restore_schedule.fires_on(day):
             seen = f"is due in the same minute as RESTORE_SCHEDULE on {when(stage, at[0])}, and the restore may miss it"
             fix = f"give both the same time zone, or more time between them: {to_change(stage.name, 'UPDATE_SCHEDULE=…')}"
             yield Check("schedule", "UPDATE_SCHEDULE", WARNING, seen, fix)

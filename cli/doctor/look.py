@@ -190,10 +190,9 @@ class Look(Generic[S_co]):
     @property
     def deploy(self) -> str:
         """The command that deploys the stage in the way in which it was deployed before."""
-        if self.is_packaged:
-            package = f"aurora-refresh package --stage {self.stage.name}"
-            return f"{package}, and then deploy its templates"
-        return to_deploy(self.stage.name)
+        if not self.is_packaged:
+            return to_deploy(self.stage.name)
+        return f"aurora-refresh package --stage {self.stage.name}, and then deploy its templates"
 
     @cached_property
     def function_names(self) -> dict[str, str]:

@@ -187,7 +187,6 @@ Mappings:
 """)
 TEMPLATE = {**TEMPLATE, **SHARED, "Parameters": TEMPLATE["Parameters"] | SHARED["Parameters"]}
 PSEUDO = {"AWS::AccountId": ACCEPTANCE, "AWS::StackName": "main"}
-
 stack_of = mainpipeline.StackTemplate.of
 CLUSTER = {
     "DBClusterIdentifier": "main-cluster-1",
