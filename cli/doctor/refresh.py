@@ -43,7 +43,7 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     """Check what delays a run on its way to the stage that deploys, or makes that stage unreliable.
 
     That is the last stage that deploys a stack of P_STACK_NAME. If no action names such a stack, it is
-    the last with an action that may deploy a database.
+    the last with an action that may deploy a database. Actions elsewhere count only if all stacks are.
     """
     if look.existing_pipeline is None:
         return  # reported already
