@@ -12,6 +12,7 @@ from cli.stages import AcceptanceStage, Json
 
 CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
 READS_AT_EVERY_UPDATE = "AWS::SSM::Parameter::Value<String>"
+REPLACES = "REPLACE_ON_FAILURE"  # of an action; it deletes a stack that failed
 
 _DYNAMIC = re.compile(r"\{\{resolve:ssm:([^:}]+)(?::[^}]*)?\}\}")
 
@@ -120,9 +121,8 @@ def elsewhere(stage: AcceptanceStage, action: Json) -> str:
 def readings(template: StackTemplate) -> Iterator[Reading]:
     """Yield the reading of each restored cluster."""
     for name, body in template.resources(CLUSTERS).items():
-        nothing = templates.NO_VALUE
-        values = branches(body.get("Properties", {}).get("SnapshotIdentifier", nothing))
-        sources = {_source(each, template) for each in values if each != nothing}
+        values = branches(body.get("Properties", {}).get("SnapshotIdentifier", templates.NO_VALUE))
+        sources = {_source(each, template) for each in values if each != templates.NO_VALUE}
         if len({(parameter is None, not wrong) for parameter, wrong in sources}) > 1:
             sources = {(None, "")}  # a condition decides
         yield from (Reading(name, *source) for source in sorted(sources, key=str))

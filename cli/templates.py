@@ -83,12 +83,9 @@ class _Evaluation:
             case {"Fn::Not": [negated]}:
                 truth = self._truth(negated)
                 return None if truth is None else not truth
-            case {"Fn::And": list(parts)}:
-                truths = [self._truth(each) for each in parts]
-                return False if False in truths else None if None in truths else True
-            case {"Fn::Or": list(parts)}:
-                truths = [self._truth(each) for each in parts]
-                return True if True in truths else None if None in truths else False
+            case {"Fn::And": list(parts)} | {"Fn::Or": list(parts)}:
+                truths, decides = [self._truth(each) for each in parts], "Fn::Or" in node
+                return decides if decides in truths else None if None in truths else not decides
         return None
 
     def _value(self, node: Any, *, follow: bool = True) -> Any:

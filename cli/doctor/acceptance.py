@@ -156,9 +156,7 @@ def _foreign(stage: AcceptanceStage, database: Database, value: str) -> str | No
         return f"{_no_arn(value)}; the next run would read it"
     if arn.account not in (production, stage.account):
         stranger = "the next run of the pipeline would restore a stranger's data"
-        return (
-            f"{value} belongs to account {arn.account}, but production is {production}: {stranger}"
-        )
+        return f"{value} is of account {arn.account}, production is {production}: {stranger}"
     if arn.region != stage.region:
         return f"{value} is in {arn.region}, but the main pipeline restores in {stage.region}"
     return None
@@ -191,10 +189,8 @@ def _moving(wanted: str | None, deployed: str | None, command: str | None) -> st
         )
     if wanted == deployed:
         return f"this writes what is deployed to current, so that nothing is restored: {command}"
-    restores = (
-        "the next run of the pipeline, whoever starts it, restores what this writes to current"
-    )
-    return f"{restores}: {command}"
+    next_run = "the next run of the pipeline, whoever starts it,"
+    return f"{next_run} restores what this writes to current: {command}"
 
 
 def _put(name: str, value: str, *, overwrite: bool = True) -> str:
@@ -277,9 +273,8 @@ def _runs(_subject: str, look: AcceptanceLook, name: str) -> Iterator[Verdict]:
         since = run.started if run.in_progress else run.updated
         seen = f"{run.execution_id}: {run.status} since {when(look.stage, since)}"
         if run.in_progress and look.now - run.started > LONG_RUN:
-            yield warning(
-                seen, f"see where it waits: aws codepipeline get-pipeline-state --name {name}"
-            )
+            state = f"aws codepipeline get-pipeline-state --name {name}"
+            yield warning(seen, f"see where it waits: {state}")
         elif run == runs[0] and run.status in ("Failed", "Stopped", "Cancelled"):
             yield warning(
                 seen,

@@ -72,20 +72,17 @@ def unavailable(what: Unavailable) -> Verdict:
     return warning(seen, fix, blind=True)
 
 
-def check(
-    name: str,
-) -> Callable[
-    [Callable[Concatenate[str, P], Verdict | Iterator[Verdict]]],
-    Callable[Concatenate[str, P], Iterator[Check]],
-]:
+Judge = Callable[Concatenate[str, P], Verdict | Iterator[Verdict]]
+Checking = Callable[Concatenate[str, P], Iterator[Check]]
+
+
+def check(name: str) -> Callable[[Judge[P]], Checking[P]]:
     """Make a check of a function that judges a subject, its first argument.
 
     The function returns a verdict or yields some. What AWS does not show ends it with a warning.
     """
 
-    def decorate(
-        judge: Callable[Concatenate[str, P], Verdict | Iterator[Verdict]],
-    ) -> Callable[Concatenate[str, P], Iterator[Check]]:
+    def decorate(judge: Judge[P]) -> Checking[P]:
         def run(subject: str, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Check]:
             try:
                 found = judge(subject, *args, **kwargs)
@@ -127,10 +124,10 @@ def _credentials(_subject: str, stage: Stage, caller: Json | Unavailable) -> Ver
 def _region(_subject: str, stage: Stage, region: str | None) -> Verdict:
     if region == stage.region:
         return ok(region)
-    there = f"the stage is in {stage.region}, where the checks below looked"
-    return problem(
-        f"{region or 'none'} is in use, but {there}", f"export AWS_DEFAULT_REGION={stage.region}"
+    seen = (
+        f"{region or 'none'} is in use, but the checks below looked in the stage's {stage.region}"
     )
+    return problem(seen, f"export AWS_DEFAULT_REGION={stage.region}")
 
 
 def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> Iterator[Check]:

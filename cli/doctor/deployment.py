@@ -126,8 +126,7 @@ def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> Iterator[Ver
     if found is None:
         yield problem("is not deployed", deploy)
         return
-    wrong = [*_unready(name, found, deploy)]
-    wrong += _wrong(look, found, wanted)
+    wrong = [*_unready(name, found, deploy), *_wrong(look, found, wanted)]
     yield from wrong
     if not wrong:
         facts = f"{found['Runtime']}, {found['MemorySize']} MB, {found['Timeout']} s"
@@ -302,9 +301,7 @@ def _attached(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
 def _bounded(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
     path = "Role.PermissionsBoundary.PermissionsBoundaryArn"
     if boundary := look.one("iam:GetRole", path, RoleName=role):
-        seen = (
-            f"{boundary} limits the role: whether it allows what the function needs is not checked"
-        )
+        seen = f"{boundary} limits the role: whether it allows what is needed is not checked"
         policies = f".chalice/policy-{look.stage.name}-*.json"
         yield warning(seen, f"compare that policy with the actions in {policies}")
 
@@ -312,8 +309,7 @@ def _bounded(_subject: str, look: Look_, role: str) -> Iterator[Verdict]:
 def _given_role(look: Look_, function: str, runs_as: str, role: str) -> Iterator[Check]:
     if runs_as != role:
         seen = f"runs as {runs_as}, but .chalice/config.json says {role}"
-        wrong = problem(seen, look.deploy)
-        yield Check("role", look.function_names[function], *wrong)
+        yield Check("role", look.function_names[function], *problem(seen, look.deploy))
     else:
         seen = f"is your own: whether it allows what {function} needs is not checked"
         fix = f"compare its policies with .chalice/{file_name(look.stage.name, function)}"
@@ -376,10 +372,8 @@ def _missed_update(look: AcceptanceLook) -> Iterator[Check]:
         anchor = f"REFRESH_ANCHOR_DATE={settings.window.date_of(update)}"
         yield Check("schedule", "UPDATE_SCHEDULE", WARNING, seen, to_change(stage.name, anchor))
     for day in (look.now.date() + timedelta(days=days) for days in range(366)):
-        at, restores = (
-            each.fires_on(day) for each in (settings.update_schedule, settings.restore_schedule)
-        )
-        if len(at) == 1 and at[0] in restores:
+        at = settings.update_schedule.fires_on(day)
+        if len(at) == 1 and at[0] in settings.restore_schedule.fires_on(day):
             seen = f"is due in the same minute as RESTORE_SCHEDULE on {when(stage, at[0])}, and the restore may miss it"
             fix = f"give both the same time zone, or more time between them: {to_change(stage.name, 'UPDATE_SCHEDULE=…')}"
             yield Check("schedule", "UPDATE_SCHEDULE", WARNING, seen, fix)
@@ -423,9 +417,7 @@ def _rule(name: str, look: Look_, function: str, expression: str, purpose: str) 
         invokers = look.one("lambda:GetPolicy", "Policy", FunctionName=function)
         if not _may_invoke(invokers, body["Arn"]):
             return problem(f"is not allowed to invoke {function}", deploy)
-    return ok(
-        f"enabled, {expression}; {purpose}" if expression else "enabled, for the ends of runs"
-    )
+    return ok(f"enabled, {f'{expression}; {purpose}' if expression else 'for the ends of runs'}")
 
 
 def _may_invoke(policy: str | None, rule: str) -> bool:
@@ -511,7 +503,7 @@ def _alarms_publish(arn: str, look: Look_) -> Iterator[Verdict]:
     """
     stage, policy = look.stage, json.loads((known(look.topic, arn) or {}).get("Policy", "null"))
     facts = {f"aws:source{each}": stage.account for each in ("owner", "account")}
-    facts["aws:securetransport"] = "true"
+    facts |= {"aws:securetransport": "true", "aws:principalisawsservice": "true"}
     alarm = f"arn:{stage.partition}:cloudwatch:{stage.region}:{stage.account}:alarm:"
     arns = [f"{alarm}{name}".lower() for name in stacks.alarm_names(stage)] if policy else []
     found = {
@@ -519,10 +511,11 @@ def _alarms_publish(arn: str, look: Look_) -> Iterator[Verdict]:
         for each in arns
     }
     if False in found:
+        which = "no alarm" if found == {False} else "not every alarm"
         statement = {"Effect": "Allow", "Principal": {"Service": _ALARMS}}
         statement |= {"Action": "sns:Publish", "Resource": arn}
         yield problem(
-            "its policy does not let CloudWatch publish, so that no alarm reaches it",
+            f"its policy does not let CloudWatch publish, so that {which} reaches it",
             f"remove what denies it from the topic's policy, and add: {json.dumps(statement)}",
         )
     elif None in found:
@@ -565,10 +558,8 @@ def _topic_key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
     policy: Policy = json.loads(text or "{}")
     root = f"arn:{stage.partition}:iam::{stage.account}:root"
     # A policy names the account or each role.
-    deployed = (
-        known(look.function, look.function_names[each]) for each in stacks.rule_names(stage)
-    )
-    roles = {each["Role"] for each in deployed if each} or {root}
+    invoked = (look.function_names[each] for each in stacks.rule_names(stage))
+    roles = {each["Role"] for name in invoked if (each := known(look.function, name))} or {root}
     users = [
         ("the account's roles", "notification", "AWS", {root, stage.account, each})
         for each in sorted(roles)
@@ -616,8 +607,9 @@ def _may_use(
     def is_met(statement: Json) -> bool | None:
         truths: list[bool | None] = [None] if "NotPrincipal" in statement else []
         for operator, tests in statement.get("Condition", {}).items():
+            is_evaluated = operator.removesuffix("IfExists") in _MATCHING
             for key, values in tests.items():
-                fact = facts.get(key.lower()) if operator in _MATCHING else None
+                fact = facts.get(key.lower()) if is_evaluated else None
                 found = any(fnmatchcase(str(fact), str(each).lower()) for each in _list(values))
                 truths.append(found if fact else None)
         return False if False in truths else None if None in truths else True

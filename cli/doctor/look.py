@@ -88,12 +88,13 @@ def is_absent(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> bo
         return False
 
 
-def question(
-    action: str,
-) -> Callable[[Callable[Concatenate[Any, P], T]], Callable[Concatenate[Any, P], T]]:
+Method = Callable[Concatenate[Any, P], T]
+
+
+def question(action: str) -> Callable[[Method[P, T]], Method[P, T]]:
     """Have a method of a look ask AWS once for each first argument; `action` is what it needs."""
 
-    def decorate(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    def decorate(method: Method[P, T]) -> Method[P, T]:
         def ask(look: Any, /, *given: P.args, **named: P.kwargs) -> T:
             subjects = [str(getattr(each, "name", each)) for each in given[:1]]
             name = " of ".join([method.__name__, *subjects])
@@ -189,11 +190,9 @@ class Look(Generic[S_co]):
     @property
     def deploy(self) -> str:
         """The command that deploys the stage in the way in which it was deployed before."""
-        if self.is_packaged:
-            return (
-                f"aurora-refresh package --stage {self.stage.name}, and then deploy its templates"
-            )
-        return to_deploy(self.stage.name)
+        if not self.is_packaged:
+            return to_deploy(self.stage.name)
+        return f"aurora-refresh package --stage {self.stage.name}, and then deploy its templates"
 
     @cached_property
     def function_names(self) -> dict[str, str]:
@@ -320,6 +319,10 @@ class AcceptanceLook(Look[AcceptanceStage]):
         """Return the main pipeline's stacks and those of P_STACK_NAME."""
         existing = self.existing_pipeline
         return mainpipeline.stacks_of(self.stage, existing[1] if existing else None)
+
+    def place(self, stack: str) -> DeployedStack:
+        """Return where a stack of P_STACK_NAME is."""
+        return next(each for each in self.stacks() if each.name == stack)
 
     @question("cloudformation:GetTemplate")
     def template(self, stack: DeployedStack) -> StackTemplate | None:

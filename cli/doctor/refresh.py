@@ -7,12 +7,15 @@ from chalicelib.domain.deployment import Deployment, StackReference
 from chalicelib.domain.reasons import Reason
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import mainpipeline
-from cli.cloudformation import deletion
+from cli.cloudformation import LEFT_OVER, deletion
 from cli.doctor.checks import Check, Verdict, check, ok, problem, unavailable, warning, when
 from cli.doctor.look import AcceptanceLook, Unavailable, known
+from cli.mainpipeline import DeployedStack
 from cli.stages import AcceptanceStage, Json, to_change
 
 _CERTAIN = 3  # that an action deploys a database
+# Actions of CodePipeline that deploy stacks under other names than those that they are given.
+_INDIRECT = ("CloudFormationStackSet", "CloudFormationStackInstances", "ServiceCatalog")
 # Left by a creation or a deletion that failed.
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
 _ONLY_DELETABLE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
@@ -40,7 +43,7 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     """Check what delays a run on its way to the stage that deploys, or makes that stage unreliable.
 
     That is the last stage that deploys a stack of P_STACK_NAME. If no action names such a stack, it is
-    the last with an action that may deploy a database.
+    the last with an action that may deploy a database. Actions elsewhere count only if all stacks are.
     """
     if look.existing_pipeline is None:
         return  # reported already
@@ -52,11 +55,12 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
         states = ()
     inbound = {each["stageName"]: each.get("inboundTransitionState", {}) for each in states}
     stacks = {_root(look, each.stack.stack) for each in look.stage.settings.databases if each.stack}
+    is_elsewhere = _elsewhere(look) is not None
     positions = [
         (_likelihood(action, stacks), number, action.get("runOrder", 1))
         for number, stage in enumerate(body["stages"])
         for action in stage["actions"]
-        if not mainpipeline.elsewhere(look.stage, action)
+        if is_elsewhere or not mainpipeline.elsewhere(look.stage, action)
     ]
     best = max((likelihood for likelihood, *_ in positions), default=0)
     # The last of each stage.
@@ -72,19 +76,19 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
 
 def _root(look: AcceptanceLook, stack: str) -> str:
     """Return the stack with which a nested stack is deployed, or the stack itself."""
-    seen = (known(look.template, each) for each in look.stacks() if each.name == stack)
-    return next((template.root for template in seen if template and template.root), stack)
+    template = known(look.template, look.place(stack))
+    return (template and template.root) or stack
 
 
 def _likelihood(action: Json, stacks: Collection[str]) -> int:
     """Return how likely an action deploys a database that is in one of the stacks, if there are any."""
-    stack, category = mainpipeline.stack_of(action), action["actionTypeId"]["category"]
+    stack, kind = mainpipeline.stack_of(action), action["actionTypeId"]
     if stack in stacks:
         return _CERTAIN
-    if category == "Deploy":
-        is_variable = "#{" in (stack or "")
-        return 2 if is_variable or not stacks else 0
-    return 1 if category in ("Build", "Test", "Invoke", "Compute") else 0
+    if kind["category"] == "Deploy":
+        is_open = "#{" in (stack or "") or kind["provider"] in _INDIRECT
+        return 2 if is_open or not stacks else 0
+    return 1 if kind["category"] in ("Build", "Test", "Invoke", "Compute") else 0
 
 
 @check("deployment")
@@ -107,13 +111,15 @@ def _approvals(
     for action in stage["actions"]:
         is_in_front = before is None or action.get("runOrder", 1) < before
         if action["actionTypeId"]["category"] == "Approval" and is_in_front:
-            name, within = action["name"], "see that it is approved within the maintenance window"
-            move = f"move {name} behind the action that deploys the database, or {within}"
-            yield warning(
-                f"its action {name} waits for an approval {'' if is_certain else 'perhaps '}before the database "
-                "is deployed: a refresh restores when somebody approves, also at noon",
-                move if is_certain else f"if the database is deployed behind it, {within}",
-            )
+            name, fix = action["name"], "see that it is approved within the maintenance window"
+            if is_certain:
+                holds = "waits for an approval before the database is deployed"
+                fix = f"move {name} behind the action that deploys the database, or {fix}"
+            else:
+                holds = "may hold up the database: it waits for an approval"
+                fix = f"if the database is deployed after it, {fix}"
+            later = "a refresh restores when somebody approves, also at noon"
+            yield warning(f"its action {name} {holds}; {later}", fix)
 
 
 @check("deployment")
@@ -145,23 +151,23 @@ def _in_stack(
 ) -> Verdict:
     """Judge the stack of P_STACK_NAME, its cluster, and what that was restored from."""
     stage, name = look.stage, reference.stack
-    elsewhere = next((each.elsewhere for each in look.stacks() if each.name == name), "")
-    if elsewhere:
+    place = look.place(name)
+    if place.elsewhere:
         here = f"the refresh looks in account {stage.account}, {stage.region}"
         unset = f"unset it, and the refresh relies on the newest successful deploy action: {_set(stage, database, '')}"
-        seen = f"stack {name} is not seen: the pipeline deploys it {elsewhere}, and {here}"
+        seen = f"stack {name} is not seen: the pipeline deploys it {place.elsewhere}, and {here}"
         return warning(seen, unset, blind=True)
     stack, cluster = look.deployed_stack(database), look.deployed_cluster(database)
-    if stack and stack.status in _ONLY_DELETABLE:
-        return problem(
-            f"stack {name} is {stack.status}: no run can update it",
-            f"{deletion(name)}, and run the pipeline again once {database.current_parameter} names a snapshot",
-        )
+    if stack and stack.status in _ONLY_DELETABLE and place.mode != mainpipeline.REPLACES:
+        fix = f"{deletion(name)}, and run the pipeline again once {database.current_parameter} names a snapshot"
+        if stack.clusters:
+            fix = f"this deletes the database, {', '.join(stack.clusters.values())}: {fix}"
+        return problem(f"stack {name} is {stack.status}: CloudFormation cannot update it", fix)
     deployment = look.deployment(database)
     if deployment.unknown:
         return _unknown(look, database, deployment)
-    if stack is None or stack.status == "REVIEW_IN_PROGRESS":
-        return _missing_stack(look, database, name)
+    if stack is None or stack.status in LEFT_OVER:
+        return _missing_stack(look, database, place)
     # Nothing is looked at for a database whose *current* does not exist yet.
     if unreadable := unreadable_stack(reference, stack):
         return _unknown(look, database, unreadable)
@@ -177,7 +183,7 @@ def _in_stack(
         fix = f"name the stack that has it, perhaps a nested one: {_set(stage, database, found or '…')}"
         return problem(f"{missing}; it has {found or 'none'}", fix)
     # If no cluster reads *current*, the checks of the templates say so.
-    read, other = _parameter_of(look, name, logical_id), look.places(database)
+    read, other = _parameter_of(look, place, logical_id), look.places(database)
     if other and read not in (None, database.current_parameter):
         instead = f"is restored from {read}, not from {database.current_parameter}"
         fix = _set(stage, database, other[0])
@@ -188,14 +194,14 @@ def _in_stack(
     return ok(f"cluster {cluster['DBClusterIdentifier']} of stack {reference}{since}{restored}")
 
 
-def _missing_stack(look: AcceptanceLook, database: Database, stack: str) -> Verdict:
+def _missing_stack(look: AcceptanceLook, database: Database, stack: DeployedStack) -> Verdict:
     stage = look.stage
-    if any(each.mode for each in look.stacks() if each.name == stack):
-        seen = f"stack {stack} has not been deployed by the pipeline yet"
+    if stack.mode:
+        seen = f"stack {stack.name} has not been deployed by the pipeline yet"
         return warning(seen, "nothing before the pipeline's first run")
     where = f"account {stage.account}, {stage.region}"
     return problem(
-        f"stack {stack} does not exist in {where}, and no action of the pipeline deploys it",
+        f"stack {stack.name} does not exist in {where}, and no action of the pipeline deploys it",
         _propose(look, database),
     )
 
@@ -222,14 +228,12 @@ def _unknown(look: AcceptanceLook, database: Database, deployment: Deployment) -
 @check("deployment")
 def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
     """Warn that the refresh sees less, and judge what it sees."""
-    stacks, alone = look.stacks(), "the newest successful deploy action alone"
-    if stacks and all(each.elsewhere for each in stacks):
-        place = f"the pipeline deploys stack {stacks[0].name} {stacks[0].elsewhere}"
-        compare = (
-            f"compare it with the status by hand: aurora-refresh console --stage {look.stage.name}"
-        )
+    alone = "the newest successful deploy action alone"
+    if stack := _elsewhere(look):
+        place = f"the pipeline deploys stack {stack.name} {stack.elsewhere}"
+        console = f"aurora-refresh console --stage {look.stage.name}"
         seen = f"its cluster is not seen: {place}. The refresh relies on {alone}"
-        yield warning(seen, compare, blind=True)
+        yield warning(seen, f"compare it with the status by hand: {console}", blind=True)
     else:
         setting = database.setting("STACK_NAME")
         seen = f"the refresh relies on {alone}, and cannot tell whether that restored anything"
@@ -276,14 +280,17 @@ def _cluster(_subject: str, cluster: Json) -> Iterator[Verdict]:
         )
 
 
-def _parameter_of(look: AcceptanceLook, stack: str, cluster: str) -> str | None:
+def _elsewhere(look: AcceptanceLook) -> DeployedStack | None:
+    """Return the first of the stacks if all are in another account or Region."""
+    stacks = look.stacks()
+    return next(iter(stacks), None) if all(each.elsewhere for each in stacks) else None
+
+
+def _parameter_of(look: AcceptanceLook, stack: DeployedStack, cluster: str) -> str | None:
     """Return the parameter that a cluster is restored from; None if its template does not tell."""
-    for each in look.stacks():
-        template = known(look.template, each) if each.name == stack else None
-        for reading in mainpipeline.readings(template) if template else ():
-            if reading.cluster == cluster:
-                return reading.parameter
-    return None
+    template = known(look.template, stack)
+    readings = mainpipeline.readings(template) if template else ()
+    return next((each.parameter for each in readings if each.cluster == cluster), None)
 
 
 def _propose(look: AcceptanceLook, database: Database) -> str:

@@ -3,6 +3,8 @@
 docs/main-pipeline.md explains the faults.
 """
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +16,8 @@ from cli.stages import AcceptanceStage
 from cli.templates import NO_VALUE
 
 _BY_HAND = "compare its template with docs/main-pipeline.md"
+# The name in a reference to a resource or a parameter.
+_REFERENCE = re.compile(r'(?:"Ref": "|"Fn::GetAtt": \[?"|\$\{)([\w:]+)')
 _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
 
 
@@ -114,10 +118,9 @@ def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) ->
         readings = mainpipeline.readings(template)
         for cluster in dict.fromkeys(each.cluster for each in readings if each.parameter):
             yield from _cluster_faults(stack.name, template, cluster)
-    if stack.mode == "REPLACE_ON_FAILURE":
+    if stack.mode == mainpipeline.REPLACES:
         yield warning(
-            "its action's mode is REPLACE_ON_FAILURE: a stack that could not roll back is deleted, and the "
-            "database with it",
+            f"its action's mode is {stack.mode}: a stack that could not roll back is deleted, and the database with it",
             "write ActionMode: CREATE_UPDATE",
         )
 
@@ -134,9 +137,11 @@ def _cluster_faults(stack: str, template: StackTemplate, cluster: str) -> Iterat
     ]
     protect = f"aws cloudformation update-termination-protection --enable-termination-protection --stack-name {stack}"
     a_night = "this replaces it, so do it in a refresh's night"
+    # At a refresh, only these may change: resources, and what the snapshot is read from.
+    changing = {*template.body["Resources"], *_references(properties["SnapshotIdentifier"])}
     for name, identifier, declared in fixed:
-        # What a function makes of the cluster or of the snapshot changes with it.
-        if all(isinstance(each, str) for each in mainpipeline.branches(declared.get(identifier))):
+        values = [*mainpipeline.branches(declared.get(identifier, NO_VALUE))]
+        if not any(each == NO_VALUE or changing & _references(each) for each in values):
             yield problem(
                 f"{name} has a {identifier}, which the old one still has when the new one is created: "
                 "every refresh fails",
@@ -179,6 +184,10 @@ def _cluster_faults(stack: str, template: StackTemplate, cluster: str) -> Iterat
     for what, (is_there, fix) in side_effects.items():
         if is_there:
             yield warning(f"{cluster} {what}", fix)
+
+
+def _references(value: Any) -> set[str]:
+    return {*_REFERENCE.findall(json.dumps(value, default=str))}
 
 
 def _is_true(value: Any) -> bool:

@@ -17,7 +17,7 @@ from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from chalicelib.domain.deployment import Deployment, Preparation, StackReference
 from chalicelib.domain.deployment import Stack as SeenStack
@@ -77,6 +77,8 @@ VARIABLES = REQUIRED | {
 }
 
 Answers = dict[str, Any]
+# Questions by their short names, with the healthy answers.
+Questions = dict[str, tuple[str, Any]]
 
 
 def stage_of(**variables: str) -> AcceptanceStage:
@@ -84,9 +86,6 @@ def stage_of(**variables: str) -> AcceptanceStage:
     given = {name: value for name, value in (VARIABLES | variables).items() if value}
     settings = Settings.from_environment(given)
     return AcceptanceStage(NAME, given, settings, PIPELINE_ARN, topic_keys=(TOPIC_KEY,))
-
-
-HEALTHY_STAGE = stage_of()
 
 
 def holding(values: Mapping[str, Any]) -> Answers:
@@ -100,9 +99,6 @@ def holding(values: Mapping[str, Any]) -> Answers:
     }
 
 
-SHARES = Shares(7, (OLD, NEW), Choice(NEW, frozenset({"orders"}), {"engine": 2}), NEW)
-
-
 def action(category: str, name: str, **more: Any) -> Answers:
     kind = {"category": category, "provider": "CloudFormation" if category == "Deploy" else "x"}
     return {"name": name, "actionTypeId": kind, **more}
@@ -112,43 +108,10 @@ def stage_named(name: str, *actions: Answers, **more: Any) -> Answers:
     return {"name": name, "actions": list(actions), **more}
 
 
-BUILD = stage_named("Build", action("Build", "Compile"))
-CONFIGURED = {"StackName": "main", "ActionMode": "CREATE_UPDATE"}
-DATABASE = action("Deploy", "Database", configuration=CONFIGURED, runOrder=2)
-VERIFY = stage_named("Verify", action("Approval", "SignOff"))
-APPLICATION = stage_named("Application", action("Deploy", "Restart"))
-
-
 def pipeline_of(*stages_: Answers, **more: Any) -> Answers:
     """The main pipeline, with other stages or another mode."""
     given = [*stages_] or [BUILD, stage_named("Deploy", DATABASE), VERIFY]
     return {"executionMode": "SUPERSEDED", "stages": given, **more}
-
-
-TEMPLATE = templates.parsed((PROJECT / "infrastructure/main-pipeline.yaml").read_text())
-# What a template has that serves production and acceptance alike.
-SHARED = templates.parsed(f"""
-Parameters:
-  Environment: {{Type: String, Default: production}}
-  Path: {{Type: String, Default: /other}}
-  Text: {{Type: String, Default: {CURRENT}}}
-  Given: {{Type: String, Default: "{NEW.arn}"}}
-  Hidden: {{Type: String, NoEcho: true}}
-Conditions:
-  IsAcceptance: !Equals [!Ref Environment, acceptance]
-  IsProduction: !Not [!Condition IsAcceptance]
-  IsBig: !Equals [!Ref Hidden, big]
-  IsOwn: !Equals [!Ref AWS::AccountId, '{ACCEPTANCE}']
-Mappings:
-  Environments:
-    acceptance: {{snapshot: "{NEW.arn}"}}
-""")
-TEMPLATE = {**TEMPLATE, **SHARED, "Parameters": TEMPLATE["Parameters"] | SHARED["Parameters"]}
-PSEUDO = {"AWS::AccountId": ACCEPTANCE, "AWS::StackName": "main"}
-
-
-def stack_of(template: Answers, **values: str) -> mainpipeline.StackTemplate:
-    return mainpipeline.StackTemplate.of(template, values)
 
 
 def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTemplate:
@@ -157,35 +120,8 @@ def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTem
     properties = resource["Properties"] | templates.parsed(text)
     given = {key: value for key, value in properties.items() if value is not None}
     resources = {**TEMPLATE["Resources"], name: {**resource, "Properties": given}}
-    template = {**TEMPLATE, "Resources": resources}
-    return stack_of(template, Environment="acceptance", Path=CURRENT, Hidden="****", **PSEUDO)
-
-
-CLUSTER = {
-    "DBClusterIdentifier": "main-cluster-1",
-    "ClusterCreateTime": NOW,
-    "Engine": "aurora-postgresql",
-    "HttpEndpointEnabled": True,
-}
-STACK = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {})
-READY = CLUSTER | {"MasterUserSecret": {"SecretArn": "x"}}
-EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
-LAMBDA = {"Runtime": "python3.11", "Architectures": ["x86_64"], "MemorySize": 256, "Timeout": 120}
-FIRES = {
-    "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
-    "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
-    "db-follow-pipeline": {
-        "EventPattern": '{"source": ["aws.codepipeline"], "detail-type": ["CodePipeline Pipeline Execution State Change"], "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]}}'
-    },
-    "db-reconcile": {"ScheduleExpression": "rate(15 minutes)"},
-}
-
-
-POLICIES, RETRIES = policies(HEALTHY_STAGE), stacks.invocations(HEALTHY_STAGE)
-
-
-# Questions by their short names, with the healthy answers.
-Questions = dict[str, tuple[str, Any]]
+    values = {"Environment": "acceptance", "Path": CURRENT, "Hidden": "****"}
+    return stack_of({**TEMPLATE, "Resources": resources}, values | PSEUDO)
 
 
 def of_function(function: str, name: str) -> Questions:
@@ -207,12 +143,8 @@ def of_function(function: str, name: str) -> Questions:
     if function not in FIRES:
         return found
     fires = {"State": "ENABLED", "Arn": f"arn:of:{rule}", **FIRES[function]}
-    invoker = {
-        "Effect": "Allow",
-        "Principal": {"Service": "events.amazonaws.com"},
-        "Action": "lambda:InvokeFunction",
-        "Condition": {"ArnLike": {"AWS:SourceArn": fires["Arn"]}},
-    }
+    events, of_rule = {"Service": "events.amazonaws.com"}, {"AWS:SourceArn": fires["Arn"]}
+    invoker = allowing(events, "lambda:InvokeFunction", Condition={"ArnLike": of_rule})
     return found | {
         "retries": (f"lambda:GetFunctionEventInvokeConfig {name}", RETRIES[name]),
         "invokers": (f"lambda:GetPolicy {name}", json.dumps({"Statement": [invoker]})),
@@ -221,32 +153,74 @@ def of_function(function: str, name: str) -> Questions:
     }
 
 
-FUNCTIONS = {
-    function: of_function(function, name)
-    for function, name in stacks.function_names(HEALTHY_STAGE).items()
-}
-
-
-def unreserved(number: int, quota: int = 1000) -> Answers:
-    return {"UnreservedConcurrentExecutions": number, "ConcurrentExecutions": quota}
-
-
 def allowing(principal: Any, action: Any = "kms:*", **more: Any) -> Answers:
     """A statement of a key's policy."""
     statement = {"Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*"}
     return statement | more
 
 
+HEALTHY_STAGE = stage_of()
+SHARES = Shares(7, (OLD, NEW), Choice(NEW, frozenset({"orders"}), {"engine": 2}), NEW)
+BUILD = stage_named("Build", action("Build", "Compile"))
+CONFIGURED = {"StackName": "main", "ActionMode": "CREATE_UPDATE"}
+DATABASE = action("Deploy", "Database", configuration=CONFIGURED, runOrder=2)
+VERIFY = stage_named("Verify", action("Approval", "SignOff"))
+APPLICATION = stage_named("Application", action("Deploy", "Restart"))
+TEMPLATE = templates.parsed((PROJECT / "infrastructure/main-pipeline.yaml").read_text())
+# What a template has that serves production and acceptance alike.
+SHARED = templates.parsed(f"""
+Parameters:
+  Environment: {{Type: String, Default: production}}
+  Path: {{Type: String, Default: /other}}
+  Text: {{Type: String, Default: {CURRENT}}}
+  Given: {{Type: String, Default: "{NEW.arn}"}}
+  Hidden: {{Type: String, NoEcho: true}}
+  Stored: {{Type: 'AWS::SSM::Parameter::Value<String>', Default: /name}}
+Conditions:
+  IsAcceptance: !Equals [!Ref Environment, acceptance]
+  IsProduction: !Not [!Condition IsAcceptance]
+  IsBig: !Equals [!Ref Hidden, big]
+  IsOwn: !Equals [!Ref AWS::AccountId, '{ACCEPTANCE}']
+Mappings:
+  Environments:
+    acceptance: {{snapshot: "{NEW.arn}"}}
+""")
+TEMPLATE = {**TEMPLATE, **SHARED, "Parameters": TEMPLATE["Parameters"] | SHARED["Parameters"]}
+PSEUDO = {"AWS::AccountId": ACCEPTANCE, "AWS::StackName": "main"}
+stack_of = mainpipeline.StackTemplate.of
+CLUSTER = {
+    "DBClusterIdentifier": "main-cluster-1",
+    "ClusterCreateTime": NOW,
+    "Engine": "aurora-postgresql",
+    "HttpEndpointEnabled": True,
+}
+STACK = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {})
+READY = CLUSTER | {"MasterUserSecret": {"SecretArn": "x"}}
+EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
+LAMBDA = {"Runtime": "python3.11", "Architectures": ["x86_64"], "MemorySize": 256, "Timeout": 120}
+ENDS = '{"source": ["aws.codepipeline"], "detail-type": ["CodePipeline Pipeline Execution State Change"], "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]}}'
+FIRES = {
+    "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
+    "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
+    "db-follow-pipeline": {"EventPattern": ENDS},
+    "db-reconcile": {"ScheduleExpression": "rate(15 minutes)"},
+}
+POLICIES, RETRIES = policies(HEALTHY_STAGE), stacks.invocations(HEALTHY_STAGE)
+FUNCTIONS = {
+    function: of_function(function, name)
+    for function, name in stacks.function_names(HEALTHY_STAGE).items()
+}
 ROOT = {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"}
 CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
 CREATED = {"StackStatus": "CREATE_COMPLETE"}
 ALARM: Answers = {"StateValue": "OK", "AlarmActions": [TOPIC]}
 ALARMS = dict.fromkeys(stacks.alarm_names(HEALTHY_STAGE), ALARM)
+LIMIT = {"UnreservedConcurrentExecutions": 900, "ConcurrentExecutions": 1000}
 QUESTIONS: Questions = {
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
     "transitions": (f"codepipeline:GetPipelineState {PIPELINE}", []),
     "runs": ("runs", [Run("1", "Succeeded", NOW, NOW)]),
-    "template": ("template of main", stack_of(TEMPLATE)),
+    "template": ("template of main", stack_of(TEMPLATE, {})),
     "candidate": ("candidate of rds", NEW),
     "present": ("present of rds", OLD),
     "deployment": ("deployment of rds", Deployment(OLD.arn)),
@@ -272,7 +246,7 @@ QUESTIONS: Questions = {
     "chats_subscriptions": (f"sns:ListSubscriptionsByTopic {CHAT}", [EMAIL]),
     "alarms": ("alarms", ALARMS),
     "rest_apis": ("rest_apis", ["a1b2c3"]),
-    "unreserved": ("lambda:GetAccountSettings", unreserved(900)),
+    "unreserved": ("lambda:GetAccountSettings", LIMIT),
 }
 QUESTIONS |= FUNCTIONS["db-restore-from-snapshot"] | {
     "api_concurrency": FUNCTIONS["api_handler"]["concurrency"],
@@ -283,6 +257,8 @@ NAMES = {name: question for name, (question, _) in QUESTIONS.items()}
 HEALTHY = {"parameters": holding({})} | dict(QUESTIONS.values())
 for asked in FUNCTIONS.values():
     HEALTHY |= dict(asked.values())
+WOULD_BE = LAMBDA | {"Variables": VARIABLES, "reserved_concurrency": 1, "iam_role_arn": None}
+DENIED = Unavailable("service:Look", "no identity-based policy allows it", denied=True)
 
 
 def account(
@@ -292,14 +268,10 @@ def account(
 
     No other question may be asked.
     """
-    held = {"parameters": holding(values or {})}
-    changed = {NAMES.get(name, name): answer for name, answer in answers.items()}
+    changed = {"parameters": holding(values or {})}
+    changed |= {NAMES.get(name, name): answer for name, answer in answers.items()}
     nothing = Mock(client=Mock(side_effect=AssertionError("not known")))
-    return AcceptanceLook(stage, nothing, NOW, HEALTHY | held | changed)
-
-
-WOULD_BE = LAMBDA | {"Variables": VARIABLES, "reserved_concurrency": 1, "iam_role_arn": None}
-DENIED = Unavailable("service:Look", "no identity-based policy allows it", denied=True)
+    return AcceptanceLook(stage, nothing, NOW, HEALTHY | changed)
 
 
 def faults(look: AcceptanceLook) -> list[Check]:
@@ -312,9 +284,6 @@ def faults(look: AcceptanceLook) -> list[Check]:
 
 # --- what a fault is made of ----------------------------------------------------------------------
 
-SHARE_FIRST = "have production share a snapshot that can be restored here first (see share and key), and run the doctor again"
-GONE = "does not exist"
-
 
 def put(name: str, value: str) -> str:
     return f"aws ssm put-parameter --name {name} --type String --value {value} --overwrite"
@@ -322,39 +291,6 @@ def put(name: str, value: str) -> str:
 
 def configure_with(answer: str) -> str:
     return f"aurora-refresh configure --stage {NAME} {answer}, and then {DEPLOY}"
-
-
-WRITE_CURRENT = f"the next run of the pipeline, whoever starts it, restores what this writes to current: {put(CURRENT, NEW.arn)}"
-KEEPS = "this writes what is deployed to current, so that nothing is restored"
-KEEP_CURRENT = f"{KEEPS}: {put(CURRENT, OLD.arn)}"
-ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
-
-
-OTHER = "codepipeline:GetPipeline main"
-BY_HAND = "compare its template with docs/main-pipeline.md"
-READ_RIGHTLY = f"Default: {CURRENT}, and write SnapshotIdentifier: !Ref for it"
-ROLE = "arn:aws:iam::{}:role/deployer"
-HERE = {"roleArn": ROLE.format(ACCEPTANCE), "region": "eu-west-1"}
-DATABASE_STAGE = stage_named("Deploy", DATABASE)
-ASK = action("Approval", "Ask")
-TERRAFORM = action("Build", "Terraform", runOrder=2)
-ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
-BOTH = stage_named("Deploy", DATABASE, ORDERS)
-REGION, THERE = {"region": "us-east-1"}, {"roleArn": ROLE.format(PRODUCTION), "runOrder": 3}
-VARIABLE = "#{Build.STACK}"
-DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
-
-
-OFF = {"enabled": False, "disabledReason": "release"}
-TRANSITIONS = [{"stageName": each, "inboundTransitionState": OFF} for each in ("Deploy", "Verify")]
-UNNAMED = stage_of(RDS_STACK_NAME="", RDS_AFTER_RESTORE="")
-ELSEWHERE = stage_of(RDS_STACK_NAME="gone")
-NO_STACK = {"template of gone": stack_of({}), "stack": None}
-NESTED = mainpipeline.StackTemplate.of(TEMPLATE, {}, "orders")
-UNSEEN: Answers = {"template": None, "stack": None}
-UNKNOWN = Deployment(unknown="current was set at about the time")
-DONE = Run("2", "Succeeded", NOW, NOW)
-LONG = Run("1", "InProgress", NOW - timedelta(hours=2, minutes=1), NOW)
 
 
 def seen_stack(status: str, *clusters: str, name: str = "main") -> AcceptanceLook:
@@ -372,33 +308,6 @@ def choosing(rejected: Mapping[str, int], *clusters: str) -> AcceptanceLook:
     return account(shares={"rds": SHARES._replace(choice=choice, newest=refusal.value)})
 
 
-STALE = NEW._replace(created=NOW - timedelta(days=15))
-WITHOUT_COPIES = stage_of(RDS_COPY_KMS_KEY_ID="")
-CHANGE_COPY_KEY = configure_with("RDS_COPY_KMS_KEY_ID=…")
-DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
-UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
-OPEN_KEY = json.dumps(acceptance.key_statements("aws", ACCEPTANCE, ["eu-west-1"]))
-ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
-hidden_key = partial(Unavailable, "kms:DescribeKey", denied=True)
-CONFIGURATION, FIRING, UPDATING = (
-    QUESTIONS[each][1] for each in ("configuration", "rule", "update_rule")
-)
-SATURDAYS, HOURLY = "cron(0 22 ? * SAT *)", "cron(0 4-23 ? * * *)"
-
-
-def configured(**changed: Any) -> AcceptanceLook:
-    return account(configuration=CONFIGURATION | changed)
-
-
-REMAKE = f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
-RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
-FIRST, *OTHERS = POLICIES["db-restore-from-snapshot"]["Statement"]
-ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
-WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
-ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
-WITHOUT_API = stage_of(PIN_API_ENABLED="false")
-
-
 def published_under(*statements: Answers) -> AcceptanceLook:
     """The account in which the topic has this policy of its own."""
     return account(topic=UNDER_KEY | {"Policy": json.dumps({"Statement": statements})})
@@ -409,24 +318,72 @@ def under_policy(*statements: Answers, **answers: Any) -> AcceptanceLook:
     return account(key_policy=json.dumps({"Statement": statements}), **answers)
 
 
-OF_ALARMS = {
-    "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:eu-west-1:{ACCEPTANCE}:alarm:*"},
-    "StringEquals": {"AWS:SourceOwner": ACCEPTANCE},
-}
-PLAIN_TEXT = {"aws:SecureTransport": False}
-EACH_ROLE = [FUNCTIONS[each]["configuration"][1]["Role"] for each in FIRES]
-USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
-NO_RIGHTS = "does not let the account's roles use it"
-NOT_CHECKED = f"aws kms get-key-policy --key-id {TOPIC_KEY} --policy-name default"
-
-QUOTA = "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value"
-
-
 def beginning(value: str | None = None, **seen: Any) -> AcceptanceLook:
     """The account before the first refresh, in which *current* holds at most the placeholder."""
     values = {CURRENT: value, LATEST: "dummyvalue"}
     return account(values, deployment=Deployment(), **seen)
 
+
+SHARE_FIRST = "have production share a snapshot that can be restored here first (see share and key), and run the doctor again"
+GONE = "does not exist"
+WRITE_CURRENT = f"the next run of the pipeline, whoever starts it, restores what this writes to current: {put(CURRENT, NEW.arn)}"
+KEEPS = "this writes what is deployed to current, so that nothing is restored"
+KEEP_CURRENT = f"{KEEPS}: {put(CURRENT, OLD.arn)}"
+ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
+OTHER = "codepipeline:GetPipeline main"
+BY_HAND = "compare its template with docs/main-pipeline.md"
+READ_RIGHTLY = f"Default: {CURRENT}, and write SnapshotIdentifier: !Ref for it"
+ROLE = "arn:aws:iam::{}:role/deployer"
+HERE = {"roleArn": ROLE.format(ACCEPTANCE), "region": "eu-west-1"}
+DATABASE_STAGE = stage_named("Deploy", DATABASE)
+ASK = action("Approval", "Ask")
+TERRAFORM = action("Build", "Terraform", runOrder=2)
+ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
+REPLACE = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
+REPLACING = pipeline_of(stage_named("Deploy", DATABASE | REPLACE))
+BOTH = stage_named("Deploy", DATABASE, ORDERS)
+REGION, THERE = {"region": "us-east-1"}, {"roleArn": ROLE.format(PRODUCTION), "runOrder": 3}
+VARIABLE = "#{Build.STACK}"
+AWAY = pipeline_of(BUILD, stage_named("Review", ASK), stage_named("Deploy", DATABASE | THERE))
+DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
+OFF = {"enabled": False, "disabledReason": "release"}
+TRANSITIONS = [{"stageName": each, "inboundTransitionState": OFF} for each in ("Deploy", "Verify")]
+UNNAMED = stage_of(RDS_STACK_NAME="", RDS_AFTER_RESTORE="")
+ELSEWHERE = stage_of(RDS_STACK_NAME="gone")
+NO_STACK = {"template of gone": stack_of({}, {}), "stack": None}
+UNSEEN: Answers = {"template": None, "stack": None}
+UNKNOWN = Deployment(unknown="current was set at about the time")
+DONE = Run("2", "Succeeded", NOW, NOW)
+LONG = Run("1", "InProgress", NOW - timedelta(hours=2, minutes=1), NOW)
+STALE = NEW._replace(created=NOW - timedelta(days=15))
+WITHOUT_COPIES = stage_of(RDS_COPY_KMS_KEY_ID="")
+DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
+UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
+ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
+hidden_key = partial(Unavailable, "kms:DescribeKey", denied=True)
+CONFIGURATION, FIRING = QUESTIONS["configuration"][1], QUESTIONS["rule"][1]
+UPDATING = QUESTIONS["update_rule"][1]
+SATURDAYS, HOURLY = "cron(0 22 ? * SAT *)", "cron(0 4-23 ? * * *)"
+TWICE = {"ScheduleExpression": "cron(0 2,3 ? * SUN *)"}
+REMAKE = f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
+RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
+FIRST, *OTHERS = POLICIES["db-restore-from-snapshot"]["Statement"]
+ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
+WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
+ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
+WITHOUT_API = stage_of(PIN_API_ENABLED="false")
+OF_ALARMS = {
+    "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:eu-west-1:{ACCEPTANCE}:alarm:*"},
+    "StringEquals": {"AWS:SourceOwner": ACCEPTANCE},
+}
+OF_PEOPLE = {"aws:PrincipalIsAWSService": "false"}
+PERIMETER = {"StringNotEqualsIfExists": {"aws:PrincipalOrgID": "o-1"}, "BoolIfExists": OF_PEOPLE}
+PLAIN_TEXT = [{each: {"aws:SecureTransport": False}} for each in ("Bool", "BoolIfExists")]
+EACH_ROLE = [FUNCTIONS[each]["configuration"][1]["Role"] for each in FIRES]
+USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
+NO_RIGHTS = "does not let the account's roles use it"
+NOT_CHECKED = f"aws kms get-key-policy --key-id {TOPIC_KEY} --policy-name default"
+QUOTA = "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 --desired-value"
 
 # By the check: its subject, what is in the account, how bad that is, what is said, and the fix.
 Row = tuple[str, AcceptanceLook, str, str, str]
@@ -465,11 +422,10 @@ FAULTS: Table = {
         ("runs", account(runs=[DONE, LONG]), "warning", "1: InProgress since Saturday 2026-01-03 22:59 UTC", f"get-pipeline-state --name {PIPELINE}"),
     ],
     "template": [
-        (CURRENT, account(template=stack_of({}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it: only templates of CloudFormation", BY_HAND),
+        (CURRENT, account(template=stack_of({}, {}), pipeline=pipeline_of(BUILD)), "warning", "nothing was found that reads it: only templates of CloudFormation", BY_HAND),
         *(("main", account(template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")), "problem", message, READ_RIGHTLY) for snapshot, message in [
             (f"'{{{{resolve:ssm:{CURRENT}}}}}'", f"reads {CURRENT} as {{{{resolve:ssm:…}}}}, which CloudFormation compares as text"),
             ("!Sub ['{{resolve:ssm:${Own}}}', {Own: !Ref Path}]", "reads a parameter as"),
-            ("!Join ['', ['{{resolve:ssm:', !Ref Path, '}}']]", "reads a parameter as"),
             ("!FindInMap [Environments, !Ref Environment, snapshot]", "a constant snapshot in the template: it is never restored again"),
             ("!Sub '${AWS::StackName}-snapshot'", "a constant snapshot in the template: it is never restored again"),
             ("!If [IsOwn, 'the name', !Ref Given]", "a constant snapshot in the template: it is never restored again"),
@@ -486,19 +442,20 @@ FAULTS: Table = {
             "!If [IsBig, !ImportValue x, x]",
         ]),
         # Another cluster reads *current*, but not the one of RDS_STACK_NAME.
-        *(("main", account(pipeline=pipeline_of(BOTH), template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}"), **{"template of orders": stack_of(TEMPLATE)}), status, seen, READ_RIGHTLY)
+        *(("main", account(pipeline=pipeline_of(BOTH), template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}"), **{"template of orders": stack_of(TEMPLATE, {})}), status, seen, READ_RIGHTLY)
           for snapshot, status, seen in [
             ("!If [IsOwn, !Ref AWS::NoValue, !Ref Snapshot]", "problem", "Cluster is deployed without a SnapshotIdentifier"),
             ("x", "problem", "a constant snapshot"),
             ("!ImportValue x", "warning", "is not seen"),
         ]),
-        ("main", account(template=stack_of(TEMPLATE, Snapshot=LATEST)), "problem", "would restore by accident", READ_RIGHTLY),
-        ("main", account(template=stack_of(TEMPLATE, Snapshot="/x")), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
+        ("main", account(template=stack_of(TEMPLATE, {"Snapshot": LATEST})), "problem", "would restore by accident", READ_RIGHTLY),
+        ("main", account(template=stack_of(TEMPLATE, {"Snapshot": "/x"})), "problem", "Cluster reads /x, which is not a parameter of this stage", READ_RIGHTLY),
         ("main", account(template=None), "warning", "has not been deployed yet", BY_HAND),
         (VARIABLE, account(pipeline=pipeline_of(DATABASE_STAGE, stage_named("Any", action("Deploy", "Any", configuration={"StackName": VARIABLE})))), "warning", "under a name that only the run knows", BY_HAND),
         *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
             ("DBClusterIdentifier", "!If [IsBig, orders, !Sub '${Environment}-orders']", "problem"),
             ("DBClusterIdentifier", "!If [IsOwn, !Sub '${AWS::StackName}-orders', !Ref AWS::NoValue]", "problem"),
+            *(("DBClusterIdentifier", fixed, "problem") for fixed in ("!Ref Stored", "!Sub '${Stored}-orders'", "!ImportValue x", "!Select [0, [a, b]]", "!Ref Hidden", "!Ref AWS::StackId")),
             ("ManageMasterUserPassword", "false", "warning"),
             ("EngineVersion", "null", "warning"),
             ("KmsKeyId", "null", "warning"),
@@ -509,7 +466,7 @@ FAULTS: Table = {
          "warning", "one more snapshot", "write UpdateReplacePolicy: Delete for Cluster"),
         ("main", account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
          "problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
-        ("main", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}))), "warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
+        *(("main", account(pipeline=REPLACING, stack=STACK._replace(status=status)), "warning", "is deleted", "write ActionMode: CREATE_UPDATE") for status in ("UPDATE_COMPLETE", "DELETE_FAILED")),
     ],
     "deployment": [
         ("rds", account(stage=ELSEWHERE, **NO_STACK), "problem", "does not exist in account", configure_with("RDS_STACK_NAME=main")),
@@ -517,14 +474,14 @@ FAULTS: Table = {
         ("rds", account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
         ("rds", seen_stack("UPDATE_IN_PROGRESS"), "warning", "is UPDATE_IN_PROGRESS", "run the doctor again"),
         ("rds", seen_stack("UPDATE_ROLLBACK_FAILED"), "problem", "continue its rollback", "aws cloudformation continue-update-rollback --stack-name main"),
-        *(("rds", seen_stack(status), "problem", f"is {status}: no run can update it", "aws cloudformation delete-stack --stack-name main")
+        *(("rds", seen_stack(status), "problem", f"is {status}: CloudFormation cannot update it", "deletes the database, main-cluster-1: aws cloudformation delete-stack --stack-name main")
           for status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")),
         ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in STACK_NAME: main/A, main/B", configure_with("RDS_STACK_NAME=main/A or main/B")),
         ("rds", seen_stack("UPDATE_COMPLETE", name="main/Orders"), "problem", "has no DB cluster Orders; it has main/Cluster", configure_with("RDS_STACK_NAME=main/Cluster")),
         ("rds", account(cluster=None), "problem", "no longer exists", "pin another"),
         ("rds", account(deployment=UNKNOWN), "problem", "cannot determine what is deployed: current was set", "Correct what is named above"),
         ("rds", account(stage=UNNAMED), "warning", "relies on the newest successful deploy action alone", configure_with("RDS_STACK_NAME=main")),
-        ("rds", account(pipeline=pipeline_of(BOTH), template=stack_of(TEMPLATE, Snapshot="/x"), **{"template of orders": stack_of(TEMPLATE)}),
+        ("rds", account(pipeline=pipeline_of(BOTH), template=stack_of(TEMPLATE, {"Snapshot": "/x"}), **{"template of orders": stack_of(TEMPLATE, {})}),
          "problem", f"is restored from /x, not from {CURRENT}", configure_with("RDS_STACK_NAME=orders")),
         (MACHINE, account(machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
         (MACHINE, account(machine=STANDARD | {"status": "DELETING"}), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
@@ -534,10 +491,12 @@ FAULTS: Table = {
         ("preparation of rds", account(preparation=Preparation("FAILED", "arn:x")),
          "problem", "the data is not prepared: arn:x: FAILED", Reason.NOT_PREPARED.next_step),
         (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
-        (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), stage_named("Deploy", ORDERS)), template=NESTED, **{"template of orders": stack_of({})}),
+        (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), stage_named("Deploy", ORDERS)), template=stack_of(TEMPLATE, {}, "orders"), **{"template of orders": stack_of({}, {})}),
          "warning", "an approval before the database is deployed", "move Ask behind the action"),
         # No action that is seen deploys the stack.
-        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM))), "warning", "an approval perhaps before", "if the database is"),
+        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM))), "warning", "Ask may hold up the database: it waits for an approval; a refresh restores", "if the database is deployed after it, see"),
+        *((f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), stage_named("Deploy", action("Deploy", "X", actionTypeId={"category": "Deploy", "provider": provider})))), "warning", "may hold up", "after it")
+          for provider in ("CloudFormationStackSet", "CloudFormationStackInstances", "ServiceCatalog")),
         (f"stage Deploy of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "SKIP"}]}})), "warning", "a condition may skip it", "the result FAIL"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
@@ -560,26 +519,23 @@ FAULTS: Table = {
         ("rds", account(shares={"rds": SHARES._replace(newest=STALE)}), "problem", "nothing older than 14 days", Reason.SNAPSHOT_STALE.next_step),
     ],
     "copy key": [
-        (COPY_KEY, account(copy_key=None), "problem", f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1", CHANGE_COPY_KEY),
-        (COPY_KEY, account(copy_key=AWS_MANAGED), "problem", "is managed by AWS; a customer-managed one is needed", CHANGE_COPY_KEY),
-        (COPY_KEY, account(copy_key=DELETED_KEY), "problem", "is PendingDeletion", UNDELETE),
+        (COPY_KEY, account(copy_key=None), "problem", f"RDS_COPY_KMS_KEY_ID names it, but it does not exist in {ACCEPTANCE}, eu-west-1", configure_with("RDS_COPY_KMS_KEY_ID=…")),
         (COPY_KEY, account(copy_key=DELETED_KEY | {"KeyState": "PendingImport"}), "problem", "is PendingImport", "see https://docs.aws"),
     ],
     "function": [
-        (RESTORE, account(configuration=None, unreserved=unreserved(101)), "problem", "is not deployed", DEPLOY),
+        (RESTORE, account(configuration=None, unreserved=LIMIT | {"UnreservedConcurrentExecutions": 101}), "problem", "is not deployed", DEPLOY),
         # What is not seen may have its reservation and its settings.
-        (RESTORE, account(configuration=DENIED, unreserved=unreserved(100)), "warning", "could not be looked at", "allow service:Look"),
-        (f"{RESTORE} settings", configured(Environment={"Error": {"Message": "no right"}}), "warning", "no right", "allow kms:Decrypt"),
-        (RESTORE, configured(Environment={"Variables": VARIABLES | dict.fromkeys(("RDS_ENGINE_VERSION", "RDS_SOURCE_CLUSTER", "OTEL"), "hunter2")}), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, RDS_SOURCE_CLUSTER", DEPLOY),
-        (RESTORE, configured(State="Inactive"), "problem", "is Inactive", DEPLOY),
-        (RESTORE, configured(State="Inactive", StateReasonCode="Idle"), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
-        (RESTORE, configured(State="Pending"), "warning", "is still being changed", "run the doctor again"),
-        (RESTORE, configured(LastUpdateStatus="InProgress"), "warning", "is still being changed", "run the doctor again"),
-        (RESTORE, configured(LastUpdateStatus="Failed"), "problem", "update is Failed", DEPLOY),
-        (RESTORE, configured(Architectures=["arm64"]), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
-        (RESTORE, configured(MemorySize=128), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
-        (RESTORE, configured(Timeout=900), "warning", "its Timeout is 900 instead of 120", "set it in .chalice/config.json"),
-        (f"{RESTORE} runtime", configured(Runtime="python3.9"), "warning", "older than python3.11", f"with python3.11 or newer: make setup, and then {DEPLOY}"),
+        (RESTORE, account(configuration=DENIED, unreserved=LIMIT | {"UnreservedConcurrentExecutions": 100}), "warning", "could not be looked at", "allow service:Look"),
+        (f"{RESTORE} settings", account(configuration=CONFIGURATION | {"Environment": {"Error": {"Message": "no right"}}}), "warning", "no right", "allow kms:Decrypt"),
+        (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Variables": VARIABLES | dict.fromkeys(("RDS_ENGINE_VERSION", "RDS_SOURCE_CLUSTER", "OTEL"), "hunter2")}}), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, RDS_SOURCE_CLUSTER", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"State": "Inactive"}), "problem", "is Inactive", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"State": "Inactive", "StateReasonCode": "Idle"}), "warning", "because it was idle", f"aws lambda invoke --function-name {RESTORE}"),
+        *((RESTORE, account(configuration=CONFIGURATION | each), "warning", "is still being changed", "run the doctor again") for each in ({"State": "Pending"}, {"LastUpdateStatus": "InProgress"})),
+        (RESTORE, account(configuration=CONFIGURATION | {"LastUpdateStatus": "Failed"}), "problem", "update is Failed", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"Architectures": ["arm64"]}), "problem", "its Architectures is arm64 instead of x86_64", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"MemorySize": 128}), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"Timeout": 900}), "warning", "its Timeout is 900 instead of 120", "set it in .chalice/config.json"),
+        (f"{RESTORE} runtime", account(configuration=CONFIGURATION | {"Runtime": "python3.9"}), "warning", "older than python3.11", f"with python3.11 or newer: make setup, and then {DEPLOY}"),
         (f"{RESTORE} retries", account(retries=None), "warning", "Lambda's defaults", REMAKE),
         (f"{RESTORE} retries", account(retries=RETRIES[RESTORE] | {"DestinationConfig": {}}), "warning", "does not notify the topic", REMAKE),
         (f"{RESTORE} retries", account(retries=RETRIES[RESTORE] | {"MaximumRetryAttempts": 0}), "warning", "0 retries", REMAKE),
@@ -608,10 +564,10 @@ FAULTS: Table = {
         (RULE, account(targets=[]), "problem", "invokes nothing", DEPLOY),
         (RULE, account(invokers=None), "problem", "not allowed to invoke", DEPLOY),
         # What aws lambda add-permission --principal "*" writes.
-        (RULE, account(invokers=json.dumps({"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl"}]})), "problem", "not allowed to invoke", DEPLOY),
+        (RULE, account(invokers=json.dumps({"Statement": [allowing("*", "lambda:InvokeFunctionUrl")]})), "problem", "not allowed to invoke", DEPLOY),
         ("UPDATE_SCHEDULE", account(stage=stage_of(UPDATE_SCHEDULE=SATURDAYS), update_rule=UPDATING | {"ScheduleExpression": SATURDAYS}),
          "warning", "of Saturday 2026-01-03 22:00 UTC is in an off-week, and so is skipped: the refresh of Sunday 2026-01-04 04:00 UTC", configure_with("REFRESH_ANCHOR_DATE=2026-01-03")),
-        ("UPDATE_SCHEDULE", account(stage=stage_of(RESTORE_SCHEDULE="cron(0 4 ? * SUN *) Europe/Amsterdam"), rule=FIRING | {"ScheduleExpression": "cron(0 2,3 ? * SUN *)"}),
+        ("UPDATE_SCHEDULE", account(stage=stage_of(RESTORE_SCHEDULE="cron(0 4 ? * SUN *) Europe/Amsterdam"), rule=FIRING | TWICE),
          "warning", "in the same minute as RESTORE_SCHEDULE on Sunday 2026-03-29 02:00 UTC", configure_with("UPDATE_SCHEDULE=…")),
         (FOLLOW_RULE, account(follow_rule={"State": "ENABLED", "EventPattern": "{}"}), "problem", "does not match exactly the ends", DEPLOY),
     ],
@@ -621,11 +577,11 @@ FAULTS: Table = {
         (TOPIC, account(topic=None), "problem", GONE, "aws sns subscribe"),
         (TOPIC, account(subscriptions=[]), "warning", "no subscriptions", "aws sns subscribe"),
         ("email x@y.example", account(subscriptions=[WAITING]), "warning", "has not confirmed", "aws sns subscribe"),
-        # SNS lists it for three days.
         ("email x@y.example", account(subscriptions=[WAITING | {"SubscriptionArn": "Deleted"}]), "warning", "has unsubscribed", "aws sns subscribe"),
         (TOPIC, published_under(allowing(ROOT, "sns:*"), allowing(CLOUDWATCH, "sns:Subscribe")), "problem", "no alarm reaches it", '"Action": "sns:Publish"'),
         (TOPIC, published_under(allowing(CLOUDWATCH, "sns:*", Condition={"StringEquals": {"AWS:SourceOwner": PRODUCTION}})), "problem", "does not let CloudWatch publish", '"Action": "sns:Publish"'),
         (TOPIC, published_under(allowing({"AWS": "*"}, "sns:*", Condition={"StringNotEquals": {"AWS:SourceOwner": PRODUCTION}})), "warning", "conditions in its policy decide", "aws sns get-topic-attributes"),
+        (TOPIC, published_under(allowing(CLOUDWATCH, "sns:*", Condition={"ArnLike": {"aws:SourceArn": "*-overdue"}})), "problem", "not every alarm reaches it", "add: "),
         (CHAT, account(chat=None), "problem", GONE, f"aws sns create-topic --name aurora-refresh-chat, and then select {CHAT} in the channel's configuration"),
     ],
     "topic key": [
@@ -654,15 +610,10 @@ FAULTS: Table = {
         ("REST API", account(stage=WITHOUT_API), "warning", "a1b2c3 exists although", "aws apigateway delete-rest-api --rest-api-id a1b2c3"),
     ],
 }
-OTHERS_OWN = account(
-    {OTHER_LATEST: "hunter2", OTHER_CURRENT: "dummyvalue"},
-    stage_of(**TWO),
-    **{"shares": {"rds": SHARES, "docs": SHARES}, "deployment of docs": Deployment()},
-)
 # Faults beside others, on which they depend.
 BESIDE: Table = {
     "parameter": [
-        (OTHER_LATEST, OTHERS_OWN, "problem", "not the ARN", put(OTHER_LATEST, "dummyvalue")),
+        (OTHER_LATEST, account({OTHER_LATEST: "hunter2", OTHER_CURRENT: "dummyvalue"}, stage_of(**TWO), **{"shares": {"rds": SHARES, "docs": SHARES}, "deployment of docs": Deployment()}), "problem", "not the ARN", put(OTHER_LATEST, "dummyvalue")),
         (LATEST, account({LATEST: arn("orders-0")}, WITHOUT_COPIES, candidate=Refused(Reason.SNAPSHOT_STALE, "no"), shares={"rds": SHARES._replace(newest=STALE)}),
          "problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
         # Over the placeholder, which a deployment may have put meanwhile.
@@ -677,13 +628,16 @@ BESIDE: Table = {
     ],
     "deployment": [
         ("rds", account(stage=UNNAMED, deployment=UNKNOWN), "problem", "current was set", "Correct what is named above"),
+        ("rds", account(pipeline=REPLACING, stack=SeenStack("ROLLBACK_COMPLETE", {}, {})), "warning", "has not been deployed by the pipeline yet", "nothing before"),
         ("rds", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REGION)), **UNSEEN), "warning", f"it in account {ACCEPTANCE}, us-east-1, and", configure_with("RDS_STACK_NAME=")),
         ("rds", account(stage=UNNAMED, pipeline=pipeline_of(stage_named("Deploy", DATABASE | THERE)), **UNSEEN), "warning", f"main in account {PRODUCTION}, eu-west-1.", "compare it with the status by hand"),
+        (f"stage Review of {PIPELINE}", account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", "Ask may hold up", "after it"),
+        (f"stage Deploy of {PIPELINE}", account(pipeline=AWAY, transitions=TRANSITIONS, **UNSEEN), "warning", "is disabled (release)", "enable-stage-transition"),
     ],
     "function": [
         # The other functions have their reservations.
-        ("concurrency of the account", account(configuration=None, unreserved=unreserved(100)), "problem", "cannot be reserved", f"{QUOTA} 1001"),
-        ("concurrency of the account", account(configuration=None, unreserved=unreserved(10, quota=10)), "problem", "cannot be reserved", f"{QUOTA} 1000"),
+        ("concurrency of the account", account(configuration=None, unreserved=LIMIT | {"UnreservedConcurrentExecutions": 100}), "problem", "cannot be reserved", f"{QUOTA} 1001"),
+        ("concurrency of the account", account(configuration=None, unreserved=dict.fromkeys(LIMIT, 10)), "problem", "cannot be reserved", f"{QUOTA} 1000"),
     ],
 }
 # fmt: on
@@ -750,7 +704,10 @@ RIGHT = {
     ),
     "AWS's policy of a topic, for alarms and TLS only": published_under(
         allowing({"AWS": "*"}, ["SNS:Publish"], Condition=OF_ALARMS),
-        allowing("*", "sns:Publish", Effect="Deny", Condition={"Bool": PLAIN_TEXT}),
+        *(
+            allowing("*", "sns:Publish", Effect="Deny", Condition=each)
+            for each in (*PLAIN_TEXT, PERIMETER)
+        ),
     ),
     "a topic's key for each role": under_policy(allowing({"AWS": EACH_ROLE}), allowing(CLOUDWATCH)),
     "a key of the topic for chat": under_policy(
@@ -772,6 +729,8 @@ RIGHT |= {
         "DBClusterIdentifier: !Join ['-', [orders, !Ref Snapshot]]",
         # As an instance is named after its cluster.
         "DBClusterIdentifier: !Sub '${Cluster}-writer'",
+        "DBClusterIdentifier: !GetAtt Writer.Endpoint.Port",
+        "DBClusterIdentifier: !Select [0, !GetAtt [Writer, Endpoint.Address]]",
         "ManageMasterUserPassword: !ImportValue managed",
         "{ManageMasterUserPassword: null, MasterUserPassword: '{{resolve:secretsmanager:x}}'}",
     )
@@ -791,7 +750,7 @@ def test_what_a_stack_is_to_hold_is_made_by_deploying_where_there_is_none() -> N
     assert {check.fix for check in faults(account(retries=None, after=None))} == {DEPLOY}
 
 
-# --- what cannot be looked at ---------------------------------------------------------------------
+# --- how the doctor looks, and what it says -------------------------------------------------------
 
 # What a healthy stage is not asked, and what only decides how a fix is worded.
 UNASKED = {NAMES[name] for name in ("unreserved", "packaged", "before")}
@@ -805,14 +764,10 @@ def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(question: 
     assert not doctor.is_healthy(found)
 
 
-# --- what is said of what is right ----------------------------------------------------------------
-
-
 def test_what_is_deployed_is_shown_and_unmasked_data_is_only_mentioned() -> None:
     cluster = "cluster main-cluster-1 of stack main, created Sunday 2026-01-04 01:00 UTC"
     unmasked = "is not set for any database: production's personal data arrives unmasked"
-    look = account(stage=stage_of(RDS_AFTER_RESTORE=""))
-    assert [*refresh.databases(look)] == [
+    assert [*refresh.databases(account(stage=stage_of(RDS_AFTER_RESTORE="")))] == [
         Check("deployment", "rds", "ok", f"{cluster}, restored from {OLD.arn}"),
         Check("deployment", "P_AFTER_RESTORE", "ok", unmasked),
     ]
@@ -833,26 +788,19 @@ def test_the_shares_are_counted_and_each_has_its_verdict_the_newest_first() -> N
 
 
 def test_the_next_date_is_a_real_one_in_the_window_s_zone_after_the_hold() -> None:
-    hourly, twice = "rate(1 hour)", "cron(0 2,3 ? * SUN *)"
     stage = stage_of(
         MAINTENANCE_WINDOW="00:00-07:00 Europe/Amsterdam",
         RESTORE_SCHEDULE="cron(0 4 ? * SUN *) Europe/Amsterdam",
-        UPDATE_SCHEDULE=hourly,
+        UPDATE_SCHEDULE="rate(1 hour)",
     )
-    rules = {
-        "rule": FIRING | {"ScheduleExpression": twice},
-        "update_rule": UPDATING | {"ScheduleExpression": hourly},
-    }
-    found = deployment.schedules(account({HOLD: ON_HOLD}, stage, **rules))
-    assert [check.seen for check in found] == [
-        f"enabled, {hourly}; next update unknown, because the rule counts by itself",
-        f"enabled, {twice}; next restore Sunday 2026-02-01 04:00 Europe/Amsterdam",
+    hourly = UPDATING | {"ScheduleExpression": "rate(1 hour)"}
+    look = account({HOLD: ON_HOLD}, stage, rule=FIRING | TWICE, update_rule=hourly)
+    assert [check.seen for check in deployment.schedules(look)] == [
+        "enabled, rate(1 hour); next update unknown, because the rule counts by itself",
+        "enabled, cron(0 2,3 ? * SUN *); next restore Sunday 2026-02-01 04:00 Europe/Amsterdam",
         "enabled, for the ends of runs",
         "enabled, rate(15 minutes); looks at what is deployed",
     ]
-
-
-# --- how the doctor looks -------------------------------------------------------------------------
 
 
 def test_a_refusal_of_the_longest_names_is_reported_with_its_reason() -> None:
@@ -898,8 +846,7 @@ def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
     aws.parameters.put(CURRENT, OLD.arn, None)
     aws.pipelines.begin(PIPELINE)
     aws.pipelines.finish(PIPELINE)
-    answers = HEALTHY | {"runs": aws.pipelines.runs(PIPELINE)}
-    del answers[NAMES["deployment"]]
+    answers = {each: HEALTHY[each] for each in ("parameters", NAMES["pipeline"])}
     look = AcceptanceLook(UNNAMED, Mock(), NOW, answers)
     vars(look)["aws"] = aws
     assert look.deployment(UNNAMED.settings.databases[0]).value == OLD.arn
@@ -947,8 +894,7 @@ def edit(project: Path, **changes: Any) -> None:
 def test_without_the_account_s_credentials_only_settings_and_policy_files_are_checked(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = {"RDS_ENGINE_VERSION": "9.6", "TOKEN": "x"}
-    edit(project, environment_variables=VARIABLES | wrong)
+    edit(project, environment_variables=VARIABLES | {"RDS_ENGINE_VERSION": "9.6", "TOKEN": "x"})
     file = project / ".chalice" / file_name(NAME, "db-follow-pipeline")
     file.write_text(file.read_text().replace("ssm:PutParameter", "ssm:*"))
     none, *found = doctor.examine(project, NAME)
@@ -982,8 +928,7 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
 def test_a_stage_that_was_never_deployed_is_one_problem(
     topic: Answers | None, besides: list[str], monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:
-    functions = stacks.function_names(HEALTHY_STAGE).values()
-    nothing = {f"lambda:GetFunctionConfiguration {name}": None for name in functions}
+    nothing = {each: None for each in HEALTHY if each.startswith("lambda:GetFunctionConfiguration")}
     nothing |= {"before": None, "after": None, "topic": topic, "subscriptions": []}
     seen = account({LATEST: None, CURRENT: None, HOLD: None}, **nothing)
     monkeypatch.setattr(doctor, "caller", lambda *_: ({"Account": ACCEPTANCE, "Arn": "me"}, NOW))
@@ -1010,7 +955,7 @@ def test_what_chalice_deploys_is_wanted(project: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("suffix", "status"), [("", "warning"), ("-old", "problem")])
 def test_of_a_role_of_the_company_only_its_arn_is_checked(suffix: str, status: str) -> None:
     role, entries = ROLE.format(ACCEPTANCE), dict.fromkeys(POLICIES, WOULD_BE)
-    look = configured(Role=f"{role}{suffix}")
+    look = account(configuration=CONFIGURATION | {"Role": f"{role}{suffix}"})
     entries["db-restore-from-snapshot"] = WOULD_BE | {"iam_role_arn": role}
     (bad,) = (check for check in deployment.roles(look, POLICIES, entries) if check.status != "ok")
     assert (bad.check, bad.status, bad.blind) == ("role", status, False)
@@ -1018,11 +963,7 @@ def test_of_a_role_of_the_company_only_its_arn_is_checked(suffix: str, status: s
 
 # --- the command ----------------------------------------------------------------------------------
 
-
-def command(*words: str) -> Result:
-    return CliRunner().invoke(cli, ["doctor", "--stage", NAME, *words])
-
-
+COMMAND = ["doctor", "--stage", NAME]
 GOOD = Check("topic", "one", "ok", "1 confirmed")
 
 
@@ -1044,13 +985,12 @@ def test_people_read_groups_and_a_sum_no_control_characters_and_twenty_verdicts(
 
 def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [GOOD, Check("alarm", "all", *checks.unavailable(DENIED))]
-    assert [*doctor.lines(found)][-1] == (
-        "no problem was found; could not be looked at: 1; problems: 0, warnings: 1, ok: 1"
-    )
+    last = "no problem was found; could not be looked at: 1; problems: 0, warnings: 1, ok: 1"
+    assert [*doctor.lines(found)][-1] == last
     monkeypatch.setattr(doctor, "examine", lambda *_: found)
-    assert command().exit_code == 1
+    assert CliRunner().invoke(cli, COMMAND).exit_code == 1
     del found[1]
-    healthy = command("--json")
+    healthy = CliRunner().invoke(cli, [*COMMAND, "--json"])
     assert healthy.exit_code == 0
     seen = {"check": "topic", "subject": "one", "status": "ok", "seen": "1 confirmed", "fix": None}
     assert json.loads(healthy.stdout) == [seen]
@@ -1058,7 +998,7 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.M
 
 def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Path) -> None:
     edit(project, environment_variables=VARIABLES | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "no"})
-    done = command("--project", str(project))
+    done = CliRunner().invoke(cli, [*COMMAND, "--project", str(project)])
     assert done.exit_code == 1
     listed = re.findall(r"^  (\w+ +\w+): ", done.stdout, re.MULTILINE)
     assert listed == ["problem  SOURCE_ACCOUNT", "problem  RDS_ENGINE"]

@@ -20,8 +20,7 @@ Conditions:
   Unmet: !Equals [a, b]
   Unknown: !Equals [!Ref Stored, a]
   Tried: %s
-Resources:
-  Topic: {Type: 'AWS::SNS::Topic', Properties: {TopicName: !If [Tried, met, unmet]}}
+Resources: {Topic: !If [Tried, met, unmet]}
 """
 UNKNOWN = {"Fn::If": ["Tried", "met", "unmet"]}
 
@@ -41,7 +40,7 @@ UNKNOWN = {"Fn::If": ["Tried", "met", "unmet"]}
 )
 def test_a_condition_is_met_unmet_or_unknown(condition: str, name: object) -> None:
     template = templates.evaluated(templates.parsed(CONDITIONS % condition), {})
-    assert template["Resources"]["Topic"]["Properties"] == {"TopicName": name}
+    assert template["Resources"] == {"Topic": name}
 
 
 @pytest.mark.parametrize(
