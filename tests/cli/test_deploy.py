@@ -3,6 +3,7 @@
 tests/e2e/test_deploy_stage.py runs them against an account.
 """
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +13,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from chalicelib.domain.errors import AwsError
 from cli import account, deploy, destroy, restapi, stages
 from cli.account import Account
 from cli.package import next_steps
@@ -43,27 +45,30 @@ def test_of_several_rest_apis_the_recorded_one_is_used_and_otherwise_the_choice_
     monkeypatch.setattr(restapi, "invoking", lambda *_: ["a1", "b2"])
     (tmp_path / ".chalice").mkdir()
 
-    def said(recorded: str) -> list[str]:
+    def said(recorded: str) -> list[str | None]:
         restapi.record(tmp_path, "acceptance", recorded)
         lines: list[str] = []
-        deploy.find_api(tmp_path, Mock(stage=STAGE), lines.append)
-        return [re.split(", which| also", line)[0].strip() for line in lines]
+        found = deploy.find_api(tmp_path, Mock(stage=STAGE), lines.append)
+        return [found, *(re.split(", which| also", line)[0].strip() for line in lines)]
 
     chosen = "found      REST API a1, the first of 2 by creation time and id"
-    assert said("gone") == [chosen, "note: REST API b2"]
-    assert restapi.recorded(tmp_path, "acceptance") == "a1"
-    assert said("b2") == ["note: REST API a1"]
+    assert said("gone") == ["a1", chosen, "note: REST API b2"]
+    assert said("b2") == ["b2", "note: REST API a1"]
 
 
-def test_a_record_of_chalice_that_was_not_written_to_the_end_is_deleted(tmp_path: Path) -> None:
+def test_chalice_s_record_keeps_what_is_not_the_api_s_and_need_not_be_whole(tmp_path: Path) -> None:
+    """A function that a version no longer has is deleted by it."""
     record = tmp_path / restapi.record_of("acceptance")
     record.parent.mkdir(parents=True)
-    record.write_text("{}")
-    assert not restapi.delete_malformed_record(tmp_path, "acceptance")
+    names = ["old", "api_handler", "api_handler_role"]
+    resources = [{"name": name, "resource_type": "lambda_function"} for name in names]
+    record.write_text(json.dumps({"resources": resources}))
+    for api, kept in (("a1", [*names, "rest_api"]), (None, ["old"])):
+        restapi.record(tmp_path, "acceptance", api)
+        assert restapi.recorded(tmp_path, "acceptance") == api
+        assert [each["name"] for each in json.loads(record.read_text())["resources"]] == kept
     record.write_text('{"resources": [')
-    assert restapi.delete_malformed_record(tmp_path, "acceptance")
-    assert not record.exists()
-    assert not restapi.delete_malformed_record(tmp_path, "acceptance")
+    assert restapi.recorded(tmp_path, "acceptance") is None
 
 
 def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,3 +104,10 @@ def test_a_package_s_commands_run_in_a_folder_of_any_name() -> None:
     printed = next_steps("acceptance", Path("my folder"), ["Email"])
     (first, *_) = (line for line in printed.splitlines() if "before.json" in line)
     assert shlex.split(first)[-1] == "my folder/before.json"
+
+
+def test_a_refused_signature_as_with_a_wrong_clock_is_explained_by_aws() -> None:
+    error = AwsError("GetCallerIdentity", "", "SignatureDoesNotMatch", "Signature expired: 1 < 2")
+    expected = "^AWS refused GetCallerIdentity: SignatureDoesNotMatch: Signature expired: 1 < 2$"
+    with pytest.raises(StageError, match=expected), account.in_plain_words():
+        raise error
