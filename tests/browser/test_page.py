@@ -1,5 +1,6 @@
 """What people see of the console, and what those see who hear it, by Chromium's own tree."""
 
+import threading
 import time
 
 import pytest
@@ -102,6 +103,24 @@ def test_a_snapshot_is_pinned_once_and_the_page_says_so(show: Show, script: bool
         expect(page.get_by_role("status")).to_contain_text(f"now, in run {RUN}")
     asked = {"snapshot": nightly("orders", 3), "database": "orders", "reason": "compare"}
     assert client.calls == [("pin", asked | {"deploy": True})]
+
+
+def test_a_page_that_was_stopped_while_it_loaded_can_be_used_again(show: Show) -> None:
+    client, is_answered = healthy(), threading.Event()
+    client.answers["refresh"] |= {"dry_run": True}
+    answer = client.refresh()
+    client.answers["refresh"] = lambda **_: answer if is_answered.wait(10) else None
+    with show(client) as page:
+        page.clock.install()
+        button = page.get_by_role("button", name="Dry run")
+        button.click(no_wait_after=True)
+        page.evaluate("window.stop()")
+        button.click(no_wait_after=True)
+        is_answered.set()
+        page.clock.run_for(40_000)
+        button.click()
+        expect(page.get_by_role("heading", name="A refresh would start")).to_be_visible()
+    assert len(client.calls) == 3
 
 
 def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:
