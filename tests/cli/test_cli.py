@@ -178,6 +178,8 @@ def test_what_needs_no_question_is_done_and_said(client: FakeClient, line: str) 
         client.answers["status"] = ApiError(500, "NotNeeded", "there is no question to put")
     call, said = DONE[line]
     assert (run(line), client.calls) == ((0, said, ""), [call])
+    client.answers["status"] = ApiError(500, "ChaliceViewError", "throttled")
+    assert run(line) == (0, said.partition("would replace")[0], "")
 
 
 BILLING = "billing (billing-2026-11-21 → billing-2026-11-25)"
@@ -186,7 +188,9 @@ BOTH = f"the acceptance clusters of orders ({DEPLOYED} → {{}}) and {BILLING}, 
 REPLACED = {
     "pin Latest --deploy-now --database orders": BOTH.format(NEWEST),
     "pin a --deploy-now --database orders": BOTH.format("a"),
-    f"pin {DEPLOYED} --deploy-now --database orders": f"the acceptance cluster of {BILLING}, {LOST} it",
+    # An own snapshot may have the name of the deployed one.
+    f"pin {DEPLOYED} --deploy-now --database orders": BOTH.format(DEPLOYED),
+    f"pin {OLD} --deploy-now --database orders": f"the acceptance cluster of {BILLING}, {LOST} it",
     "rollback --deploy-now --database billing": "no cluster",  # which only undoes the pin
     "refresh": BOTH.format(NEWEST),
 }
@@ -246,6 +250,7 @@ WRONG = {
     "status --url http://x:y/api": f"--url is 'http://x:y/api': {ADDRESS}",
     "status --stage test --profile x": "The config profile (x) could not be found. Name one that ",
     "AWS_DEFAULT_REGION=eu-west-1 status --stage test --profile x": "found. Name one that exists: ",
+    "AWS_PROFILE=x package --stage acceptance": "found: name one that exists with --profile or AWS",
     "AWS_ENDPOINT_URL_STS=host:80 live-check": f"AWS_ENDPOINT_URL_STS is 'host:80': {ENDPOINT}",
     "configure": "Missing option '--stage'",
     f"{DEPLOY} EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
