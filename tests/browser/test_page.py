@@ -115,12 +115,10 @@ def test_a_page_that_was_stopped_while_it_loaded_can_be_used_again(show: Show) -
         button = page.get_by_role("button", name="Dry run")
         button.click(no_wait_after=True)
         page.evaluate("window.stop()")
-        button.click(no_wait_after=True)
         is_answered.set()
         page.clock.run_for(40_000)
         button.click()
         expect(page.get_by_role("heading", name="A refresh would start")).to_be_visible()
-    assert len(client.calls) == 3
 
 
 def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:

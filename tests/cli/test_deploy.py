@@ -5,7 +5,6 @@ tests/e2e/test_deploy_stage.py runs them against an account.
 
 import json
 import re
-import shlex
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,9 +13,8 @@ import pytest
 from botocore.stub import Stubber
 
 from chalicelib.domain.errors import AwsError
-from cli import account, deploy, destroy, restapi, stages
+from cli import account, deploy, restapi
 from cli.account import Account
-from cli.package import next_steps
 from cli.stages import StageError, load
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -80,30 +78,6 @@ def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPat
     with Stubber(client) as stub:
         stub.add_response("list_subscriptions_by_topic", {"Subscriptions": listed})
         assert Account(STAGE).subscribers() == ["a@b.de", "b@b.de"]
-
-
-def test_what_is_left_is_named_even_if_the_data_cannot_be_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stages, "load", Mock())
-    stack = Mock(delete=Mock(side_effect=StageError("it is stuck")), template=lambda: None)
-    stack.name = "s"
-    account = Mock(parameters=Mock(side_effect=StageError("no right to list it")))
-    monkeypatch.setattr(destroy, "opened", lambda *_: (account, stack, stack))
-    with pytest.raises(StageError) as caught:
-        destroy.destroy(tmp_path, "acceptance", print, destroy.Extent())
-    assert str(caught.value).splitlines() == [
-        "stage acceptance is not deleted; what is left:",
-        "stack s: it is stuck",
-        "stack s: it is stuck",
-        "4. data: no right to list it",
-    ]
-
-
-def test_a_package_s_commands_run_in_a_folder_of_any_name() -> None:
-    printed = next_steps("acceptance", Path("my folder"), ["Email"])
-    (first, *_) = (line for line in printed.splitlines() if "before.json" in line)
-    assert shlex.split(first)[-1] == "my folder/before.json"
 
 
 def test_a_refused_signature_as_with_a_wrong_clock_is_explained_by_aws() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -175,11 +176,13 @@ def a_destruction_that_fails_half_way_is_completed_by_the_next(
     planned = user.run("destroy", "--dry-run", "--delete-parameters")[1]
     assert f"  delete     parameter {CURRENT}: {MOVED[CURRENT]}" in planned
     assert planned[-1] == "this is a dry run; nothing was deleted"
-    user.cloud.set_faults([{"operation": "lambda:DeleteFunction", "kind": "deny", "times": 1}])
+    operations = ("lambda:DeleteFunction", "rds:DescribeDBClusterSnapshots")
+    user.cloud.set_faults([{"operation": each, "kind": "deny", "times": 1} for each in operations])
     status, printed = user.run("destroy", "--yes")
-    left = printed.index("stage acceptance is not deleted; what is left:") + 1
-    denied = f"function {function}: these credentials are not allowed to call"
-    assert (status, printed[left].startswith(denied)) == (1, True)
+    left = printed[printed.index("stage acceptance is not deleted; what is left:") + 1 :]
+    denied = "these credentials are not allowed to call"
+    failed = [line.partition(denied)[0] for line in left if denied in line]
+    assert (status, failed) == (1, [f"function {function}: ", "4. data: "])
     assert printed[-1] == AGAIN.replace("deploy", "destroy")
     code = re.compile(r"  deleted? +((?:stack|rule|function|role|REST API) .*)")
     announced, deleted = ({*code.findall("\n".join(lines))} for lines in (planned, printed))
@@ -327,11 +330,14 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
     user: User,
 ) -> None:
     """Their functions have the names that everything else goes by; the shell's variables are not theirs."""
-    out, shell = user.project / "out", {"CLUSTER_NAME": "eks", "SHARE_WITH_ACCOUNT": "1" * 12}
+    out, shell = user.project / "my out", {"CLUSTER_NAME": "eks", "SHARE_WITH_ACCOUNT": "1" * 12}
     shell |= {"PIN_API_ENABLED": "false", "RESTORE_SCHEDULE": "rate(1 day)"}
     status, printed = user.run("package", "--out", str(out), **shell)
     assert (status, printed[0]) == (0, account.runtime())
     assert any(f"--parameter-overrides {FIRST}=… Email=…" in line for line in printed)
+    assert any(
+        shlex.split(line)[-1] == f"{out}/before.json" for line in printed if "before.j" in line
+    )
     deleted = [line.split()[4] for line in printed if "delete-stack" in line]
     assert deleted == [f"{STACK}-after", STACK, f"{STACK}-before"]
     made = ["after.json", "before.json", "deployment.zip", "sam.json"]
