@@ -1,6 +1,5 @@
 """What people see of the console, and what those see who hear it, by Chromium's own tree."""
 
-import threading
 import time
 
 import pytest
@@ -59,6 +58,7 @@ def test_times_are_the_readers_own_with_utc_on_hover(show: Show) -> None:
 
 
 def test_a_destructive_action_asks_in_a_dialog_which_the_keyboard_can_leave(show: Show) -> None:
+    """But an error is a page."""
     client = healthy()
     with show(client) as page:
         page.get_by_role("link", name="Refresh now…").press("Enter")
@@ -71,16 +71,11 @@ def test_a_destructive_action_asks_in_a_dialog_which_the_keyboard_can_leave(show
         dialog = page.get_by_role("dialog", name="Roll back: billing")
         dialog.get_by_role("link", name="Cancel").click()
         expect(dialog).to_be_hidden()
-    assert client.calls == []
-
-
-def test_an_error_instead_of_a_dialog_is_a_page(show: Show) -> None:
-    client = healthy()
-    with show(client) as page:
         client.answers["status"] = denied().answers["status"]
         page.get_by_role("link", name="Refresh now…").click()
         page.wait_for_url("**/refresh")
         expect(page.get_by_role("heading", name="Access denied")).to_be_visible()
+    assert client.calls == []
 
 
 @pytest.mark.parametrize("script", [True, False])
@@ -105,20 +100,19 @@ def test_a_snapshot_is_pinned_once_and_the_page_says_so(show: Show, script: bool
     assert client.calls == [("pin", asked | {"deploy": True})]
 
 
-def test_a_page_that_was_stopped_while_it_loaded_can_be_used_again(show: Show) -> None:
-    client, is_answered = healthy(), threading.Event()
+def test_a_page_that_no_answer_replaces_as_after_a_stop_can_be_used_again(show: Show) -> None:
+    client = healthy()
     client.answers["refresh"] |= {"dry_run": True}
-    answer = client.refresh()
-    client.answers["refresh"] = lambda **_: answer if is_answered.wait(10) else None
     with show(client) as page:
         page.clock.install()
-        button = page.get_by_role("button", name="Dry run")
-        button.click(no_wait_after=True)
-        page.evaluate("window.stop()")
-        is_answered.set()
+        page.route("**/refresh", lambda route: route.fulfill(status=204), times=1)
+        dry_run = page.get_by_role("button", name="Dry run")
+        dry_run.click()
+        dry_run.click()
         page.clock.run_for(40_000)
-        button.click()
+        dry_run.click()
         expect(page.get_by_role("heading", name="A refresh would start")).to_be_visible()
+    assert len(client.calls) == 1
 
 
 def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:

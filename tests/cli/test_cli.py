@@ -92,9 +92,7 @@ Check db-share-snapshot in production.
     )
 
 
-def test_snapshots_say_why_one_cannot_be_restored_and_history_who_why_and_what_became_of_it(
-    client: FakeClient,
-) -> None:
+def test_snapshots_say_why_one_is_refused_and_the_history_who_did_what(client: FakeClient) -> None:
     listed = client.snapshots("orders")["snapshots"] * 4
     client.answers["snapshots"] = {"snapshots": listed, "omitted": 7, "message": "none"}
     _, newest, older, *rest = run("snapshots")[1].splitlines()
@@ -323,13 +321,10 @@ def test_ctrl_c_and_a_full_disk_end_with_a_sentence(
     assert run(DEPLOY) == (1, "", f"{stopped}\n{again}\n")
 
 
-def test_a_command_works_without_any_of_its_streams_and_without_a_reader() -> None:
+def test_help_is_in_order_and_a_command_works_without_any_stream_and_without_a_reader() -> None:
+    listed = re.findall(r"^  ([a-z][a-z-]+)  ", run("--help")[1], re.MULTILINE)
+    assert listed == [*cli.commands]
     command = f"{sys.executable} -m cli.main configure --stage acceptance --offline --dry-run"
     shell = f"set -o pipefail; {command} 0<&- && {command} 1>&- && {command} 2>&- && {command} | :"
     done = subprocess.run(["bash", "-c", shell], check=True, capture_output=True)
     assert done.stderr == b""
-
-
-def test_help_lists_the_commands_in_the_order_in_which_people_meet_them() -> None:
-    listed = re.findall(r"^  ([a-z][a-z-]+)  ", run("--help")[1], re.MULTILINE)
-    assert listed == [*cli.commands]

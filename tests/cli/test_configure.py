@@ -229,7 +229,7 @@ def test_whoever_leaves_while_asked_finds_everything_as_it_was(
     assert run(project, "acceptance SOURCE_ACCOUNT=") == stopped
 
 
-def test_stacks_are_looked_for_unless_named_or_emptied(project: Path) -> None:
+def test_stacks_are_looked_for_unless_named_and_topics_keys_kept_until_seen(project: Path) -> None:
     look = Mock(return_value={"RDS_STACK_NAME": "acceptance-data"})
     for stack in ("", "own"):
         files(project, "new", ANSWERS | {"RDS_STACK_NAME": stack}, look=look)
@@ -239,9 +239,6 @@ def test_stacks_are_looked_for_unless_named_or_emptied(project: Path) -> None:
     assert look.call_args.args[1] == ["RDS_STACK_NAME"]
     last = [*load(project, "new").variables.items()][-2:]  # in the order of the documentation
     assert last == [("RDS_STACK_NAME", "acceptance-data"), ("MAX_SNAPSHOT_AGE_DAYS", "3")]
-
-
-def test_the_keys_of_the_topics_are_kept_until_they_can_be_looked_at(project: Path) -> None:
     key = "arn:aws:kms:eu-west-1:222222222222:key/1"
 
     def kept(found: list[str] | None) -> tuple[str, ...]:

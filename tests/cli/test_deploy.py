@@ -29,44 +29,31 @@ def test_a_runtime_that_is_not_the_one_tested_is_named(monkeypatch: pytest.Monke
     )
 
 
-def test_current_may_begin_with_production_s_snapshot_or_the_account_s_own() -> None:
-    current = "/acceptance/rds/current-snapshot"
-    own = "arn:aws:rds:eu-west-1:222222222222:cluster-snapshot:orders-1"
-    production = own.replace("222222222222", "111111111111")
-    assert deploy.first_values(STAGE, {deploy.INITIAL: production}) == {current: production}
-    assert deploy.first_values(STAGE, {f"RDS_{deploy.INITIAL}": own}) == {current: own}
-
-
-def test_of_several_rest_apis_the_recorded_one_is_used_and_otherwise_the_choice_is_explained(
+def test_the_recorded_rest_api_is_used_or_else_the_first_and_without_one_chalice_forgets_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its record need not be whole. By the rest, Chalice deletes what a new version no longer has."""
     monkeypatch.setattr(restapi, "invoking", lambda *_: ["a1", "b2"])
-    (tmp_path / ".chalice").mkdir()
+    record = tmp_path / restapi.record_of("acceptance")
+    record.parent.mkdir(parents=True)
+    names = ["old", "api_handler", "api_handler_role"]
+    resources = [{"name": name, "resource_type": "lambda_function"} for name in names]
 
-    def said(recorded: str) -> list[str | None]:
-        restapi.record(tmp_path, "acceptance", recorded)
+    def said() -> list[str | None]:
         lines: list[str] = []
         found = deploy.find_api(tmp_path, Mock(stage=STAGE), lines.append)
         return [found, *(re.split(", which| also", line)[0].strip() for line in lines)]
 
     chosen = "found      REST API a1, the first of 2 by creation time and id"
-    assert said("gone") == ["a1", chosen, "note: REST API b2"]
-    assert said("b2") == ["b2", "note: REST API a1"]
-
-
-def test_chalice_s_record_keeps_what_is_not_the_api_s_and_need_not_be_whole(tmp_path: Path) -> None:
-    """A function that a version no longer has is deleted by it."""
-    record = tmp_path / restapi.record_of("acceptance")
-    record.parent.mkdir(parents=True)
-    names = ["old", "api_handler", "api_handler_role"]
-    resources = [{"name": name, "resource_type": "lambda_function"} for name in names]
-    record.write_text(json.dumps({"resources": resources}))
-    for api, kept in (("a1", [*names, "rest_api"]), (None, ["old"])):
-        restapi.record(tmp_path, "acceptance", api)
-        assert restapi.recorded(tmp_path, "acceptance") == api
-        assert [each["name"] for each in json.loads(record.read_text())["resources"]] == kept
     record.write_text('{"resources": [')
-    assert restapi.recorded(tmp_path, "acceptance") is None
+    assert said() == ["a1", chosen, "note: REST API b2"]
+    record.write_text(json.dumps({"resources": resources}))
+    for api, kept in (("b2", [*names, "rest_api"]), (None, ["old"])):
+        restapi.record(tmp_path, "acceptance", api)
+        assert said() == (
+            [api, "note: REST API a1"] if api else ["a1", chosen, "note: REST API b2"]
+        )
+        assert [each["name"] for each in json.loads(record.read_text())["resources"]] == kept
 
 
 def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:

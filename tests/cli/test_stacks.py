@@ -230,7 +230,6 @@ OVERDUE = ("refresh-overdue", "no alarm on an overdue refresh")
         ({"RESTORE_SCHEDULE": "cron(0 4 ? JAN-OCT SUN *)"}, *OVERDUE),
         ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN 2026)"}, *OVERDUE),  # no more after that
         ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN 2030-2199)"}, "", ""),  # from then on
-        ({"RESTORE_SCHEDULE": "rate(7 days)"}, "", ""),
         # An hour more than seven days pass in autumn, but the rule fires at both times in UTC.
         ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN *) Europe/Amsterdam"}, "", ""),
     ],

@@ -151,7 +151,6 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
         ({"SOURCE_ACCOUNT": "222222222222"}, "SOURCE_ACCOUNT", "main pipeline's account"),
         (COPIED | {"SOURCE_REGION": "us-gov-east-1"}, "SOURCE_REGION", "of the partition aws"),
         ({"NOTIFICATION_TOPIC_ARN": ELSEWHERE}, "NOTIFICATION_TOPIC_ARN", "a topic in eu-west-1"),
-        ({"CHAT_TOPIC_ARN": ELSEWHERE}, "CHAT_TOPIC_ARN", "a topic in eu-west-1"),
         ({"NOTIFICATION_TOPIC_ARN": HERE, "CHAT_TOPIC_ARN": HERE}, "CHAT_TOPIC_ARN", "another"),
         ({"RDS_COPY_KMS_KEY_ID": KEY_ELSEWHERE}, "RDS_COPY_KMS_KEY_ID", "made in eu-west-1"),
         (preparing(region="us-east-1"), "RDS_AFTER_RESTORE", "one in 222222222222, eu-west-1"),

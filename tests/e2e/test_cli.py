@@ -1,7 +1,4 @@
-"""`aurora-refresh` over a deployed API: its commands, its console, and as it is installed for a tester.
-
-What the console refuses is decided by tests/cli/test_console.py.
-"""
+"""`aurora-refresh` over a deployed API: its commands, its console, and as it is installed for a tester."""
 
 import json
 import re
@@ -33,7 +30,7 @@ def refreshed(deployed: Company) -> Night:
     return night
 
 
-def test_a_tester_pins_holds_and_tries_a_refresh(deployed: Company, refreshed: Night) -> None:
+def test_commands_and_console_operate_a_stage(deployed: Company, refreshed: Night) -> None:
     """docs/operations.md, which test_operations.py performs, has the status."""
     newest = refreshed.new.rsplit(":", 1)[1]
     pinned = ask(deployed, "pin", newest, "--reason", "keep it", "--json")
@@ -45,11 +42,7 @@ def test_a_tester_pins_holds_and_tries_a_refresh(deployed: Company, refreshed: N
     assert (tried.exit_code, "nothing-new" in tried.stdout) == (1, True)
     assert newest in ask(deployed, "history").stdout.splitlines()[1]
     assert f"{newest}  " in ask(deployed, "snapshots").stdout
-
-
-def test_the_console_shows_the_stage_at_the_address_that_it_prints(
-    deployed: Company, refreshed: Night
-) -> None:
+    # The console shows the stage at the address that it prints.
     with subprocess.Popen(
         [sys.executable, "-m", "cli.main", "console", "--stage", STAGE],
         cwd=PROJECT,

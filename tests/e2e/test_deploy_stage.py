@@ -248,20 +248,18 @@ def without_functions(user: User, monkeypatch: pytest.MonkeyPatch) -> User:
     return user
 
 
-REFUSED: dict[str, dict[str, str | None]] = {
-    "the Region in use is eu-west-2, but ": {"AWS_DEFAULT_REGION": "eu-west-2"},
-    "there are no AWS credentials (": {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
-    "the credentials in use are invalid or have expired (": {"AWS_ACCESS_KEY_ID": "AKIANOBODY"},
-}
-
-
 def test_credentials_that_are_not_the_stage_s_change_nothing(without_functions: User) -> None:
     user = without_functions
     status, (refusal,) = user.run("deploy", AWS_DEFAULT_REGION=None)
     assert (status, refusal.startswith("no Region is set, but ")) == (2, True)
-    production = user.cloud.environment(PRODUCTION)
-    others = {"the credentials in use belong to account 111111111111 ": production}
-    for message, environment in (REFUSED | others).items():
+    nobody = {"AWS_ACCESS_KEY_ID": "AKIANOBODY"}
+    refused: dict[str, dict[str, str | None]] = {
+        "the Region in use is eu-west-2, but ": {"AWS_DEFAULT_REGION": "eu-west-2"},
+        "there are no AWS credentials (": dict.fromkeys([*nobody, "AWS_SECRET_ACCESS_KEY"]),
+        "the credentials in use are invalid or have expired (": {**nobody},
+        "the credentials in use belong to account 1": {**user.cloud.environment(PRODUCTION)},
+    }
+    for message, environment in refused.items():
         status, printed = user.run("deploy", **environment)
         nothing_done = f"no step was completed; {AGAIN}"
         assert (status, printed[1:], user.holds()) == (1, [nothing_done], {})
@@ -275,13 +273,15 @@ def test_what_the_parameters_hold_is_left_alone_and_a_secret_in_them_is_not_prin
     held = dict.fromkeys((PIPELINE_NAME, LATEST, CURRENT, HOLD), secret)
     for name in held:
         user.put(name, secret)
-    _, deployed = user.run("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}first")
+    own = SNAPSHOT.replace(PRODUCTION, ACCEPTANCE)  # which may be restored as well
+    _, deployed = user.run("deploy", f"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN={own}first")
     _, destroyed = user.run("destroy", "--yes")
     hidden = f"something else, {len(secret)} characters long"
     for name in held:
         assert f"  unchanged  parameter {name}, which exists: {hidden}" in deployed
         assert f"  kept       parameter {name}: {hidden}" in destroyed
     printed = "\n".join(deployed + destroyed)
+    assert f"  note: {CURRENT} already holds {hidden}, and keeps it" in printed
     assert ("Geheim" in printed, "\x1b" in printed, user.holds()) == (False, False, held)
     assert (
         f"  note: {PIPELINE_NAME} exists and is left alone, but the functions may start only "
