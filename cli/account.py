@@ -230,7 +230,7 @@ def in_plain_words() -> Iterator[None]:
     try:
         yield
     except ProfileNotFound as error:
-        raise UsageError(f"{error}: name one that exists with --profile") from error
+        raise UsageError(f"{error}: name one that exists with --profile or AWS_PROFILE") from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise StageError(
             f"there are no AWS credentials ({error}): sign in, for example with aws sso login, and "

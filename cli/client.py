@@ -32,10 +32,10 @@ INVALID_CREDENTIALS = {
     "ExpiredToken",
     "ExpiredTokenException",
     "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+# As with a clock that is wrong.
+_INVALID_SIGNATURE = {"InvalidSignatureException", "SignatureDoesNotMatch"}
 _SIGN_IN = "Sign in, for example with aws sso login, or set AWS_PROFILE."
 
 _NEXT_STEPS = {
@@ -50,8 +50,7 @@ _NEXT_STEPS = {
     "Malformed": "Check the command, and the variables whose names begin with AWS_.",
     **dict.fromkeys(INVALID_CREDENTIALS, _SIGN_IN),
     **dict.fromkeys(
-        ("InvalidSignatureException", "SignatureDoesNotMatch"),
-        "Check your machine's clock, the Region and the secret key.",
+        _INVALID_SIGNATURE, "Check your machine's clock, the Region and the secret key."
     ),
     "None": _SIGN_IN,
     "403": "Check that your profile belongs to the stage's account, and ask its owner for the "
@@ -70,7 +69,9 @@ class ApiError(Exception):
         self.status, self.code, self.message = status, code, message
         self.next_step = _NEXT_STEPS.get(code) or _NEXT_STEPS.get(str(status), "")
         is_local = status is None and code != "Unreachable"  # such as no credentials, or no Region
-        self.may_pass_with_new_session = is_local or code in INVALID_CREDENTIALS
+        self.may_pass_with_new_session = (
+            is_local or code in INVALID_CREDENTIALS | _INVALID_SIGNATURE
+        )
 
 
 class ApiClient:

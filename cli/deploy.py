@@ -4,10 +4,10 @@ It is safe to run again: it prints what it changed, and never resets a value tha
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from chalicelib.domain.functions import API
+from chalicelib.domain.functions import API, deployed_name
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import destroy, restapi, stacks, stages
 from cli.account import Account, Say, chalice, runtime, shown
@@ -29,12 +29,7 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     done.append(f"stack {before.name}")
 
     say(f"2. chalice deploy --stage {name}")
-    if restapi.delete_malformed_record(project, name):
-        say(
-            f"  deleted    {restapi.record_of(name)}, which an interrupted deployment left malformed"
-        )
-    if isinstance(stage, AcceptanceStage) and stage.settings.pin_api_enabled:
-        find_api(project, account, say)
+    restapi.record(project, name, find_api(project, account, say))
     chalice(project, stage, "deploy", say)
     for what, delete, _ in _unused(account):
         if delete and delete():
@@ -76,21 +71,27 @@ def deployable(project: Path, name: str) -> Stage:
     return stage
 
 
-def _unused(account: Account) -> Iterable[destroy.Datum]:
-    """Return what may be left of an API that the stage no longer has, of which Chalice may know nothing."""
+def _unused(account: Account) -> Sequence[destroy.Datum]:
+    """Return what is left of an API that the stage no longer has; its function comes after the API.
+
+    Without the function, the APIs are not listed.
+    """
     stage = account.stage
-    has_api = not isinstance(stage, AcceptanceStage) or stage.settings.pin_api_enabled
-    return [] if has_api else destroy.code(account, [API])
+    has_api = API in stacks.function_names(stage)
+    if has_api or not account.functions([deployed_name(stage.name, API)]):
+        return []
+    return [*destroy.code(account, [API])][::-1]
 
 
-def find_api(project: Path, account: Account, say: Say) -> None:
-    """Have Chalice update the stage's REST API even if it has no record of it."""
+def find_api(project: Path, account: Account, say: Say) -> str | None:
+    """Return the stage's REST API, if it has one, even if Chalice has no record of it."""
+    if API not in stacks.function_names(account.stage):
+        return None
     name = account.stage.name
     apis = restapi.invoking(account.client("apigateway"), name)
     known = restapi.recorded(project, name)
     if apis and known not in apis:
         known = apis[0]
-        restapi.record(project, name, known)
         chosen = f", the first of {len(apis)} by creation time and id" if len(apis) > 1 else ""
         say(f"  found      REST API {known}{chosen}, which had no record here: it is used again")
     for other in apis:
@@ -99,6 +100,7 @@ def find_api(project: Path, account: Account, say: Say) -> None:
                 f"  note: REST API {other} also invokes the stage's function, but nothing updates it: "
                 f"{restapi.deletion(other)}"
             )
+    return known if apis else None
 
 
 def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:

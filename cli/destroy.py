@@ -113,15 +113,10 @@ def code(account: Account, functions: Iterable[str] = FUNCTIONS) -> Iterator[Dat
         role = stacks.role_name(stage, function)
         look = partial(account.one, "iam:ListRolePolicies", "@", RoleName=role)
         yield Datum(f"role {role}", partial(account.delete_role, role), look)
-    for api in _apis(account):
-        delete = partial(account.delete, "apigateway:DeleteRestApi", restApiId=api)
-        yield Datum(f"REST API {api}", delete)
-
-
-def _apis(account: Account) -> list[str]:
-    if not isinstance(account.stage, AcceptanceStage):
-        return []
-    return restapi.invoking(account.client("apigateway"), account.stage.name)
+    if isinstance(account.stage, AcceptanceStage):
+        for api in restapi.invoking(account.client("apigateway"), stage):
+            delete = partial(account.delete, "apigateway:DeleteRestApi", restApiId=api)
+            yield Datum(f"REST API {api}", delete)
 
 
 def _data(account: Account, made: set[str], extent: Extent) -> Iterator[Datum]:

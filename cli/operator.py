@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -287,8 +287,11 @@ def _show_refresh(target: Target, answer: Json, given: Json) -> None:
         steps = [(each["step"], each["verdict"], each["detail"]) for each in answer["steps"]]
         say_table(("step", "verdict", "detail"), steps)
     if is_started and dry_run:
-        for each in view.replaced(target.client.status(), "refresh"):
-            say(f"would replace {each}")
+        from cli.client import ApiError
+
+        with suppress(ApiError):  # which says nothing of the dry run
+            for each in view.replaced(target.client.status(), "refresh"):
+                say(f"would replace {each}")
     elif is_started:
         for each in answer["databases"]:
             if each["current"] != each["previous"]:

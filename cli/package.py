@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import boto3
+
 from cli import stacks, stages
 from cli.account import Say, chalice, runtime
 from cli.cloudformation import deletions
@@ -37,6 +39,7 @@ Later deployments without them keep these values, and overwrite nothing that has
 def package(project: Path, name: str, out: Path, say: Say) -> list[str]:
     """Write the templates to the folder; return the parameters of the first; raise StageError."""
     stage = deployable(project, name)
+    boto3.Session()  # which raises for a profile that does not exist; Chalice would end with a trace
     say(runtime())
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "names.json"

@@ -51,37 +51,31 @@ def _invokes(client: Any, api: str, function: str) -> bool:
         return False  # deleted since it was listed
 
 
-def delete_malformed_record(project: Path, stage: str) -> bool:
-    """Delete a record that Chalice was killed while writing, and could not read."""
-    try:
-        _read(project, stage)
-    except ValueError:
-        (project / record_of(stage)).unlink()
-        return True
-    return False
-
-
 def recorded(project: Path, stage: str) -> str | None:
     """Return the id of the API in Chalice's record."""
-    for resource in _read(project, stage)["resources"]:
-        if resource["resource_type"] == "rest_api":
-            return str(resource["rest_api_id"])
-    return None
+    resources = _resources(project, stage)
+    return next((each["rest_api_id"] for each in resources if each["name"] == "rest_api"), None)
 
 
-def record(project: Path, stage: str, api: str) -> None:
-    """Record the API, so that Chalice finds it again."""
-    document = _read(project, stage)
-    others = [each for each in document["resources"] if each["resource_type"] != "rest_api"]
-    known = {"name": "rest_api", "resource_type": "rest_api", "rest_api_id": api}
+def record(project: Path, stage: str, api: str | None) -> None:
+    """Have Chalice find the API again; without one, have it forget what belongs to an API.
+
+    It would fail to delete what another clone has deleted.
+    """
+    own = ("rest_api",) if api else ("rest_api", API, f"{API}_role")
+    resources = [each for each in _resources(project, stage) if each["name"] not in own]
+    if api:
+        resources.append({"name": "rest_api", "resource_type": "rest_api", "rest_api_id": api})
+    document = {"resources": resources, "schema_version": "2.0", "backend": "api"}
     file = project / record_of(stage)
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(document | {"resources": [*others, known]}), encoding="utf-8")
+    file.write_text(json.dumps(document), encoding="utf-8")
 
 
-def _read(project: Path, stage: str) -> Json:
-    file = project / record_of(stage)
-    if not file.is_file():
-        return {"resources": [], "schema_version": "2.0", "backend": "api"}
-    document: Json = json.loads(file.read_text(encoding="utf-8"))
-    return document
+def _resources(project: Path, stage: str) -> list[Json]:
+    """Return what Chalice has recorded; nothing if it was killed while writing."""
+    try:
+        resources: list[Json] = json.loads((project / record_of(stage)).read_bytes())["resources"]
+    except (FileNotFoundError, ValueError):
+        return []
+    return resources

@@ -123,9 +123,9 @@ class _Console:
     def act(self, action: str) -> ResponseReturnValue:
         fields: Json = {each: request.form[each] for each in _TEXTS if each in request.form}
         fields |= dict.fromkeys(_FLAGS & request.form.keys(), True)
-        shown = request.form.get("shown")
+        shown = None if "dry_run" in fields else request.form.get("shown")
         if shown is not None and shown != self._replaced(self._client.status(), action)[1]:
-            changed = "What the run replaces has changed since this form was opened: look again."
+            changed = "What the run replaces has changed since you opened this. Check it again."
             return self.form(action, ApiError(409, "Changed", changed))
         try:
             answer: Json = getattr(self._client, action)(**fields)
@@ -151,7 +151,8 @@ class _Console:
         if action in ("pin", "rollback"):
             _facts(status, name)
         replaced = view.replaced(status, action, name, request.values.get("snapshot"))
-        return replaced, printable(", ".join(map(str, replaced)))
+        moves = [f"{each.facts['deployed']} → {each.target}" for each in replaced]
+        return replaced, printable(", ".join(moves))
 
     def _history(self, name: str) -> list[Json]:
         """Return a database's history, having learnt when its snapshots were taken."""

@@ -73,7 +73,8 @@ def replaced(
     """Return what a run replaces once a pin, a rollback or a refresh has moved `current`.
 
     A run restores every database from its `current`: also one that nobody names now, but whose pin
-    waits. A pin may name the snapshot by its identifier, in any case, or as `latest`.
+    waits. A pin may name the snapshot by its ARN, as `latest`, or by an identifier, which another
+    account's snapshot may bear too.
     """
     databases = status["databases"]
     new = [each["name"] for each in databases if each["latest"] not in (None, each["deployed"])]
@@ -86,8 +87,7 @@ def replaced(
         if action == "rollback":
             return facts["previous"]
         asked = "latest" if action == "refresh" else (snapshot or "").lower()
-        known = {"latest": facts["latest"], short(facts["deployed"]): facts["deployed"]}
-        return known.get(asked, asked)
+        return facts["latest"] if asked == "latest" else asked
 
     found = [Replacement(facts, target(facts)) for facts in databases]
     return [each for each in found if each.target != each.facts["deployed"]]

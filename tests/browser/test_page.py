@@ -58,6 +58,7 @@ def test_times_are_the_readers_own_with_utc_on_hover(show: Show) -> None:
 
 
 def test_a_destructive_action_asks_in_a_dialog_which_the_keyboard_can_leave(show: Show) -> None:
+    """But an error is a page."""
     client = healthy()
     with show(client) as page:
         page.get_by_role("link", name="Refresh now…").press("Enter")
@@ -70,16 +71,11 @@ def test_a_destructive_action_asks_in_a_dialog_which_the_keyboard_can_leave(show
         dialog = page.get_by_role("dialog", name="Roll back: billing")
         dialog.get_by_role("link", name="Cancel").click()
         expect(dialog).to_be_hidden()
-    assert client.calls == []
-
-
-def test_an_error_instead_of_a_dialog_is_a_page(show: Show) -> None:
-    client = healthy()
-    with show(client) as page:
         client.answers["status"] = denied().answers["status"]
         page.get_by_role("link", name="Refresh now…").click()
         page.wait_for_url("**/refresh")
         expect(page.get_by_role("heading", name="Access denied")).to_be_visible()
+    assert client.calls == []
 
 
 @pytest.mark.parametrize("script", [True, False])
@@ -102,6 +98,21 @@ def test_a_snapshot_is_pinned_once_and_the_page_says_so(show: Show, script: bool
         expect(page.get_by_role("status")).to_contain_text(f"now, in run {RUN}")
     asked = {"snapshot": nightly("orders", 3), "database": "orders", "reason": "compare"}
     assert client.calls == [("pin", asked | {"deploy": True})]
+
+
+def test_a_page_that_no_answer_replaces_as_after_a_stop_can_be_used_again(show: Show) -> None:
+    client = healthy()
+    client.answers["refresh"] |= {"dry_run": True}
+    with show(client) as page:
+        page.clock.install()
+        page.route("**/refresh", lambda route: route.fulfill(status=204), times=1)
+        dry_run = page.get_by_role("button", name="Dry run")
+        dry_run.click()
+        dry_run.click()
+        page.clock.run_for(40_000)
+        dry_run.click()
+        expect(page.get_by_role("heading", name="A refresh would start")).to_be_visible()
+    assert len(client.calls) == 1
 
 
 def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:

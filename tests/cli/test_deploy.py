@@ -3,8 +3,8 @@
 tests/e2e/test_deploy_stage.py runs them against an account.
 """
 
+import json
 import re
-import shlex
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,9 +12,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from cli import account, deploy, destroy, restapi, stages
+from chalicelib.domain.errors import AwsError
+from cli import account, deploy, restapi
 from cli.account import Account
-from cli.package import next_steps
 from cli.stages import StageError, load
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -29,41 +29,31 @@ def test_a_runtime_that_is_not_the_one_tested_is_named(monkeypatch: pytest.Monke
     )
 
 
-def test_current_may_begin_with_production_s_snapshot_or_the_account_s_own() -> None:
-    current = "/acceptance/rds/current-snapshot"
-    own = "arn:aws:rds:eu-west-1:222222222222:cluster-snapshot:orders-1"
-    production = own.replace("222222222222", "111111111111")
-    assert deploy.first_values(STAGE, {deploy.INITIAL: production}) == {current: production}
-    assert deploy.first_values(STAGE, {f"RDS_{deploy.INITIAL}": own}) == {current: own}
-
-
-def test_of_several_rest_apis_the_recorded_one_is_used_and_otherwise_the_choice_is_explained(
+def test_the_recorded_rest_api_is_used_or_else_the_first_and_without_one_chalice_forgets_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its record need not be whole. By the rest, Chalice deletes what a new version no longer has."""
     monkeypatch.setattr(restapi, "invoking", lambda *_: ["a1", "b2"])
-    (tmp_path / ".chalice").mkdir()
-
-    def said(recorded: str) -> list[str]:
-        restapi.record(tmp_path, "acceptance", recorded)
-        lines: list[str] = []
-        deploy.find_api(tmp_path, Mock(stage=STAGE), lines.append)
-        return [re.split(", which| also", line)[0].strip() for line in lines]
-
-    chosen = "found      REST API a1, the first of 2 by creation time and id"
-    assert said("gone") == [chosen, "note: REST API b2"]
-    assert restapi.recorded(tmp_path, "acceptance") == "a1"
-    assert said("b2") == ["note: REST API a1"]
-
-
-def test_a_record_of_chalice_that_was_not_written_to_the_end_is_deleted(tmp_path: Path) -> None:
     record = tmp_path / restapi.record_of("acceptance")
     record.parent.mkdir(parents=True)
-    record.write_text("{}")
-    assert not restapi.delete_malformed_record(tmp_path, "acceptance")
+    names = ["old", "api_handler", "api_handler_role"]
+    resources = [{"name": name, "resource_type": "lambda_function"} for name in names]
+
+    def said() -> list[str | None]:
+        lines: list[str] = []
+        found = deploy.find_api(tmp_path, Mock(stage=STAGE), lines.append)
+        return [found, *(re.split(", which| also", line)[0].strip() for line in lines)]
+
+    chosen = "found      REST API a1, the first of 2 by creation time and id"
     record.write_text('{"resources": [')
-    assert restapi.delete_malformed_record(tmp_path, "acceptance")
-    assert not record.exists()
-    assert not restapi.delete_malformed_record(tmp_path, "acceptance")
+    assert said() == ["a1", chosen, "note: REST API b2"]
+    record.write_text(json.dumps({"resources": resources}))
+    for api, kept in (("b2", [*names, "rest_api"]), (None, ["old"])):
+        restapi.record(tmp_path, "acceptance", api)
+        assert said() == (
+            [api, "note: REST API a1"] if api else ["a1", chosen, "note: REST API b2"]
+        )
+        assert [each["name"] for each in json.loads(record.read_text())["resources"]] == kept
 
 
 def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,25 +67,8 @@ def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPat
         assert Account(STAGE).subscribers() == ["a@b.de", "b@b.de"]
 
 
-def test_what_is_left_is_named_even_if_the_data_cannot_be_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stages, "load", Mock())
-    stack = Mock(delete=Mock(side_effect=StageError("it is stuck")), template=lambda: None)
-    stack.name = "s"
-    account = Mock(parameters=Mock(side_effect=StageError("no right to list it")))
-    monkeypatch.setattr(destroy, "opened", lambda *_: (account, stack, stack))
-    with pytest.raises(StageError) as caught:
-        destroy.destroy(tmp_path, "acceptance", print, destroy.Extent())
-    assert str(caught.value).splitlines() == [
-        "stage acceptance is not deleted; what is left:",
-        "stack s: it is stuck",
-        "stack s: it is stuck",
-        "4. data: no right to list it",
-    ]
-
-
-def test_a_package_s_commands_run_in_a_folder_of_any_name() -> None:
-    printed = next_steps("acceptance", Path("my folder"), ["Email"])
-    (first, *_) = (line for line in printed.splitlines() if "before.json" in line)
-    assert shlex.split(first)[-1] == "my folder/before.json"
+def test_a_refused_signature_as_with_a_wrong_clock_is_explained_by_aws() -> None:
+    error = AwsError("GetCallerIdentity", "", "SignatureDoesNotMatch", "Signature expired: 1 < 2")
+    expected = "^AWS refused GetCallerIdentity: SignatureDoesNotMatch: Signature expired: 1 < 2$"
+    with pytest.raises(StageError, match=expected), account.in_plain_words():
+        raise error

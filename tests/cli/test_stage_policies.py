@@ -196,19 +196,15 @@ def test_a_setting_grants_what_it_needs_and_nothing_else(settings: Any, added: G
     compare(made(**stack), made(**stack, **settings), added)
 
 
-def test_account_region_and_partition_are_the_pipeline_s() -> None:
+def test_arns_are_in_the_pipeline_s_place_and_a_name_without_a_path_has_a_slash() -> None:
     pipeline = "arn:aws-us-gov:codepipeline:us-gov-west-1:333333333333:main"
-    grants = {grant for policy in made(pipeline).values() for grant in grants_of(policy)}
+    found = made(pipeline, SSM_RDS_LATEST_SNAPSHOT_NAME="latest").values()
+    grants = {grant for policy in found for grant in grants_of(policy)}
     arns = {resource for _, resource, _ in grants if resource != "*"}
     assert {(*arn.split(":")[1:5:2], arn.split(":")[4]) for arn in arns} == {
         ("aws-us-gov", "us-gov-west-1", "333333333333")
     }
-    assert pipeline in arns
-
-
-def test_a_name_without_a_path_has_a_slash_in_its_arn() -> None:
-    update = made(SSM_RDS_LATEST_SNAPSHOT_NAME="latest")[UPDATE]
-    assert parameter("/latest", "GetParameters", "PutParameter") <= grants_of(update)
+    assert {pipeline, "arn:aws-us-gov:ssm:us-gov-west-1:333333333333:parameter/latest"} <= arns
 
 
 # --- production -----------------------------------------------------------------------------------

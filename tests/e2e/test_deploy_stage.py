@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -175,11 +176,13 @@ def a_destruction_that_fails_half_way_is_completed_by_the_next(
     planned = user.run("destroy", "--dry-run", "--delete-parameters")[1]
     assert f"  delete     parameter {CURRENT}: {MOVED[CURRENT]}" in planned
     assert planned[-1] == "this is a dry run; nothing was deleted"
-    user.cloud.set_faults([{"operation": "lambda:DeleteFunction", "kind": "deny", "times": 1}])
+    operations = ("lambda:DeleteFunction", "rds:DescribeDBClusterSnapshots")
+    user.cloud.set_faults([{"operation": each, "kind": "deny", "times": 1} for each in operations])
     status, printed = user.run("destroy", "--yes")
-    left = printed.index("stage acceptance is not deleted; what is left:") + 1
-    denied = f"function {function}: these credentials are not allowed to call"
-    assert (status, printed[left].startswith(denied)) == (1, True)
+    left = printed[printed.index("stage acceptance is not deleted; what is left:") + 1 :]
+    denied = "these credentials are not allowed to call"
+    failed = [line.partition(denied)[0] for line in left if denied in line]
+    assert (status, failed) == (1, [f"function {function}: ", "4. data: "])
     assert printed[-1] == AGAIN.replace("deploy", "destroy")
     code = re.compile(r"  deleted? +((?:stack|rule|function|role|REST API) .*)")
     announced, deleted = ({*code.findall("\n".join(lines))} for lines in (planned, printed))
@@ -240,20 +243,18 @@ def without_functions(user: User, monkeypatch: pytest.MonkeyPatch) -> User:
     return user
 
 
-REFUSED: dict[str, dict[str, str | None]] = {
-    "the Region in use is eu-west-2, but ": {"AWS_DEFAULT_REGION": "eu-west-2"},
-    "there are no AWS credentials (": {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None},
-    "the credentials in use are invalid or have expired (": {"AWS_ACCESS_KEY_ID": "AKIANOBODY"},
-}
-
-
 def test_credentials_that_are_not_the_stage_s_change_nothing(without_functions: User) -> None:
     user = without_functions
     status, (refusal,) = user.run("deploy", AWS_DEFAULT_REGION=None)
     assert (status, refusal.startswith("no Region is set, but ")) == (2, True)
-    production = user.cloud.environment(PRODUCTION)
-    others = {"the credentials in use belong to account 111111111111 ": production}
-    for message, environment in (REFUSED | others).items():
+    nobody = {"AWS_ACCESS_KEY_ID": "AKIANOBODY"}
+    refused: dict[str, dict[str, str | None]] = {
+        "the Region in use is eu-west-2, but ": {"AWS_DEFAULT_REGION": "eu-west-2"},
+        "there are no AWS credentials (": dict.fromkeys([*nobody, "AWS_SECRET_ACCESS_KEY"]),
+        "the credentials in use are invalid or have expired (": {**nobody},
+        "the credentials in use belong to account 1": {**user.cloud.environment(PRODUCTION)},
+    }
+    for message, environment in refused.items():
         status, printed = user.run("deploy", **environment)
         nothing_done = f"no step was completed; {AGAIN}"
         assert (status, printed[1:], user.holds()) == (1, [nothing_done], {})
@@ -270,7 +271,9 @@ def test_what_exists_is_left_alone_and_what_was_deleted_outside_is_recreated_or_
         user.put(name, secret)
     cloudwatch, sns = user.client("cloudwatch"), user.client("sns")
     cloudwatch.put_dashboard(DashboardName="aurora-refresh-acceptance-2", DashboardBody="{}")
-    _, deployed = user.run("deploy", "EMAIL=a@b.de", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}1")
+    own = SNAPSHOT.replace(PRODUCTION, ACCEPTANCE)  # which may be restored as well
+    first = f"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN={own}1"
+    _, deployed = user.run("deploy", "EMAIL=a@b.de", first)
 
     def monitoring() -> tuple[list[str], list[str]]:
         dashboards = cloudwatch.list_dashboards()["DashboardEntries"]
@@ -299,6 +302,7 @@ def test_what_exists_is_left_alone_and_what_was_deleted_outside_is_recreated_or_
         assert f"  unchanged  parameter {name}, which exists: {hidden}" in deployed
         assert f"  kept       parameter {name}: {hidden}" in destroyed
     everything = "\n".join(deployed + printed + destroyed)
+    assert f"  note: {CURRENT} already holds {hidden}, and keeps it" in everything
     assert ("Geheim" in everything, "\x1b" in everything, user.holds()) == (False, False, held)
     assert (
         f"  note: {PIPELINE_NAME} exists and is left alone, but the functions may start only "
@@ -317,11 +321,14 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
     user: User,
 ) -> None:
     """Their functions have the names that everything else goes by; the shell's variables are not theirs."""
-    out, shell = user.project / "out", {"CLUSTER_NAME": "eks", "SHARE_WITH_ACCOUNT": "1" * 12}
+    out, shell = user.project / "my out", {"CLUSTER_NAME": "eks", "SHARE_WITH_ACCOUNT": "1" * 12}
     shell |= {"PIN_API_ENABLED": "false", "RESTORE_SCHEDULE": "rate(1 day)"}
     status, printed = user.run("package", "--out", str(out), **shell)
     assert (status, printed[0]) == (0, account.runtime())
     assert any(f"--parameter-overrides {FIRST}=… Email=…" in line for line in printed)
+    assert any(
+        shlex.split(line)[-1] == f"{out}/before.json" for line in printed if "before.j" in line
+    )
     deleted = [line.split()[4] for line in printed if "delete-stack" in line]
     assert deleted == [f"{STACK}-after", STACK, f"{STACK}-before"]
     made = ["after.json", "before.json", "deployment.zip", "sam.json"]

@@ -98,13 +98,6 @@ def test_each_fact_has_its_experiment_and_is_in_the_document() -> None:
     ]
 
 
-def test_without_an_answer_nothing_is_made(cloud: LocalCloud) -> None:
-    ended = run(cloud)
-    assert (ended.exit_code, ended.stdout, made(cloud)) == (2, "", [])
-    assert "account 222222222222 (arn:aws:iam::222222222222:user/admin)" in ended.stderr
-    assert "costs less than 0.01 USD" in ended.stderr
-
-
 def interrupted(cloud: LocalCloud, number: int) -> tuple[int, str]:
     """Send a check a signal when it has made most things."""
     with subprocess.Popen(
@@ -122,7 +115,11 @@ def interrupted(cloud: LocalCloud, number: int) -> tuple[int, str]:
         return check.wait(), check.stderr.read()
 
 
-def test_a_check_that_is_stopped_deletes_what_it_made(cloud: LocalCloud) -> None:
+def test_a_check_makes_nothing_unasked_and_deletes_all_if_it_is_stopped(cloud: LocalCloud) -> None:
+    ended = run(cloud)
+    assert (ended.exit_code, ended.stdout, made(cloud)) == (2, "", [])
+    assert "account 222222222222 (arn:aws:iam::222222222222:user/admin)" in ended.stderr
+    assert "costs less than 0.01 USD" in ended.stderr
     status, errors = interrupted(cloud, signal.SIGTERM)
     assert (status, made(cloud)) == (1, [])
     assert errors.endswith("Stopped.\n")
@@ -160,9 +157,7 @@ def test_a_deletion_without_an_answer_is_named_and_stops_no_other() -> None:
     lost = Mock(side_effect=EndpointConnectionError(endpoint_url="https://x"))
     done = Mock()
     box: Any = Mock(_deletions=lambda: [("queue q", lost), ("topic t", done)])
-    assert Sandbox.close(box) == [
-        'queue q: Could not connect to the endpoint URL: "https://x"',
-    ]
+    assert Sandbox.close(box) == ['queue q: Could not connect to the endpoint URL: "https://x"']
     done.assert_called_once_with()
 
 

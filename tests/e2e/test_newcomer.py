@@ -163,7 +163,9 @@ def test_without_the_pin_api_the_next_deployment_deletes_it(newcomer: Newcomer) 
     functions, gateway = newcomer.cloud.client("lambda"), newcomer.cloud.client("apigateway")
     new_topic = f"NOTIFICATION_TOPIC_ARN=arn:aws:sns:{REGION}:{ACCEPTANCE}:new"  # which it creates
     newcomer.succeed("configure", "PIN_API_ENABLED=false", new_topic)
-    (newcomer.project / ".chalice/deployed/acceptance.json").unlink()  # as in another clone
+    record = newcomer.project / ".chalice/deployed/acceptance.json"
+    recorded = record.read_text()
+    record.unlink()  # as in another clone
     planned, deleted = (
         {*re.findall("^  deleted? +(.*)", newcomer.succeed("deploy", *words), re.MULTILINE)}
         for words in (["--dry-run"], [])
@@ -172,6 +174,10 @@ def test_without_the_pin_api_the_next_deployment_deletes_it(newcomer: Newcomer) 
     assert gateway.get_rest_apis()["items"] == []
     left = [each["FunctionName"] for each in functions.list_functions()["Functions"]]
     assert (PREFIX in left, len(left)) == (False, 4)
+    record.write_text(recorded)  # as in the clone that has deployed the API
+    newcomer.cloud.set_faults([{"operation": "apigateway:GetRestApis", "kind": "deny"}])
+    newcomer.succeed("deploy")
+    newcomer.cloud.set_faults([])
 
 
 def test_the_documented_rights_suffice_to_deploy_and_to_destroy(newcomer: Newcomer) -> None:

@@ -32,7 +32,11 @@ document.addEventListener("submit", (event) => {
   // A second click on a slow page would do the thing twice.
   if (asks || document.body.ariaBusy) event.preventDefault();
   if (asks) ask(`${event.target.action}?${new URLSearchParams(new FormData(event.target))}`);
-  else document.body.ariaBusy = "true";
+  else {
+    document.body.ariaBusy = "true";
+    // A browser says nothing of a page that was stopped. No call of the API takes longer than this.
+    setTimeout(() => { document.body.ariaBusy = null; }, 40_000);
+  }
 });
 
 document.querySelector("#filter")?.addEventListener("input", (event) => {
