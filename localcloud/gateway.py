@@ -91,7 +91,7 @@ def respond(request: Request) -> Response:
     except Refused as refusal:
         # API Gateway spells the key differently where the identity is valid but has no permission.
         key = "Message" if refusal.code == "AccessDeniedException" else "message"
-        return _error(403, {key: str(refusal)})
+        return _error(403, {key: str(refusal)}, {"x-amzn-ErrorType": refusal.code})
     except NotRestored as gap:
         return _error(500, {"message": str(gap)})
     except (functions.Throttled, UnknownFunctionException):
@@ -184,5 +184,5 @@ def _mapped(outcome: Outcome) -> Response:
     return Response(answer.get("body"), answer["statusCode"], headers)
 
 
-def _error(status: int, body: dict[str, str]) -> Response:
-    return Response(json.dumps(body), status, content_type="application/json")
+def _error(status: int, body: dict[str, str], headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(body), status, headers, content_type="application/json")

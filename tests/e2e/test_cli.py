@@ -42,6 +42,9 @@ def test_commands_and_console_operate_a_stage(deployed: Company, refreshed: Nigh
     assert (tried.exit_code, "nothing-new" in tried.stdout) == (1, True)
     assert newest in ask(deployed, "history").stdout.splitlines()[1]
     assert f"{newest}  " in ask(deployed, "snapshots").stdout
+    forged = deployed.environment() | {"AWS_SECRET_ACCESS_KEY": "forged"}
+    refused = invoke("status", "--stage", STAGE, environment=forged)
+    assert (refused.exit_code, "and the secret key" in refused.stderr) == (1, True)
     # The console shows the stage at the address that it prints.
     with subprocess.Popen(
         [sys.executable, "-m", "cli.main", "console", "--stage", STAGE],
