@@ -136,8 +136,8 @@ class Action(NamedTuple):
     account: str | None = None
     region: str | None = None
 
-    def beside(self, stack: Stack | None) -> "Action":
-        """Return it without its stack, if that only has the name of this one, which is elsewhere."""
+    def without_namesake(self, stack: Stack | None) -> "Action":
+        """Return it without its stack if that is another one of the same name, elsewhere."""
         if stack is None or not stack.arn:
             return self
         region, account = stack.arn.split(":")[3:5]
@@ -145,7 +145,7 @@ class Action(NamedTuple):
         return self._replace(stack=None) if is_elsewhere else self
 
     def as_script(self, cluster: Cluster) -> "Action":
-        """Return it as what may read at any time until it made the cluster, unless it only deploys."""
+        """Return it with its reading extended until it made the cluster, unless it is a deploy action."""
         if self.category == "Deploy":
             return self
         return self._replace(reads_since=self.started, started=cluster.created)
@@ -406,7 +406,7 @@ def verdicts(
     return found
 
 
-def passed(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tuple[Version, str]]:
+def recovered(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tuple[Version, str]]:
     """Yield the labels of faults that are over: people are notified again if one comes back."""
     over = [] if deployment.unknown else [(each, Reason.DEPLOYED_UNKNOWN) for each in ledger]
     if deployment.version and deployment.preparation and deployment.preparation.is_running:

@@ -4,7 +4,7 @@ import json
 from datetime import date
 from typing import NamedTuple
 
-from chalicelib.domain.parameters import PLACEHOLDER, refuse_half_characters
+from chalicelib.domain.parameters import PLACEHOLDER, refuse_lone_surrogates
 
 
 class Hold(NamedTuple):
@@ -26,7 +26,7 @@ class Hold(NamedTuple):
         try:
             fields = json.loads(text)
             until, reason, by = (fields[key] for key in ("until", "reason", "by"))
-            refuse_half_characters(fields)
+            refuse_lone_surrogates(fields)
             return cls(date.fromisoformat(until), str(reason), str(by))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from chalicelib.domain.parameters import arn_of, refuse_half_characters
+from chalicelib.domain.parameters import arn_of, refuse_lone_surrogates
 from chalicelib.domain.reasons import Reason
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
@@ -63,7 +63,7 @@ class Note(NamedTuple):
             fields = json.loads(description)
             action, actor, reason, token = (fields[key] for key in ("action", "by", "why", "token"))
             written_for = fields.get("of", _fingerprint(value))  # missing in the first edition
-            refuse_half_characters(fields)
+            refuse_lone_surrogates(fields)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
         texts = [action, actor, reason] if token is None else [action, actor, reason, token]

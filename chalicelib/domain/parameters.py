@@ -69,6 +69,6 @@ def hidden(value: str) -> str:
     return f"something else, {len(value)} characters long"
 
 
-def refuse_half_characters(document: object) -> None:
-    """Raise ValueError for half of a surrogate pair in JSON, which could be neither sent nor stored."""
+def refuse_lone_surrogates(document: object) -> None:
+    """Raise ValueError for a lone surrogate in JSON, which can be neither sent nor stored."""
     json.dumps(document, ensure_ascii=False).encode()

@@ -31,8 +31,8 @@ _BLANK = re.compile(
     "\U000e0100-\U000e01ef]"
 )
 
-# Control characters, invisible ones (bidirectional overrides, zero width), halves of surrogate
-# pairs, and Unicode's line ends: a reason is read in terminals, logs and e-mails.
+# Control characters, invisible ones (bidirectional overrides, zero width), lone surrogates,
+# and Unicode's line ends: a reason is read in terminals, logs and e-mails.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 

@@ -53,7 +53,7 @@ class Deployments:
         """
         actions = self._actions(self._pipeline, run.execution_id if run else None)
         stack = self.stack(database.stack_name) if database.stack_name else None
-        return [each.beside(stack) for each in actions]
+        return [each.without_namesake(stack) for each in actions]
 
     def _held(self, database: Database, ledger: Sequence[Version]) -> Version | None:
         found = (

@@ -12,7 +12,14 @@ from typing import NamedTuple
 
 from chalicelib import notifications
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import UNKNOWN, Deployment, Preparation, Verdict, passed, verdict
+from chalicelib.domain.deployment import (
+    UNKNOWN,
+    Deployment,
+    Preparation,
+    Verdict,
+    recovered,
+    verdict,
+)
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_PIPELINE, RECONCILE
 from chalicelib.domain.ledger import (
@@ -38,7 +45,7 @@ from chalicelib.usecases.preparation import prepare
 # Seen for the first time, corrected, looked at again: no database needs more.
 _MAX_ROUNDS = 6
 # A cluster that the pipeline has restored this recently is prepared, even if it was there before.
-UNUSED = timedelta(days=1)
+_RECENT = timedelta(days=1)
 
 
 class _Look(NamedTuple):
@@ -126,7 +133,7 @@ def _correct(
         deployment = reader.of(database, ledger)
         if deployment.is_remembered:
             deployment = _prepared(pipeline.aws, database, deployment, failed)
-        for notified, label in passed(deployment, ledger):
+        for notified, label in recovered(deployment, ledger):
             parameters.unlabel(database.current_parameter, notified.number, {label})
         found = verdict(deployment, ledger, pipeline.runs, pipeline.aws.now())
         if deployment.version and not deployment.is_remembered:
@@ -166,8 +173,8 @@ def _label(
     """Remember the cluster that was restored from a version, its run, and that work on it is due."""
     labels, cluster = deployment.labels, deployment.cluster
     was_there = was_there_before(version, ledger) and not version.cluster_labels
-    is_young = cluster is not None and aws.now() - cluster.created < UNUSED
-    if database.after_restore and ((is_young and deployment.maker) or not was_there):
+    is_recent = cluster is not None and aws.now() - cluster.created < _RECENT
+    if database.after_restore and ((is_recent and deployment.maker) or not was_there):
         labels |= {WORK_DUE}
     if version.cluster_labels:
         # Of an earlier cluster, which was restored from the same version.
