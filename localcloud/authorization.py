@@ -12,12 +12,13 @@ from moto.core.exceptions import ServiceException
 from moto.core.utils import get_service_model
 from moto.kms.models import kms_backends
 from moto.rds.models import rds_backends
+from moto.s3.models import s3_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 
 from localcloud import keys
 from localcloud.identities import Caller, Refused
-from localcloud.policies import CLUSTER_TAG, TAG_KEY, Context, Decision, decide, listed
+from localcloud.policies import CLUSTER_TAG, OWNER_KEY, TAG_KEY, Context, Decision, decide, listed
 from localcloud.wire import Call
 
 Need = tuple[str, str]
@@ -35,8 +36,9 @@ _TAGGING = {
 def authorize(call: Call, caller: Caller) -> None:
     """Raise Refused unless the caller may make the call."""
     for action, resource in needs(call):
-        reads_secret = action == "secretsmanager:GetSecretValue"
-        context = {TAG_KEY: _cluster_of(call, resource)} if reads_secret else {}
+        bucket = resource.removeprefix("arn:aws:s3:::").partition("/")[0]
+        owner = [*s3_backends.bucket_accounts.get(bucket, ())][1:]
+        context = {TAG_KEY: _cluster_of(call, resource), OWNER_KEY: owner}
         decision = decide(caller.policies, action, resource, context)
         if decision is not Decision.ALLOWED:
             raise denial(call, caller, action, resource, decision)
@@ -106,8 +108,6 @@ def _resources(call: Call) -> Iterator[str]:
         yield "arn:aws:s3:::" + "/".join(filter(None, [given.get("Bucket"), given.get("Key")]))
     elif call.operation == "DescribeDBClusterSnapshots":
         yield "*"
-    elif call.operation == "DescribeDBClusters":
-        yield _arn(call, f"cluster:{given.get('DBClusterIdentifier', '*').lower()}")
     else:
         for parameter, form in _RESOURCES.get(call.service, {}).items():
             for name in listed(given.get(parameter) or []):

@@ -17,7 +17,8 @@ Context = Mapping[str, list[str]]
 # The tag of the secrets that RDS manages.
 CLUSTER_TAG = "aws:rds:primaryDBClusterArn"
 TAG_KEY = f"secretsmanager:resourcetag/{CLUSTER_TAG}".lower()
-_CONDITION_KEYS = {"aws:sourcearn", "kms:resourcealiases", "kms:viaservice", TAG_KEY}
+OWNER_KEY = "aws:resourceaccount"
+_CONDITION_KEYS = {"aws:sourcearn", OWNER_KEY, "kms:resourcealiases", "kms:viaservice", TAG_KEY}
 
 
 class NotRestored(ValueError):
@@ -64,9 +65,8 @@ def allows(
 
 
 def _applies(statement: Mapping[str, Any], action: str, resource: str, context: Context) -> bool:
-    if not _matches(listed(statement["Action"]), action, re.IGNORECASE):
-        return False
-    if not _matches(listed(statement["Resource"]), resource):
+    is_about = _matches(listed(statement["Action"]), action, re.IGNORECASE)
+    if not (is_about and _matches(listed(statement["Resource"]), resource)):
         return False
     return all(
         _is_met(operator, key.lower(), listed(expected), context)
