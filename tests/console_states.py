@@ -146,7 +146,7 @@ class FakeClient:
     def _snapshots(self, name: str) -> Json:
         why = {"reason": "version", "detail": "engine version 16.1, wanted 15"}
         rejected = share(f"{name}-next", 1, eligible=False, **why)
-        shares = [*(share(name, days) for days in range(1, 8)), rejected]
+        shares = [*(share(name, days) for days in range(1, 90)), rejected]
         return {"snapshots": shares, "omitted": 0, "message": None}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Flask, Response, flash, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
+from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
 from cli.client import ApiClient, ApiError, Json
@@ -80,7 +81,11 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
                 client.begin_session()
         return render_template("error.html", error=error), error.status or 502
 
+    def show_http_error(error: HTTPException) -> ResponseReturnValue:
+        return show(ApiError(error.code, error.name, str(error.description)))
+
     app.register_error_handler(ApiError, show)
+    app.register_error_handler(HTTPException, show_http_error)
     app.get("/")(console.overview)
     app.get("/databases/<name>")(console.database)
     app.get("/<any(pin, rollback, refresh, hold):action>")(console.form)

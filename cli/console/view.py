@@ -147,8 +147,8 @@ def chart(periods: Sequence[Period], now: datetime, limit: int | None) -> Chart 
     ]
     if not pieces:
         return None
-    first = pieces[0][0]
-    width, oldest = max(now - first, _DAY), max(end - taken for _, end, taken in pieces)
+    first = min(pieces[0][0], now - _DAY)
+    width, oldest = now - first, max(end - taken for _, end, taken in pieces)
     top = max(oldest, (limit or 1) * _DAY) * 1.15
     line, area, before = "", "", None
     for begin, end, taken in pieces:

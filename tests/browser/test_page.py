@@ -1,13 +1,14 @@
 """What people see of the console, and what those see who hear it, by Chromium's own tree."""
 
 import time
+from datetime import timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SIZES, Show
-from tests.console_states import RUN, attention, denied, fresh, healthy, nightly
+from tests.console_states import NOW, RUN, attention, denied, fresh, healthy, nightly
 
 PAGES = {
     "healthy": (healthy, "/"),
@@ -51,8 +52,13 @@ def test_the_first_screen_answers_what_people_ask(show: Show, size: str) -> None
 
 def test_times_are_the_readers_own_with_utc_on_hover(show: Show) -> None:
     with show(healthy()) as page:
+        page.clock.set_fixed_time(NOW)
+        page.reload()
         time = page.locator("time").first
         expect(time).to_have_text("Sun 29 Nov, 05:00")
+        page.clock.set_fixed_time(NOW + timedelta(days=60))
+        page.reload()
+        expect(time).to_have_text("Sun, 29 Nov 2026, 05:00")
         expect(time).to_have_attribute("title", "Sun 29 Nov 2026, 04:00 UTC")
         expect(page.locator("#zone")).to_have_text("Europe/Amsterdam")
 
@@ -88,8 +94,13 @@ def test_a_snapshot_is_pinned_once_and_the_page_says_so(show: Show, script: bool
         page.wait_for_url("**/databases/orders")  # with its style and its script
         expect(page.get_by_label("Filter")).to_be_visible(visible=script)
         if script:
+            shown, matches = page.locator("#rows").get_by_role("row"), page.locator("#matches")
+            expect(shown).to_have_count(89)
+            expect(matches).to_have_text("89 of")
+            page.get_by_label("Only those").uncheck()
+            expect(shown).to_have_count(90)
             page.get_by_label("Filter").fill("11-25 postgres")
-            expect(page.locator("#rows").get_by_role("row")).to_have_count(1)
+            expect(shown).to_have_count(1)
         page.get_by_role("link", name="Pin orders-2026-11-25").click()
         page.get_by_label("Reason").fill("compare")
         page.get_by_role("button", name="Replace the cluster now").click(

@@ -56,10 +56,10 @@ def test_the_pages_say_what_is_deployed_what_comes_and_why_a_share_cannot_be_res
         attention(),
         "/",
         "1 of 3 databases needs attention",
-        "Running: Deploy, Database Sat 28 Nov 2026, 13:37 UTC 23 minutes ago",
+        "Running: Deploy, Database started Sat 28 Nov 2026, 13:37 UTC 23 minutes ago",
         "restores orders from orders-2026-11-27",
         "is being replaced by orders-2026-11-27",
-        "Problems billing",
+        "Problems billing: latest would not be promoted",
         '<noscript><meta http-equiv="refresh" content="10"></noscript>',
     )
     on_hold = FakeClient(hold={"until": None})
@@ -68,7 +68,7 @@ def test_the_pages_say_what_is_deployed_what_comes_and_why_a_share_cannot_be_res
     assert not missing(on_hold, "/", none_planned)
     assert not missing(fresh(), "/", "Nothing has been restored yet. A dry run shows what")
     rejected = "not eligible engine version 16.1, wanted 15"
-    assert not missing(healthy(), "/databases/orders", "8 shared snapshots", rejected)
+    assert not missing(healthy(), "/databases/orders", "90 shared snapshots", rejected)
 
 
 def test_a_form_says_which_data_is_deleted() -> None:
@@ -90,12 +90,14 @@ def test_a_form_says_which_data_is_deleted() -> None:
     ]
     # A refresh with nothing new starts no run, even if a pin waits.
     client.answers["status"]["databases"] = [waits | {"deployed": nightly("documents", 7)}]
-    assert not missing(client, "/refresh", "No cluster is replaced.")
+    assert not missing(client, "/refresh", "a refresh would start no run")
 
 
-def test_there_is_no_page_about_an_unknown_database() -> None:
-    paths = ("/databases/none", "/rollback", "/pin?database=none&snapshot=orders-2026-11-25")
-    assert [Browser(healthy()).get(path).status_code for path in paths] == [404] * 3
+def test_there_is_no_page_about_what_is_unknown() -> None:
+    unknown = "/pin?database=none&snapshot=orders-2026-11-25"
+    for path in ("/databases/none", "/rollback", unknown, "/none"):
+        response = Browser(healthy()).get(path)
+        assert (response.status_code, ">Not found</h1>" in response.text) == (404, True)
 
 
 def test_a_database_is_judged_in_a_word_or_two() -> None:
@@ -160,6 +162,9 @@ def test_the_chart_draws_the_age_of_each_snapshot_that_a_run_restored_up_to_the_
         20,
         "Age of the data over 20 days: 10 days at the end, 12 days at most, the limit is 20 days",
     )
+    hours = view.chart([(now - day / 4, now - day / 2)], now, 1)  # the line ends at the present
+    assert hours is not None
+    assert (hours.line, hours.days) == ("M300.0 47.0L400.0 33.9", 1)
     assert view.chart([(now - day, None)], now, 14) is None
     assert view.chart([], now, 14) is None
     history = healthy().history("orders")["history"]

@@ -5,7 +5,9 @@ const format = { weekday: "short", day: "numeric", month: "short", hour: "2-digi
 
 function localize(root) {
   for (const time of root.querySelectorAll("time")) {
-    time.textContent = new Date(time.dateTime).toLocaleString("en-GB", format);
+    const at = new Date(time.dateTime);
+    const year = at.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
+    time.textContent = at.toLocaleString("en-GB", { ...format, ...year });
   }
 }
 
@@ -39,17 +41,28 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-document.querySelector("#filter")?.addEventListener("input", (event) => {
-  const words = event.target.value.toLowerCase().split(/\s+/);
-  for (const row of document.querySelectorAll("#rows tr")) {
-    row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+const filter = document.querySelector("#filter");
+const eligible = document.querySelector("#eligible");
+
+function select() {
+  const words = filter.value.toLowerCase().split(/\s+/);
+  const rows = [...document.querySelectorAll("#rows tr")];
+  for (const row of rows) {
+    const matches = words.every((word) => row.textContent.toLowerCase().includes(word));
+    row.hidden = !matches || (eligible.checked && !("eligible" in row.dataset));
   }
-});
+  const shown = rows.filter((row) => !row.hidden).length;
+  document.querySelector("#matches").textContent = shown < rows.length ? `${shown} of ` : "";
+}
+
+for (const control of filter ? [filter, eligible] : []) control.addEventListener("input", select);
 
 // A page that the browser had kept would stay busy.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 localize(document);
+if (filter) select();
 document.documentElement.classList.add("script");
 document.querySelector("#zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const seconds = document.querySelector("[data-reload]")?.dataset.reload;
-if (seconds) setInterval(() => dialog.open || document.body.ariaBusy || location.reload(), seconds * 1000);
+const isInUse = () => dialog.open || document.hidden || document.body.ariaBusy;
+if (seconds) setInterval(() => isInUse() || location.reload(), seconds * 1000);
