@@ -1,6 +1,6 @@
 """What the doctor looks at: AWS's answers to calls that only read, each made once, when it is needed."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
@@ -17,7 +17,7 @@ from chalicelib.domain.deployment import Deployment, Preparation
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import Run
-from chalicelib.domain.parameters import Parameter, pipeline_name, value_of
+from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
 from chalicelib.usecases.copies import ListOwn, list_own_once
@@ -293,36 +293,18 @@ class AcceptanceLook(Look[AcceptanceStage]):
         return found
 
     @property
-    def pipeline_names(self) -> Iterable[str]:
-        """The pipeline that the parameter names, if it names one, and the stage's own."""
-        named = pipeline_name(value_of(self.values, self.stage.settings.pipeline_parameter))
-        return dict.fromkeys(filter(None, (named, self.stage.pipeline)))
-
-    @property
-    def existing_pipeline(self) -> tuple[str, Json] | None:
-        """The first of these that exists."""
-        for name in self.pipeline_names:
-            if body := known(self.pipeline, name):
-                return name, body
-        return None
+    def structure(self) -> Json | None:
+        """The main pipeline's structure; None if it does not exist or cannot be looked at."""
+        return known(self.pipeline, self.stage.pipeline)
 
     @question("codepipeline:ListPipelineExecutions")
     def runs(self) -> Sequence[Run]:
-        """Return the runs of the existing pipeline, the newest first."""
-        existing = self.existing_pipeline
-        try:
-            return self.aws.pipelines.runs(existing[0]) if existing else []
-        except Refused:
-            return []  # the pipeline does not exist
+        """Return the main pipeline's runs, the newest first."""
+        return self.aws.pipelines.runs(self.stage.pipeline) if self.structure else []
 
     def stacks(self) -> list[DeployedStack]:
         """Return the main pipeline's stacks and those of P_STACK_NAME."""
-        existing = self.existing_pipeline
-        return mainpipeline.stacks_of(self.stage, existing[1] if existing else None)
-
-    def place(self, stack: str) -> DeployedStack:
-        """Return where a stack of P_STACK_NAME is."""
-        return next(each for each in self.stacks() if each.name == stack)
+        return mainpipeline.stacks_of(self.stage, self.structure)
 
     @question("cloudformation:GetTemplate")
     def template(self, stack: DeployedStack) -> StackTemplate | None:
@@ -331,38 +313,32 @@ class AcceptanceLook(Look[AcceptanceStage]):
             return None
         given = {"StackName": stack.name, "TemplateStage": "Processed"}
         body = self._calls.one("cloudformation:GetTemplate", "TemplateBody", **given)
-        parameters = described.get("Parameters", [])
         if not body:
             return None
-        values = {
-            **{each["ParameterKey"]: each.get("ParameterValue", "") for each in parameters},
+        parameters = described.get("Parameters", [])
+        values = {each["ParameterKey"]: each.get("ParameterValue", "") for each in parameters}
+        values |= {
             "AWS::AccountId": self.stage.account,
             "AWS::Region": self.stage.region,
             "AWS::Partition": self.stage.partition,
             "AWS::StackName": stack.name,
         }
-        root, parent = (described.get(each, "//").split("/")[1] for each in ("RootId", "ParentId"))
-        template = templates.parsed(body)
-        if parent and (above := known(self.template, DeployedStack(parent))):
-            passed = above.passed_on(stack.name.removeprefix(f"{parent}-"))
-            for name, (declared, value) in passed.items():
-                template["Parameters"][name], values[name] = declared, value
-        return StackTemplate.of(template, values, root)
+        return StackTemplate.of(templates.parsed(body), values)
 
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""
         return [
             place
             for stack in self.stacks()
-            if (template := known(self.template, stack))
+            if (template := self.template(stack))
             for parameter, place in mainpipeline.places(stack.name, template)
             if parameter == database.current_parameter
         ]
 
     @cached_property
     def _deployments(self) -> Deployments:
-        existing = self.existing_pipeline
-        return Deployments(self.aws, existing[0] if existing else None, known(self.runs) or [])
+        name = self.stage.pipeline if self.structure else None
+        return Deployments(self.aws, name, known(self.runs) or [])
 
     @question("codepipeline:ListActionExecutions")
     def deployment(self, database: Database) -> Deployment:
