@@ -15,9 +15,8 @@ from botocore.exceptions import BotoCoreError
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
 from cli import stacks, stages
-from cli.account import oldest_python
 from cli.configure import text_of
-from cli.doctor import acceptance, checks, deployment, production, refresh, template
+from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
 from cli.doctor.checks import Check
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
 from cli.policies import Policy, file_name, policies, with_own_statements
@@ -82,7 +81,8 @@ def _deployment(
     look: Look[Stage], entries: deployment.Entries, wanted: Mapping[str, Policy]
 ) -> Iterator[Check]:
     if not look.is_deployed:
-        yield from deployment.needed(look)
+        # A first deployment needs this, and does not create it.
+        yield from deployment.unreserved("concurrency of the account", look)
         return
     yield from deployment.own_stacks(look)
     yield from deployment.functions(look, entries)
@@ -90,9 +90,8 @@ def _deployment(
     if isinstance(look, AcceptanceLook):
         yield from deployment.rest_api("REST API", look)
     yield from deployment.schedules(look)
-    yield from deployment.topic(look)
-    yield from deployment.chat_topic(look)
-    yield from deployment.topic_keys(look)
+    yield from topics.topics(look)
+    yield from topics.keys(look)
     yield from deployment.alarms(look)
 
 
@@ -142,21 +141,16 @@ def _policies(
 
 
 def configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
-    """Return each function's configuration as Chalice would deploy it.
-
-    The runtime is the oldest supported one: a deployment uses that of its own Python.
-    """
+    """Return what is compared of each function's configuration, as Chalice would deploy it."""
     document = stages.read_config(project)
     found = {}
     for function in stacks.function_names(stage):
         tuned = stages.tuned(document, stage.name, function)
         found[function] = {
-            "Runtime": f"python{oldest_python()}",
             "Architectures": [tuned.get("lambda_architecture", "x86_64")],
             "MemorySize": tuned.get("lambda_memory_size", 128),
             "Timeout": tuned.get("lambda_timeout", 60),
             "Variables": {**stage.variables, **stages.variables_of(tuned)},
-            "reserved_concurrency": tuned.get("reserved_concurrency"),
             "iam_role_arn": None
             if tuned.get("manage_iam_role", True)
             else tuned.get("iam_role_arn"),

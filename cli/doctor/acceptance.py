@@ -62,7 +62,7 @@ def _unusable(look: AcceptanceLook, name: str, put: str) -> Verdict | None:
     found = look.parameters().get(name)
     if found is None:
         # Deploying does not recreate a parameter that was deleted from its stack.
-        return problem("does not exist", look.deploy if look.is_new else put)
+        return problem("does not exist", put)
     if found["Type"] == "String":
         return None
     return problem(

@@ -3,7 +3,7 @@
 Each check names its fix as a command or a change that can be carried out as it is.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Concatenate, NamedTuple, ParamSpec
@@ -72,7 +72,7 @@ def unavailable(what: Unavailable) -> Verdict:
     return warning(seen, fix, blind=True)
 
 
-Judge = Callable[Concatenate[str, P], Verdict | Iterator[Verdict]]
+Judge = Callable[Concatenate[str, P], Verdict | Iterable[Verdict]]
 Checking = Callable[Concatenate[str, P], Iterator[Check]]
 
 

@@ -173,11 +173,6 @@ class Look(Generic[S_co]):
         )
 
     @property
-    def is_new(self) -> bool:
-        """Whether the stage has never been deployed."""
-        return is_absent(self.stack, stacks.stack_name(self.stage.name, stacks.BEFORE))
-
-    @property
     def packaged_stack(self) -> str:
         """The stack of the functions, if the templates of `aurora-refresh package` were deployed."""
         return stacks.packaged_stacks(self.stage.name)["sam.json"]
