@@ -22,7 +22,6 @@ from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
 from cli.policies import Policy, file_name, policies, with_own_statements
 from cli.stages import AcceptanceStage, ProductionStage, Stage, StageError
 
-_VERDICTS = 20  # printed at most
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
 
 
@@ -105,14 +104,10 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
     indent = " " * (_WIDTH + 4)
     for group, members in groupby(done, key=lambda check: check.check):
         yield group
-        found = list(members)
-        shown = found[:_VERDICTS] if group == checks.VERDICT else found
-        for check in shown:
+        for check in members:
             yield f"  {check.status:{_WIDTH}}  {check.subject}: {check.seen}"
             if check.fix:
                 yield f"{indent}fix: {check.fix}"
-        if more := len(found) - len(shown):
-            yield f"{indent}and {more} older ones: see --json"
     count = Counter(check.status for check in done)
     counts = f"problems: {count[checks.PROBLEM]}, warnings: {count[checks.WARNING]}, ok: {count[checks.OK]}"
     blind = sum(check.blind for check in done)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
 
@@ -12,25 +11,23 @@ from chalicelib.domain.errors import Refused
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
-from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
+from chalicelib.domain.snapshots import Choice, Snapshot, SnapshotArn, pin_rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
 from chalicelib.usecases.status import LONG_RUN
 from cli.doctor.checks import (
-    OK,
-    VERDICT,
     Check,
     Verdict,
     check,
-    disabled,
     due,
     ok,
     own_key,
     problem,
     unavailable,
+    unusable_key,
     warning,
     when,
 )
-from cli.doctor.look import AcceptanceLook, Shares, Unavailable, known
+from cli.doctor.look import AcceptanceLook, Unavailable, known
 from cli.stages import AcceptanceStage, to_change
 
 # A denial because of these concerns only the identity in use, and says nothing about the key.
@@ -164,8 +161,7 @@ def _restorable(look: AcceptanceLook, database: Database) -> Snapshot | None:
     has_latest = snapshot_of(look.values, database.latest_parameter)
     latest = known(look.candidate, database) if has_latest else None
     # A share of another Region can only be copied.
-    shares = None if look.stage.settings.source_region else known(look.shares)
-    newest = shares[database.name].newest if shares else None
+    newest = None if look.stage.settings.source_region else known(look.newest, database)
     return next((each for each in (latest, newest) if isinstance(each, Snapshot)), None)
 
 
@@ -256,55 +252,35 @@ def shares(look: AcceptanceLook) -> Iterator[Check]:
     """Check production's shares, and the key of the newest eligible one."""
     for database in look.stage.settings.databases:
         yield from _choice(database.name, look, database)
-        if seen := (known(look.shares) or {}).get(database.name):
-            if isinstance(seen.newest, Snapshot):
-                arn = known(look.share_key, seen.newest) or seen.newest.arn
-                yield from _key(arn, look, seen.newest)
-            yield from _verdicts(database, seen)
-
-
-def _verdicts(database: Database, seen: Shares) -> Iterator[Check]:
-    """Yield the verdict on each share, newest first; one without a time is still being made."""
-    made = datetime.max.replace(tzinfo=UTC)
-    for share in sorted(
-        seen.productions, key=lambda each: (each.created or made, each.arn), reverse=True
-    ):
-        broken = rejection(share, database.criteria)
-        verdict = f"rejected: {broken.detail}" if broken else "eligible"
-        if share == seen.newest:
-            verdict = "eligible, and the newest"
-        yield Check(VERDICT, share.arn, OK, f"for {database.name}: {verdict}")
+        newest = known(look.newest, database)
+        if isinstance(newest, Snapshot):
+            yield from _key(newest.arn, look, newest)
 
 
 @check("share")
 def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    seen, limit = look.shares()[database.name], look.stage.settings.max_age
-    if isinstance(seen.newest, Refused):
-        why = str(seen.newest).removeprefix(f"{database.name}: ")
-        return problem(why, _share(look.stage, database, seen))
-    rejected = dict(seen.choice.rejected)
-    counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(rejected.items()))
-    eligible = seen.total - sum(rejected.values())
-    age = seen.newest.age(look.now)
-    summary = (
-        f"{seen.newest.arn}, {hours(age)} hours old, is the newest; {eligible} of {seen.total} shares are eligible; "
-        f"rejected: {counts or 'none'}"
-    )
+    newest, limit = look.newest(database), look.stage.settings.max_age
+    choice = look.choices()[database.name]
+    if isinstance(newest, Refused):
+        why = str(newest).removeprefix(f"{database.name}: ")
+        return problem(why, _share(look.stage, database, choice))
+    age = newest.age(look.now)
+    counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(choice.rejected.items()))
+    seen = f"{newest.arn}, {hours(age)} hours old, is the newest; rejected: {counts or 'none'}"
     if limit and age > limit:
-        stale = f"{summary}; the schedule promotes nothing older than {limit.days} days"
+        stale = f"{seen}; the schedule promotes nothing older than {limit.days} days"
         return problem(stale, Reason.SNAPSHOT_STALE.next_step)
-    return ok(summary)
+    return ok(seen)
 
 
-def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
+def _share(stage: AcceptanceStage, database: Database, choice: Choice) -> str:
     """Return how to make one of the shares eligible."""
-    if seen.choice.ambiguous:
-        cluster, *others = sorted(seen.choice.clusters)
+    if choice.ambiguous:
+        cluster, *others = sorted(choice.clusters)
         answer = f"{database.setting('SOURCE_CLUSTER')}={cluster} (or {', '.join(others)})"
         return to_change(stage.name, answer)
-    answers = " ".join(
-        f"{database.setting(each)}=…" for each in ("ENGINE", "ENGINE_VERSION", "SOURCE_CLUSTER")
-    )
+    settings = ("ENGINE", "ENGINE_VERSION", "SOURCE_CLUSTER")
+    answers = " ".join(f"{database.setting(each)}=…" for each in settings)
     return (
         f"if the stage's settings are wrong, {to_change(stage.name, answers)}; otherwise in production "
         f"({database.criteria.account}): aws rds modify-db-cluster-snapshot-attribute --attribute-name restore "
@@ -313,14 +289,14 @@ def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
 
 
 @check("key")
-def _key(arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
-    """Judge the key of the newest share; without one, `arn` is the share's."""
-    if look.share_key(newest) is None:
+def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
+    """Judge the key of the newest share."""
+    arn, stage, production = look.share_key(newest), look.stage, f"in production ({newest.account})"
+    if arn is None:
         return ok("is not encrypted, so no key is needed")
-    stage, production = look.stage, f"in production ({newest.account})"
     again = (
-        f"{production}: copy the snapshot under a customer-managed key (aws rds copy-db-cluster-snapshot "
-        "--kms-key-id …) and share that"
+        "copy the snapshot under a customer-managed key (aws rds copy-db-cluster-snapshot --kms-key-id …) and share "
+        "that"
     )
     try:
         key = look.key(arn, stage.settings.source_region)
@@ -328,22 +304,16 @@ def _key(arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
         if not unseen.denied or any(each in unseen.why for each in _OWN_POLICIES):
             raise
         return problem(
-            f"encrypts {newest.arn}, but its policy does not let account {stage.account} describe it: the "
-            "snapshot can probably not be restored",
-            f"{production}, add to the key's policy {_statements(stage)}; if it is the default key "
-            f"aws/rds, which has no policy to change, {again}",
+            f"the policy of its key {arn} does not let account {stage.account} describe it: it can probably not be "
+            "restored",
+            f"{production}, add to the key's policy {_statements(stage)}; if it is the default key aws/rds, which "
+            f"has no policy to change, {again}",
         )
-    if key is None or key["KeyManager"] == "AWS":
-        what = (
-            "no longer exists"
-            if key is None
-            else "is a default key, which no other account can use"
-        )
-        return problem(f"encrypts {newest.arn} and {what}", again)
-    if wrong := disabled({**key, "Arn": arn}, f"encrypts {newest.arn} and "):
-        return wrong._replace(fix=f"{production}: {wrong.fix}")
+    if wrong := unusable_key(key, again):
+        seen, fix = f"its key {arn} {wrong.seen}", f"{production}: {wrong.fix}"
+        return wrong._replace(seen=seen, fix=fix)
     may = "this account may describe it; whether it may use it shows only at a restore or copy"
-    return ok(f"encrypts {newest.arn}; customer-managed and enabled; {may}")
+    return ok(f"its key {arn} is customer-managed and enabled; {may}")
 
 
 def copy_keys(look: AcceptanceLook) -> Iterator[Check]:

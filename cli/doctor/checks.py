@@ -16,7 +16,6 @@ from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_chang
 P = ParamSpec("P")
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
-VERDICT = "verdict"  # on one of production's shares, of which there may be many
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,25 +180,21 @@ def due(stage: AcceptanceStage, schedule: Expression, instant: datetime | None) 
 
 def own_key(key: str, look: Look[Stage], setting: str) -> Verdict:
     """Judge a key of the stage's own account that a setting names."""
-    stage, seen = look.stage, look.key(key)
-    other = to_change(stage.name, f"{setting}=…")
-    if seen is None:
-        where = f"{stage.account}, {stage.region}"
-        return problem(f"{setting} names it, but it does not exist in {where}", other)
-    if seen["KeyManager"] == "AWS":
-        return problem("is managed by AWS; a customer-managed one is needed", other)
-    return disabled(seen) or ok("customer-managed and enabled")
+    other = to_change(look.stage.name, f"{setting}=…")
+    return unusable_key(look.key(key), other) or ok("customer-managed and enabled")
 
 
-def disabled(key: Json, subject: str = "") -> Verdict | None:
-    """Return what is wrong with a key that is not enabled."""
+def unusable_key(key: Json | None, other: str, *, may_be_aws: bool = False) -> Verdict | None:
+    """Return what is wrong with a key, if anything is; `other` is how to use another one."""
+    if key is None:
+        return problem("does not exist", other)
+    if key["KeyManager"] == "AWS" and not may_be_aws:
+        return problem("is managed by AWS: a customer-managed key is needed", other)
     if (state := key["KeyState"]) == "Enabled":
         return None
-    arn = key["Arn"]
-    enable = f"aws kms enable-key --key-id {arn}"
+    enable = f"aws kms enable-key --key-id {key['Arn']}"
     fixes = {
         "Disabled": enable,
-        "PendingDeletion": f"aws kms cancel-key-deletion --key-id {arn} && {enable}",
+        "PendingDeletion": f"aws kms cancel-key-deletion --key-id {key['Arn']} && {enable}",
     }
-    other = "see https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html"
-    return problem(f"{subject}is {state}", fixes.get(state, other))
+    return problem(f"is {state}", fixes.get(state, other))

@@ -41,11 +41,6 @@ SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrenc
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 _KEPT_UNRESERVED = 100
 _DEFAULT_QUOTA = 1000  # of which a new account may have less
-# What is compared of the settings of a function's asynchronous invocations.
-ASYNCHRONOUS = (
-    "{retries: MaximumRetryAttempts, seconds: MaximumEventAgeInSeconds, "
-    "topic: DestinationConfig.OnFailure.Destination}"
-)
 _PATTERN = {
     "source": ["aws.codepipeline"],
     "detail-type": ["CodePipeline Pipeline Execution State Change"],
@@ -90,13 +85,10 @@ def _stack(name: str, look: Look_) -> Verdict:
 
 def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
     """Check the deployed functions; `wanted` has what each would be if it were deployed now."""
-    asynchronous = stacks.invocations(look.stage)
     for function, name in look.function_names.items():
         yield from _function(name, look, wanted[function])
         if known(look.function, name):
             yield from _concurrency(f"{name} concurrency", look, name, is_single=function in SINGLE)
-            if name in asynchronous:
-                yield from _retries(f"{name} retries", look, asynchronous[name])
     if any(is_absent(look.function, name) for name in look.function_names.values()):
         yield from unreserved("concurrency of the account", look)
 
@@ -152,16 +144,6 @@ def _concurrency(_subject: str, look: Look_, name: str, *, is_single: bool) -> V
         seen = f"reserved concurrency is {reserved or 'none'}, so two may run at once"
         return problem(seen, fix)
     return ok(f"{reserved or 'none'} reserved")
-
-
-@check("function")
-def _retries(_subject: str, look: Look_, wanted: Json) -> Verdict:
-    given = {"FunctionName": wanted["FunctionName"], "Qualifier": "$LATEST"}
-    found = look.one("lambda:GetFunctionEventInvokeConfig", ASYNCHRONOUS, **given)
-    right = jmespath.search(ASYNCHRONOUS, wanted)
-    if found == right:
-        return ok(f"{right['retries']} retries, of events up to {right['seconds']} s old")
-    return warning(f"asynchronous invocations have {found} instead of {right}", _remake(look))
 
 
 @check("function")
@@ -322,22 +304,7 @@ def _rule(name: str, look: Look_, function: str, expression: str, purpose: str) 
         if configuration["FunctionArn"] not in targets:
             instead = ", ".join(targets) or "nothing"
             return problem(f"invokes {instead} instead of {function}", deploy)
-        invokers = look.one("lambda:GetPolicy", "Policy", FunctionName=function)
-        if not _may_invoke(invokers, body["Arn"]):
-            return problem(f"is not allowed to invoke {function}", deploy)
     return ok(f"enabled, {f'{expression}; {purpose}' if expression else 'for the ends of runs'}")
-
-
-def _may_invoke(policy: str | None, rule: str) -> bool:
-    """Return whether the function's own policy lets EventBridge invoke it for that rule."""
-    statements = json.loads(policy)["Statement"] if policy else []
-    return any(
-        each["Effect"] == "Allow"
-        # "*" if everybody may.
-        and each.get("Principal") == {"Service": "events.amazonaws.com"}
-        and rule in each.get("Condition", {}).get("ArnLike", {}).values()
-        for each in statements
-    )
 
 
 # --- alarms ---------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """What the doctor looks at: AWS's answers to calls that only read, each made once, when it is needed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -37,14 +37,6 @@ S_co = TypeVar("S_co", bound=Stage, covariant=True)
 
 _LENGTH = 500  # of a reason; a denial names the policy last, after two ARNs
 _LIST_SNAPSHOTS = "rds:DescribeDBClusterSnapshots"
-# The services of the operations by which the use cases see what is deployed.
-_SERVICES = {
-    "GetParameterHistory": "ssm",
-    "DescribeStacks": "cloudformation",
-    "ListStackResources": "cloudformation",
-    "DescribeDBClusters": "rds",
-    "ListActionExecutions": "codepipeline",
-}
 
 
 class Unavailable(Exception):
@@ -53,15 +45,6 @@ class Unavailable(Exception):
     def __init__(self, action: str, why: str, *, denied: bool = False) -> None:
         super().__init__(why)
         self.action, self.why, self.denied = action, why, denied
-
-
-class Shares(NamedTuple):
-    """The `total` shares of anybody, production's, and the verdicts of one database on them."""
-
-    total: int
-    productions: Sequence[Snapshot]
-    choice: Choice
-    newest: Snapshot | Refused
 
 
 def caller(session: boto3.Session, region: str) -> tuple[Json, datetime]:
@@ -104,6 +87,16 @@ def question(action: str) -> Callable[[Method[P, T]], Method[P, T]]:
         return ask
 
     return decorate
+
+
+def described(action: str, path: str, parameter: str) -> Callable[[Any, str], Json | None]:
+    """Return a question of a look: the description of what has a name; None if it does not exist."""
+
+    def ask(look: Any, name: str) -> Json | None:
+        found: Json | None = look.one(action, path, **{parameter: name})
+        return found
+
+    return ask
 
 
 class _ReadOnlyAws(BotoAws):
@@ -194,15 +187,10 @@ class Look(Generic[S_co]):
         """Lambda's names of the functions, by Chalice's."""
         return stacks.function_names(self.stage)
 
-    def function(self, name: str) -> Json | None:
-        """Return a function's configuration."""
-        found: Json | None = self.one("lambda:GetFunctionConfiguration", "@", FunctionName=name)
-        return found
-
-    def stack(self, name: str) -> Json | None:
-        """Return a stack's description."""
-        found: Json | None = self.one("cloudformation:DescribeStacks", "Stacks[0]", StackName=name)
-        return found
+    function = described("lambda:GetFunctionConfiguration", "@", "FunctionName")
+    stack = described("cloudformation:DescribeStacks", "Stacks[0]", "StackName")
+    topic = described("sns:GetTopicAttributes", "Attributes", "TopicArn")
+    cluster = described("rds:DescribeDBClusters", "DBClusters[0]", "DBClusterIdentifier")
 
     @question("iam:ListRolePolicies and iam:GetRolePolicy")
     def policies(self, role: str) -> list[Policy]:
@@ -210,11 +198,6 @@ class Look(Generic[S_co]):
         names = self._calls.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=role)
         get, path = "iam:GetRolePolicy", "PolicyDocument"
         return [self._calls.one(get, path, RoleName=role, PolicyName=name) for name in names or ()]
-
-    def topic(self, arn: str) -> Json | None:
-        """Return a topic's attributes."""
-        found: Json | None = self.one("sns:GetTopicAttributes", "Attributes", TopicArn=arn)
-        return found
 
     def topic_key(self, topic: str) -> str | None:
         """Return the ARN of the key that a topic is under, or of its alias; None without a key."""
@@ -236,12 +219,6 @@ class Look(Generic[S_co]):
     def key(self, key: str, region: str | None = None) -> Json | None:
         """Return a key's metadata."""
         found: Json | None = self.one("kms:DescribeKey", "KeyMetadata", region, KeyId=key)
-        return found
-
-    def cluster(self, name: str) -> Json | None:
-        """Return a cluster's description."""
-        path = "DBClusters[0]"
-        found: Json | None = self.one("rds:DescribeDBClusters", path, DBClusterIdentifier=name)
         return found
 
 
@@ -282,10 +259,7 @@ class AcceptanceLook(Look[AcceptanceStage]):
         """Return the snapshot that a database's *current* names."""
         return self.aws.snapshots.find(arn)
 
-    def pipeline(self, name: str) -> Json | None:
-        """Return a pipeline's structure."""
-        found: Json | None = self.one("codepipeline:GetPipeline", "pipeline", name=name)
-        return found
+    pipeline = described("codepipeline:GetPipeline", "pipeline", "name")
 
     @property
     def structure(self) -> Json | None:
@@ -365,26 +339,18 @@ class AcceptanceLook(Look[AcceptanceStage]):
         return preparation_of(self.aws, database, deployment)
 
     @question(_LIST_SNAPSHOTS)
-    def shares(self) -> dict[str, Shares]:
-        """Return what each database's rules say of the shares, by its name."""
+    def choices(self) -> dict[str, Choice]:
+        """Return what the shares contain for each database, by its name."""
         databases = self.stage.settings.databases
-        production = databases[0].criteria.account
-        productions: list[Snapshot] = []
-        total = 0
+        found = choose(self.aws.snapshots.shared(), [each.criteria for each in databases])
+        return {each.name: choice for each, choice in zip(databases, found, strict=True)}
 
-        def counted() -> Iterator[Snapshot]:
-            nonlocal total
-            for snapshot in self.aws.snapshots.shared():
-                total += 1
-                if snapshot.account == production:  # strangers may share thousands
-                    productions.append(snapshot)
-                yield snapshot
-
-        choices = choose(counted(), [each.criteria for each in databases])
-        return {
-            database.name: Shares(total, productions, choice, _newest(database, choice))
-            for database, choice in zip(databases, choices, strict=True)
-        }
+    def newest(self, database: Database) -> Snapshot | Refused:
+        """Return the newest eligible share."""
+        try:
+            return newest(database, self.choices()[database.name])
+        except Refused as refused:
+            return refused
 
     def share_key(self, share: Snapshot) -> str | None:
         """Return the ARN of the key that encrypts a share; None if it is not encrypted."""
@@ -403,13 +369,6 @@ class AcceptanceLook(Look[AcceptanceStage]):
         return restapi.invoking(self._calls.client("apigateway"), self.stage.name)
 
 
-def _newest(database: Database, choice: Choice) -> Snapshot | Refused:
-    try:
-        return newest(database, choice)
-    except Refused as refused:
-        return refused
-
-
 def _name(action: str, given: Mapping[str, Any], region: str | None = None) -> str:
     return " ".join([action, *map(str, [*given.values()][:1]), *filter(None, [region])])
 
@@ -421,9 +380,7 @@ def _asked(action: str, question: Callable[[], T]) -> T:
     except ClientError as error:
         raise _unavailable(action, *code_and_message(error)) from error
     except AwsError as error:
-        service = _SERVICES.get(error.operation)
-        needed = f"{service}:{error.operation}" if service else action
-        raise _unavailable(needed, error.code, error.message) from error
+        raise _unavailable(error.operation, error.code, error.message) from error
     except (BotoCoreError, StageError) as error:
         raise _unavailable(action, type(error).__name__, str(error)) from error
 

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from cli import stacks
-from cli.doctor.checks import Check, Verdict, check, disabled, ok, problem, warning
+from cli.doctor.checks import Check, Verdict, check, ok, problem, unusable_key, warning
 from cli.doctor.look import Look, known
 from cli.policies import USE_TOPIC_KEY, Policy
 from cli.stages import Json, Stage, to_change
@@ -25,7 +25,6 @@ def topics(look: Look_) -> Iterator[Check]:
             f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint …"
         )
         yield from _topic(arn, look, subscribe)
-        yield from _policy(arn, look)
     else:
         fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)}")
         unset = warning("is not set: alarms notify nobody", f"{fix} EMAIL=…")
@@ -55,19 +54,6 @@ def _topic(arn: str, look: Look_, subscribe: str) -> Iterator[Verdict]:
         yield warning("has no subscriptions", subscribe)
 
 
-@check("topic")
-def _policy(arn: str, look: Look_) -> Iterator[Verdict]:
-    """Judge whether the topic's own policy lets alarms publish; the one that AWS gives a topic does.
-
-    https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html
-    """
-    policy = json.loads((known(look.topic, arn) or {}).get("Policy", "null"))
-    may = policy is None or _may_use(policy, {_ALARMS}, ["sns:Publish"], look.stage.account)
-    if may is not True:
-        principal = {"Service": _ALARMS}
-        yield _refused(may, "CloudWatch", f"publish to {arn}", principal, ["sns:Publish"], arn)
-
-
 def keys(look: Look_) -> Iterator[Check]:
     """Check that functions and alarms may use the keys that the topics are under."""
     settings = look.stage.settings
@@ -85,15 +71,10 @@ def _key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
         f"aws sns set-topic-attributes --topic-arn {topic} --attribute-name KmsMasterKeyId "
         f"--attribute-value …, and then {to_change(stage.name)}"
     )
-    if key is None:
-        return problem(f"does not exist, so nothing can be published to {topic}", replace_key)
-    if wrong := disabled(key):
-        return wrong
-    if key["KeyManager"] == "AWS":
-        if not has_alarms:
-            return ok("is managed by AWS, and functions may use it")
-        no_alarm = f"so that no alarm reaches {topic}: use a customer-managed key"
-        return problem(f"is managed by AWS, {no_alarm}", replace_key)
+    if wrong := unusable_key(key, replace_key, may_be_aws=not has_alarms):
+        return wrong._replace(seen=f"{wrong.seen}; {topic} is under it")
+    if not key or key["KeyManager"] == "AWS":
+        return ok("is managed by AWS, and functions may use it")
     if arn not in stage.topic_keys:
         return problem(f"the functions' roles may not use it for {topic}", to_change(stage.name))
     text = look.one("kms:GetKeyPolicy", "Policy", KeyId=arn, PolicyName="default")
@@ -106,42 +87,33 @@ def _key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
     if has_alarms:
         users.append(("CloudWatch", {"Service": _ALARMS}, {_ALARMS}))
     for who, principal, names in users:
-        may = _may_use(policy, names, USE_TOPIC_KEY)
+        may = _may_use(policy, names)
         if may is not True:
-            return _refused(may, who, f"use it for {topic}", principal, USE_TOPIC_KEY, "*")
+            statement = {"Effect": "Allow", "Principal": principal}
+            statement |= {"Action": USE_TOPIC_KEY, "Resource": "*"}
+            fix = f"remove what denies it from the key's policy, and add: {json.dumps(statement)}"
+            if may is None:
+                seen = f"conditions in its policy decide whether {who} may use it for {topic}"
+                return warning(seen, fix)
+            return problem(f"does not let {who} use it for {topic}", fix)
     return ok(f"{'functions and alarms' if has_alarms else 'functions'} may use it for {topic}")
 
 
-def _refused(
-    may: bool | None, who: str, what: str, principal: Json, actions: list[str], resource: str
-) -> Verdict:
-    """Return that a policy does not let somebody do something, or may not."""
-    added = {"Effect": "Allow", "Principal": principal, "Action": actions, "Resource": resource}
-    fix = f"remove what denies it from the policy, and add: {json.dumps(added)}"
-    if may is None:
-        return warning(f"conditions in its policy decide whether {who} may {what}", fix)
-    return problem(f"its policy does not let {who} {what}", fix)
+def _may_use(policy: Policy, names: Collection[str]) -> bool | None:
+    """Return whether a key's policy lets a principal use the key; None if its conditions decide.
 
-
-def _may_use(
-    policy: Policy, names: Collection[str], actions: Collection[str], account: str = ""
-) -> bool | None:
-    """Return whether a resource's policy lets a principal do all that; None if its conditions decide.
-
-    A condition on an allowance is met if it names the `account`. One on a denial is taken not to be:
-    the usual ones deny requests without TLS, or of another organization.
+    A denial under conditions is taken not to concern it: the usual ones are about requests without
+    TLS, or of another organization.
     """
-    certain = []
-    for action in actions:
+    is_certain = []
+    for action in USE_TOPIC_KEY:
         listed = _list(policy.get("Statement", []))
         found = [each for each in listed if _concerns(each, names, action.rstrip("*").lower())]
-        unconditional = {each["Effect"] for each in found if not each.keys() & _UNCERTAIN}
-        allowances = [each.get("Condition") for each in found if each["Effect"] == "Allow"]
-        if "Deny" in unconditional or not allowances:
+        certain = {each["Effect"] for each in found if not each.keys() & _UNCERTAIN}
+        if "Deny" in certain or not any(each["Effect"] == "Allow" for each in found):
             return False
-        is_met = account and any(account in json.dumps(each) for each in allowances)
-        certain.append("Allow" in unconditional or is_met)
-    return all(certain) or None
+        is_certain.append("Allow" in certain)
+    return all(is_certain) or None
 
 
 def _concerns(statement: Json, names: Collection[str], action: str) -> bool:
