@@ -22,7 +22,6 @@ from cli.doctor.checks import (
     ok,
     own_key,
     problem,
-    unavailable,
     unusable_key,
     warning,
     when,
@@ -41,11 +40,6 @@ _OWN_POLICIES = ("identity-based policy", "permissions boundary", "session polic
 def parameters(look: AcceptanceLook) -> Iterator[Check]:
     """Check that every parameter exists, its type and its value."""
     settings = look.stage.settings
-    try:
-        look.parameters()
-    except Unavailable as what:
-        yield Check("parameter", "all", *unavailable(what))
-        return
     yield from _pipeline_name(settings.pipeline_parameter, look)
     for database in settings.databases:
         yield from _latest(database.latest_parameter, look, database)
@@ -145,24 +139,18 @@ def _deployed(look: AcceptanceLook, database: Database) -> str | None:
 
 def _move(look: AcceptanceLook, database: Database, deployed: str | None) -> str:
     """Return how to correct *current*: by what is deployed, so that nothing is restored, or a newer one."""
-    name = database.current_parameter
+    name, newest = database.current_parameter, known(look.newest, database)
     if deployed:
         return f"this writes what is deployed: {_put(name, deployed)}"
-    newest = _restorable(look, database)
-    if newest is None:
+    wanted = snapshot_of(look.values, database.latest_parameter)
+    # A share of another Region can only be copied.
+    if isinstance(newest, Snapshot) and not look.stage.settings.source_region:
+        wanted = wanted or newest.arn
+    if wanted is None:
         # Not the placeholder, which would fail the pipeline's next run.
         return "run the doctor again once there is a snapshot that can be restored"
     restores = "the pipeline's next run, whoever starts it, restores what this writes"
-    return f"{restores}: {_put(name, newest.arn)}"
-
-
-def _restorable(look: AcceptanceLook, database: Database) -> Snapshot | None:
-    """Return the snapshot that *latest* names, or the newest share."""
-    has_latest = snapshot_of(look.values, database.latest_parameter)
-    latest = known(look.candidate, database) if has_latest else None
-    # A share of another Region can only be copied.
-    newest = None if look.stage.settings.source_region else known(look.newest, database)
-    return next((each for each in (latest, newest) if isinstance(each, Snapshot)), None)
+    return f"{restores}: {_put(name, wanted)}"
 
 
 def _foreign(stage: AcceptanceStage, database: Database, value: str) -> str | None:

@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-import jmespath  # type: ignore[import-untyped]
+from typing import NamedTuple
 
 from chalicelib import settings
 from chalicelib.domain.functions import (
@@ -48,7 +46,6 @@ _PATTERN = {
 }
 
 Look_ = Look[Stage]
-Entries = Mapping[str, Mapping[str, Any]]
 
 
 @check("stage")
@@ -60,8 +57,7 @@ def undeployed(_name: str, look: Look_) -> Verdict:
 
 def own_stacks(look: Look_) -> Iterator[Check]:
     """Check the stacks around the functions; their resources are checked one by one."""
-    packaged = [look.packaged_stack] if look.is_packaged else []
-    for name in [*stacks.own_stacks(look.stage), *packaged]:
+    for name in [*stacks.own_stacks(look.stage), *look.packaged_stacks]:
         yield from _stack(name, look)
 
 
@@ -73,28 +69,39 @@ def _stack(name: str, look: Look_) -> Verdict:
     status = found["StackStatus"]
     if status in UPDATABLE:
         return ok(f"is {status}")
-    if status in LEFT_OVER:
-        return problem(f"is {status}", deploy)
-    if status.endswith("_IN_PROGRESS"):
+    if status.endswith("_IN_PROGRESS") and status not in LEFT_OVER:
         return warning(f"is {status}", "run the doctor again once that operation has ended")
     return problem(f"is {status}", f"{way_out(name, status)} && {deploy}")
 
 
-# --- functions ------------------------------------------------------------------------------------
+# --- functions and their roles ---------------------------------------------------------------------
 
 
-def functions(look: Look_, wanted: Entries) -> Iterator[Check]:
-    """Check the deployed functions; `wanted` has what each would be if it were deployed now."""
+class Wanted(NamedTuple):
+    """What a function is to have; its `role` is None if Chalice makes one with the policy."""
+
+    variables: Mapping[str, str]
+    policy: Policy
+    role: str | None = None
+
+
+def functions(look: Look_, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
+    """Check the deployed functions and their roles."""
     for function, name in look.function_names.items():
         yield from _function(name, look, wanted[function])
-        if known(look.function, name):
+        if configuration := known(look.function, name):
             yield from _concurrency(f"{name} concurrency", look, name, is_single=function in SINGLE)
+            arn, given = configuration["Role"], wanted[function].role
+            if given:
+                yield from _given_role(given, look, function, arn)
+            else:
+                yield from _role(arn.rpartition("/")[2], look, wanted[function].policy)
     if any(is_absent(look.function, name) for name in look.function_names.values()):
         yield from unreserved("concurrency of the account", look)
 
 
 @check("function")
-def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> list[Verdict]:
+def _function(name: str, look: Look_, wanted: Wanted) -> list[Verdict]:
     found = look.function(name)
     if found is None:
         return [problem("is not deployed", look.deploy)]
@@ -103,7 +110,7 @@ def _function(name: str, look: Look_, wanted: Mapping[str, Any]) -> list[Verdict
     return [*_wrong(look, found, wanted)] or [right]
 
 
-def _wrong(look: Look_, found: Json, wanted: Mapping[str, Any]) -> Iterator[Verdict]:
+def _wrong(look: Look_, found: Json, wanted: Wanted) -> Iterator[Verdict]:
     """Yield what is wrong with a function's state, and what differs from the stage.
 
     https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
@@ -117,18 +124,13 @@ def _wrong(look: Look_, found: Json, wanted: Mapping[str, Any]) -> Iterator[Verd
     environment = found.get("Environment", {})
     if "Error" in environment:
         raise Unavailable("kms:Decrypt", environment["Error"].get("Message", ""), denied=True)
-    differing = wanted["Variables"].items() ^ environment.get("Variables", {}).items()
+    differing = wanted.variables.items() ^ environment.get("Variables", {}).items()
     # Others may add variables of their own, such as those of a layer.
-    ours = {*wanted["Variables"], *settings.names_of(look.stage.variables)}
+    ours = {*wanted.variables, *settings.names_of(look.stage.variables)}
     # Names only: somebody may have put a secret into a value. An empty one counts as not set.
     if names := sorted({name for name, value in differing if value and name in ours}):
         seen = f"was deployed with other settings than the stage's: {', '.join(names)}"
         yield problem(seen, look.deploy)
-    for name in ("Architectures", "MemorySize", "Timeout"):
-        if found[name] != wanted[name]:
-            judge = warning if name != "Architectures" and found[name] > wanted[name] else problem
-            reset = f"{look.deploy}, which resets it to what .chalice/config.json says"
-            yield judge(f"its {name} is {found[name]} instead of {wanted[name]}", reset)
 
 
 @check("function")
@@ -163,44 +165,15 @@ def unreserved(_subject: str, look: Look_) -> Verdict:
     )
 
 
-# --- roles ----------------------------------------------------------------------------------------
-
-
-def roles(look: Look_, wanted: Mapping[str, Policy], entries: Entries) -> Iterator[Check]:
-    """Compare each role's policies with the one that its function needs.
-
-    A role that `manage_iam_role: false` gives to a function is only compared by its name.
-    """
-    for function, name in look.function_names.items():
-        if configuration := known(look.function, name):
-            given, arn = entries[function]["iam_role_arn"], configuration["Role"]
-            if given:
-                yield from _given_role(given, look, function, arn)
-            else:
-                yield from _role(arn.rpartition("/")[2], look, wanted[function])
-
-
 @check("role")
 def _role(name: str, look: Look_, wanted: Policy) -> Iterator[Verdict]:
-    inline, path = look.policies(name), "Role.PermissionsBoundary.PermissionsBoundaryArn"
-    granted = jmespath.search("[].Statement[]", inline)
+    granted, path = look.statements(name), "Role.PermissionsBoundary.PermissionsBoundaryArn"
     lacking = [each["Sid"] for each in wanted["Statement"] if each not in granted]
     if lacking:
         seen = f"lacks statements that its function needs: {', '.join(lacking)}"
         yield problem(seen, look.deploy)
-    elif inline != [wanted]:
-        listed = f"aws iam list-role-policies --role-name {name}"
-        fix = f"delete what was added by hand: {listed}; then {look.deploy}"
-        yield warning("its inline policies have more than the stage's settings need", fix)
     else:
         yield ok("has the policy that the stage's settings need")
-    attached = look.all(
-        "iam:ListAttachedRolePolicies", "AttachedPolicies[].PolicyArn", RoleName=name
-    )
-    if attached:
-        detach = f"aws iam detach-role-policy --role-name {name} --policy-arn"
-        seen = f"grants more than its function needs: {', '.join(attached)}"
-        yield warning(seen, " && ".join(f"{detach} {arn}" for arn in attached))
     if boundary := look.one("iam:GetRole", path, RoleName=name):
         seen = f"{boundary} limits the role: whether it allows what is needed is not checked"
         policies = f".chalice/policy-{look.stage.name}-*.json"
@@ -243,15 +216,12 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
 
 def schedules(look: Look_) -> Iterator[Check]:
     """Check the rules that invoke the functions, and say when they fire next."""
+    expressions = {RECONCILE: (POLL, ""), FOLLOW_SHARES: (POLL, "")}
     if isinstance(look, AcceptanceLook):
-        expressions = _expressions(look)
+        expressions |= _expressions(look)
         yield from _missed_update(look)
-    else:
-        assert isinstance(look.stage, ProductionStage)
-        expressions = {
-            SHARE: (str(look.stage.settings.schedule.utc), "takes snapshots"),
-            FOLLOW_SHARES: (POLL, "shares and deletes them"),
-        }
+    elif isinstance(look.stage, ProductionStage):
+        expressions[SHARE] = (str(look.stage.settings.schedule.utc), "")
     for function, rule in stacks.rule_names(look.stage).items():
         name = look.function_names[function]
         yield from _rule(rule, look, name, *expressions.get(function, ("", "")))
@@ -280,14 +250,13 @@ def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
         restore = "never, while the hold cannot be read"
     update = due(stage, settings.update_schedule, settings.next_update(now))
     return {
-        UPDATE: (str(settings.update_schedule.utc), f"next update {update}"),
-        RESTORE: (str(settings.restore_schedule.utc), f"next restore {restore}"),
-        RECONCILE: (POLL, "looks at what is deployed"),
+        UPDATE: (str(settings.update_schedule.utc), f"; next update {update}"),
+        RESTORE: (str(settings.restore_schedule.utc), f"; next restore {restore}"),
     }
 
 
 @check("schedule")
-def _rule(name: str, look: Look_, function: str, expression: str, purpose: str) -> Verdict:
+def _rule(name: str, look: Look_, function: str, expression: str, next_time: str) -> Verdict:
     deploy = look.deploy
     body = look.one("events:DescribeRule", "@", Name=name)
     if body is None:
@@ -304,7 +273,7 @@ def _rule(name: str, look: Look_, function: str, expression: str, purpose: str) 
         if configuration["FunctionArn"] not in targets:
             instead = ", ".join(targets) or "nothing"
             return problem(f"invokes {instead} instead of {function}", deploy)
-    return ok(f"enabled, {f'{expression}; {purpose}' if expression else 'for the ends of runs'}")
+    return ok(f"enabled, {expression or 'for the ends of runs'}{next_time}")
 
 
 # --- alarms ---------------------------------------------------------------------------------------

@@ -28,7 +28,6 @@ from cli import mainpipeline, restapi, stacks, templates
 from cli.account import DENIED
 from cli.calls import Calls
 from cli.mainpipeline import DeployedStack, StackTemplate
-from cli.policies import Policy
 from cli.stages import AcceptanceStage, Json, Stage, StageError, to_deploy
 
 P = ParamSpec("P")
@@ -159,26 +158,20 @@ class Look(Generic[S_co]):
     @property
     def is_deployed(self) -> bool:
         """Whether anything of the stage is in the account, or cannot be looked at."""
-        functions = self.function_names.values()
-        return not (
-            all(is_absent(self.function, name) for name in functions)
-            and all(is_absent(self.stack, name) for name in stacks.own_stacks(self.stage))
-        )
+        functions = (is_absent(self.function, name) for name in self.function_names.values())
+        around = (is_absent(self.stack, name) for name in stacks.own_stacks(self.stage))
+        return not all((*functions, *around))
 
     @property
-    def packaged_stack(self) -> str:
+    def packaged_stacks(self) -> list[str]:
         """The stack of the functions, if the templates of `aurora-refresh package` were deployed."""
-        return stacks.packaged_stacks(self.stage.name)["sam.json"]
-
-    @property
-    def is_packaged(self) -> bool:
-        """Whether they were, so that `aurora-refresh deploy` refuses the stage."""
-        return known(self.stack, self.packaged_stack) is not None
+        name = stacks.packaged_stacks(self.stage.name)["sam.json"]
+        return [name] if known(self.stack, name) else []
 
     @property
     def deploy(self) -> str:
         """The command that deploys the stage in the way in which it was deployed before."""
-        if not self.is_packaged:
+        if not self.packaged_stacks:
             return to_deploy(self.stage.name)
         return f"aurora-refresh package --stage {self.stage.name}, and then deploy its templates"
 
@@ -193,11 +186,12 @@ class Look(Generic[S_co]):
     cluster = described("rds:DescribeDBClusters", "DBClusters[0]", "DBClusterIdentifier")
 
     @question("iam:ListRolePolicies and iam:GetRolePolicy")
-    def policies(self, role: str) -> list[Policy]:
-        """Return a role's inline policies."""
-        names = self._calls.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=role)
-        get, path = "iam:GetRolePolicy", "PolicyDocument"
-        return [self._calls.one(get, path, RoleName=role, PolicyName=name) for name in names or ()]
+    def statements(self, role: str) -> list[Json]:
+        """Return the statements of a role's inline policies."""
+        names = self._calls.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=role) or ()
+        get, path = "iam:GetRolePolicy", "PolicyDocument.[Statement][]"
+        found = (self._calls.one(get, path, RoleName=role, PolicyName=name) for name in names)
+        return [statement for policy in found for statement in policy]
 
     def topic_key(self, topic: str) -> str | None:
         """Return the ARN of the key that a topic is under, or of its alias; None without a key."""

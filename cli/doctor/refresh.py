@@ -11,8 +11,6 @@ from cli.doctor.checks import Check, Verdict, check, ok, problem, warning, when
 from cli.doctor.look import AcceptanceLook, known
 from cli.stages import AcceptanceStage, Json, to_change
 
-# Actions of CodePipeline that deploy stacks under other names than those that they are given.
-_INDIRECT = ("CloudFormationStackSet", "CloudFormationStackInstances", "ServiceCatalog")
 # The states in which CloudFormation updates no stack.
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
 _STUCK = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "UPDATE_ROLLBACK_FAILED")
@@ -39,44 +37,27 @@ def databases(look: AcceptanceLook) -> Iterator[Check]:
 def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     """Check what delays a run on its way to the stage that deploys, or makes that stage unreliable.
 
-    That is the last stage with an action that most likely deploys a database.
+    That is the last one that deploys a stack of P_STACK_NAME. If no action names such a stack, it is
+    the last one that does anything.
     """
     if look.structure is None:
         return  # reported already
     name, stages = look.stage.pipeline, look.structure["stages"]
     named = {each.stack.stack for each in look.stage.settings.databases if each.stack}
-    likelihood, last, order = max(
-        (_likelihood(look.stage, action, named), number, action.get("runOrder", 1))
+    actions = [
+        (number, action.get("runOrder", 1), action)
         for number, stage in enumerate(stages)
         for action in stage["actions"]
-    )
-    if not any(likelihood):
-        return
-    on_the_way = stages[: last + 1]
-    names = [stage["name"] for stage in on_the_way]
+        if action["actionTypeId"]["category"] != "Approval"
+    ]
+    deploying = [each for each in actions if mainpipeline.stack_of(each[2]) in named]
+    here = [each for each in deploying if not mainpipeline.elsewhere(look.stage, each[2])]
+    last, order = max(each[:2] for each in here or deploying or actions)
+    names = [stage["name"] for stage in stages[: last + 1]]
     yield from _transitions(f"transitions of {name}", look, names)
-    for stage in on_the_way:
-        subject = f"stage {stage['name']} of {name}"
-        yield from _approvals(subject, stage, order if stage == stages[last] else None)
-        found = [_likelihood(look.stage, each, named) for each in stage["actions"]]
-        yield from _conditions(subject, stage, deploys=likelihood in found)
-
-
-def _likelihood(stage: AcceptanceStage, action: Json, stacks: Collection[str]) -> tuple[int, bool]:
-    """Return how likely an action deploys a database that is in one of the stacks, if there are any.
-
-    Of two that are as likely, it is the one that acts in the stage's account and Region.
-    """
-    stack, kind = mainpipeline.stack_of(action), action["actionTypeId"]
-    likelihood = 0
-    if stack in stacks:
-        likelihood = 3
-    elif kind["category"] == "Deploy":
-        is_open = "#{" in (stack or "") or kind["provider"] in _INDIRECT
-        likelihood = 2 if is_open or not stacks else 0
-    elif kind["category"] in ("Build", "Test", "Invoke", "Compute"):
-        likelihood = 1
-    return likelihood, likelihood > 0 and not mainpipeline.elsewhere(stage, action)
+    for stage in stages[: last + 1]:
+        before = order if stage == stages[last] else None
+        yield from _hindrances(f"stage {stage['name']} of {name}", stage, before)
 
 
 @check("deployment")
@@ -96,10 +77,10 @@ def _transitions(_subject: str, look: AcceptanceLook, stages: Collection[str]) -
 
 
 @check("deployment")
-def _approvals(_subject: str, stage: Json, before: int | None) -> Iterator[Verdict]:
-    """Warn of approvals whose run order is lower than `before`; of all if that is None."""
+def _hindrances(_subject: str, stage: Json, deploys_at: int | None) -> Iterator[Verdict]:
+    """Judge a stage, in which the action of this run order deploys the database, if one does."""
     for action in stage["actions"]:
-        is_in_front = before is None or action.get("runOrder", 1) < before
+        is_in_front = deploys_at is None or action.get("runOrder", 1) < deploys_at
         if action["actionTypeId"]["category"] == "Approval" and is_in_front:
             yield warning(
                 f"its action {action['name']} waits for an approval: if the database is deployed after it, a "
@@ -107,17 +88,13 @@ def _approvals(_subject: str, stage: Json, before: int | None) -> Iterator[Verdi
                 f"move {action['name']} behind the action that deploys the database, or see that it is "
                 "approved within the maintenance window",
             )
-
-
-@check("deployment")
-def _conditions(_subject: str, stage: Json, *, deploys: bool) -> Iterator[Verdict]:
     if "SKIP" in _results(stage, "beforeEntry", "onFailure"):
         yield warning(
             "a condition may skip it: a run then succeeds without restoring, and the refresh is reported as "
             "nothing-restored",
             f"give the conditions of stage {stage['name']} the result FAIL",
         )
-    if deploys and "ROLLBACK" in _results(stage, "onFailure", "onSuccess"):
+    if deploys_at is not None and "ROLLBACK" in _results(stage, "onFailure", "onSuccess"):
         yield warning(
             "it rolls back automatically: the roll-back deploys an older template but reads current again, so "
             "it may restore what has just failed",

@@ -16,6 +16,15 @@ from cli.templates import NO_VALUE
 
 _BY_HAND = "compare its template with docs/main-pipeline.md"
 _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
+# What is wrong with a property of a restored cluster.
+_SIDE_EFFECTS = {
+    "EngineVersion": "is missing: the Region's default is used, which may be older than the snapshot's",
+    "KmsKeyId": "is missing: acceptance's data stays under production's key, and is lost with that key's grant",
+    "MasterUsername": "is there: if SnapshotIdentifier is ever removed, an empty cluster replaces the data",
+    "DeletionProtection": "is on: each refresh keeps the old cluster, and its costs",
+    "UpdateReplacePolicy": "is not Delete: each refresh leaves one more snapshot or cluster behind",
+    "ManageMasterUserPassword": "is not on: acceptance's database keeps production's password",
+}
 
 
 def reading(look: AcceptanceLook) -> Iterator[Check]:
@@ -30,7 +39,10 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
 
 @check("template")
 def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
-    """Judge the cluster that P_STACK_NAME names; without it, any that the pipeline deploys."""
+    """Judge the cluster that P_STACK_NAME names; without it, any that the pipeline deploys.
+
+    A named stack that is not seen is reported beside what is deployed.
+    """
     own, databases = database.stack, look.stage.settings.databases
     others = {each.current_parameter for each in databases if each != database}
     stacks = [each for each in look.stacks() if own is None or each.name == own.stack]
@@ -44,17 +56,19 @@ def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[V
     if right := [cluster for cluster, each in found if each.parameter == current]:
         yield ok(f"is read at every update by {', '.join(right)}")
         return
-    unseen = [stack for stack, template in templates if template is None]
     yield from (_misread(look, database, cluster, each) for cluster, each in found)
-    yield from map(_unseen, unseen)
-    if found or unseen:
-        return
-    if own:
+    unseen = [stack for stack, template in templates if template is None]
+    if own and not found and not unseen:
         missing = f"no cluster of stack {own} has a SnapshotIdentifier: it is never restored"
         yield problem(missing, _read_rightly(look, database))
-    else:
+    elif not own and not found:
         seen = "nothing was found that reads it: only templates of CloudFormation are checked"
-        yield warning(seen, _BY_HAND)
+        away = [
+            f"; stack {each.name} is not seen, {each.elsewhere}"
+            for each in unseen
+            if each.elsewhere
+        ]
+        yield warning(f"{seen}{''.join(away)}", _BY_HAND, blind=bool(away))
 
 
 def _misread(look: AcceptanceLook, database: Database, cluster: str, each: Reading) -> Verdict:
@@ -68,16 +82,6 @@ def _misread(look: AcceptanceLook, database: Database, cluster: str, each: Readi
         effect = "the next ordinary run would restore by accident"
         return problem(f"{cluster} reads {each.parameter}, which is latest: {effect}", fix)
     return problem(f"{cluster} reads {each.parameter} instead", fix)
-
-
-def _unseen(stack: DeployedStack) -> Verdict:
-    if stack.elsewhere:
-        seen = f"how stack {stack.name} reads it is not seen: the pipeline deploys it"
-        return warning(f"{seen} {stack.elsewhere}", _BY_HAND, blind=True)
-    return warning(
-        f"stack {stack.name}, which is to read it, has not been deployed yet",
-        f"run the doctor again after the pipeline's first run; until then {_BY_HAND}",
-    )
 
 
 def _read_rightly(look: AcceptanceLook, database: Database) -> str:
@@ -98,7 +102,7 @@ def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) ->
     for each in mainpipeline.readings(template) if template else ():
         if template and each.parameter:
             yield from _fixed_names(template, each.cluster)
-            yield from _side_effects(stack.name, template, each.cluster)
+            yield from _side_effects(template, each.cluster)
     if stack.mode == mainpipeline.REPLACES:
         yield warning(
             f"its action's mode is {stack.mode}: a stack that could not roll back is deleted, and the database with it",
@@ -125,47 +129,25 @@ def _fixed_names(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
             )
 
 
-def _side_effects(stack: str, template: StackTemplate, cluster: str) -> Iterator[Verdict]:
+def _side_effects(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
     """Yield what each refresh does besides; what cannot be determined is no fault."""
     body = template.resources(mainpipeline.CLUSTERS)[cluster]
-    properties, policy = body["Properties"], body.get("UpdateReplacePolicy", "Delete")
-    managed = properties.get("ManageMasterUserPassword")
-    protect = f"aws cloudformation update-termination-protection --enable-termination-protection --stack-name {stack}"
-    side_effects = {
-        "has no EngineVersion: the Region's default is used, and a restore fails if that is older than the "
-        "snapshot's": (
-            "EngineVersion" not in properties,
-            f"give {cluster} production's exact EngineVersion",
-        ),
-        "has no KmsKeyId: acceptance's data stays under production's key, and is lost with that key's "
-        "grant": (
-            "KmsKeyId" not in properties,
-            f"give {cluster} the KmsKeyId of acceptance's own key; this replaces it, so do it in a refresh's night",
-        ),
-        "has a MasterUsername besides its SnapshotIdentifier: if the latter is removed, an empty cluster "
-        "replaces the data, whereas the update would fail without MasterUsername": (
-            NO_VALUE not in mainpipeline.branches(properties.get("MasterUsername", NO_VALUE)),
-            f"remove MasterUsername from {cluster}: the snapshot has it",
-        ),
-        "has DeletionProtection: each refresh keeps the old cluster, and its costs": (
-            _is_true(properties.get("DeletionProtection")),
-            f"write DeletionProtection: false for {cluster}, and protect the stack instead: {protect}",
-        ),
-        f"has UpdateReplacePolicy {policy}: each refresh leaves one more snapshot or cluster behind, until "
-        "the quota is used up": (
-            policy != "Delete",
-            f"write UpdateReplacePolicy: Delete for {cluster}",
-        ),
-        "does not set ManageMasterUserPassword: acceptance's database keeps production's password": (
-            body["Type"] == mainpipeline.CLUSTERS[0]
-            and "MasterUserPassword" not in properties  # beside which RDS refuses it
-            and not (_is_true(managed) or isinstance(managed, dict)),
-            f"write ManageMasterUserPassword: true for {cluster}",
-        ),
+    properties = body["Properties"]
+    managed = properties.get("ManageMasterUserPassword", False)
+    is_managed = isinstance(managed, dict) or _is_true(managed)
+    # Beside MasterUserPassword, RDS refuses ManageMasterUserPassword.
+    has_own = "MasterUserPassword" in properties or body["Type"] != mainpipeline.CLUSTERS[0]
+    wrong = {
+        "EngineVersion": "EngineVersion" not in properties,
+        "KmsKeyId": "KmsKeyId" not in properties,
+        "MasterUsername": isinstance(properties.get("MasterUsername"), str),
+        "DeletionProtection": _is_true(properties.get("DeletionProtection")),
+        "UpdateReplacePolicy": body.get("UpdateReplacePolicy", "Delete") != "Delete",
+        "ManageMasterUserPassword": not (is_managed or has_own),
     }
-    for what, (is_there, fix) in side_effects.items():
-        if is_there:
-            yield warning(f"{cluster} {what}", fix)
+    for name in filter(wrong.get, wrong):
+        fix = f"write {name} as infrastructure/main-pipeline.yaml does, which says why"
+        yield warning(f"{name} of {cluster} {_SIDE_EFFECTS[name]}", fix)
 
 
 def _is_true(value: Any) -> bool:

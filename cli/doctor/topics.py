@@ -41,16 +41,17 @@ def _topic(arn: str, look: Look_, subscribe: str) -> Iterator[Verdict]:
         yield problem("does not exist", f"{create}, and then {subscribe}")
         return
     subscriptions = look.all("sns:ListSubscriptionsByTopic", "Subscriptions[]", TopicArn=arn)
-    for each in subscriptions:
-        if each["SubscriptionArn"] == "PendingConfirmation":
-            yield warning(
-                f"{each['Endpoint']} has not confirmed the subscription, and receives nothing",
-                "click the link in the message that AWS sent; it is valid for two days, after which this sends "
-                f"another: {subscribe}",
-            )
-    if confirmed := sum(each["SubscriptionArn"].startswith("arn:") for each in subscriptions):
-        yield ok(f"{confirmed} confirmed subscriptions")
-    elif not subscriptions:
+    confirmed = [each for each in subscriptions if each["SubscriptionArn"].startswith("arn:")]
+    waiting = [each for each in subscriptions if each["SubscriptionArn"] == "PendingConfirmation"]
+    for each in waiting:
+        yield warning(
+            f"{each['Endpoint']} has not confirmed the subscription, and receives nothing",
+            "click the link in the message that AWS sent; it is valid for two days, after which this sends "
+            f"another: {subscribe}",
+        )
+    if confirmed:
+        yield ok(f"{len(confirmed)} confirmed subscriptions")
+    elif not waiting:
         yield warning("has no subscriptions", subscribe)
 
 

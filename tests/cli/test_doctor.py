@@ -31,6 +31,7 @@ from chalicelib.usecases.deployments import unreadable_stack
 from cli import configure, discovery, doctor, mainpipeline, stacks, stages, templates
 from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor.checks import Check
+from cli.doctor.deployment import Wanted
 from cli.doctor.look import AcceptanceLook, Look, Unavailable
 from cli.main import cli
 from cli.output import printable
@@ -134,8 +135,7 @@ def of_function(function: str, name: str) -> Questions:
     found: Questions = {
         "configuration": (f"lambda:GetFunctionConfiguration {name}", configuration),
         "concurrency": (f"lambda:GetFunctionConcurrency {name}", 1),
-        "inline": (f"policies of {role}", [POLICIES[function]]),
-        "attached": (f"iam:ListAttachedRolePolicies {role}", []),
+        "statements": (f"statements of {role}", POLICIES[function]["Statement"]),
         "boundary": (f"iam:GetRole {role}", None),
     }
     if function not in FIRES:
@@ -191,7 +191,7 @@ CLUSTER = {
 STACK = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {})
 READY = CLUSTER | {"MasterUserSecret": {"SecretArn": "x"}}
 EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
-LAMBDA = {"Runtime": "python3.11", "Architectures": ["x86_64"], "MemorySize": 256, "Timeout": 120}
+LAMBDA = {"Runtime": "python3.11", "MemorySize": 256, "Timeout": 120}
 ENDS = '{"source": ["aws.codepipeline"], "detail-type": ["CodePipeline Pipeline Execution State Change"], "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]}}'
 FIRES = {
     "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
@@ -251,7 +251,7 @@ NAMES = {name: question for name, (question, _) in QUESTIONS.items()}
 HEALTHY = {"parameters": holding({})} | dict(QUESTIONS.values())
 for asked in FUNCTIONS.values():
     HEALTHY |= dict(asked.values())
-WOULD_BE = LAMBDA | {"Variables": VARIABLES, "iam_role_arn": None}
+WANTED = {name: Wanted(VARIABLES, policy) for name, policy in POLICIES.items()}
 DENIED = Unavailable("service:Look", "no identity-based policy allows it", denied=True)
 
 
@@ -270,8 +270,7 @@ def account(
 
 def faults(look: AcceptanceLook) -> list[Check]:
     """What is not ok in the account, each with its fix."""
-    entries = dict.fromkeys(POLICIES, WOULD_BE)
-    found = [*doctor._acceptance(look), *doctor._deployment(look, entries, POLICIES)]  # noqa: SLF001
+    found = [*doctor._acceptance(look), *doctor._deployment(look, WANTED)]  # noqa: SLF001
     assert [check for check in found if bool(check.fix) == (check.status == "ok")] == []
     return [check for check in found if check.status != "ok"]
 
@@ -353,7 +352,6 @@ SATURDAYS, HOURLY = "cron(0 22 ? * SAT *)", "cron(0 4-23 ? * * *)"
 TWICE = {"ScheduleExpression": "cron(0 2,3 ? * SUN *)"}
 REMAKE = f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
-FIRST, *OTHERS = POLICIES["db-restore-from-snapshot"]["Statement"]
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
 ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
@@ -422,7 +420,6 @@ FAULTS: Table = {
           for snapshot, status, seen in [("x", "problem", "a constant snapshot"), ("!ImportValue x", "warning", "is not seen")]),
         (CURRENT, account(template=stack_of(TEMPLATE, {"Snapshot": LATEST})), "problem", "would restore by accident", READ_RIGHTLY),
         (CURRENT, account(template=stack_of(TEMPLATE, {"Snapshot": "/x"})), "problem", "Cluster of stack main reads /x instead", READ_RIGHTLY),
-        (CURRENT, account(template=None), "warning", "has not been deployed yet", BY_HAND),
         *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
             ("DBClusterIdentifier", "!If [IsBig, orders, !Sub '${Environment}-orders']", "problem"),
             ("DBClusterIdentifier", "!If [IsOwn, !Sub '${AWS::StackName}-orders', !Ref AWS::NoValue]", "problem"),
@@ -431,9 +428,9 @@ FAULTS: Table = {
             ("KmsKeyId", "null", "warning"),
             ("MasterUsername", "admin", "warning"),
         ]),
-        ("main", account(template=with_resource("Cluster", "DeletionProtection: 'true'")), "warning", "has DeletionProtection", "--stack-name main"),
+        ("main", account(template=with_resource("Cluster", "DeletionProtection: 'true'")), "warning", "DeletionProtection of Cluster is on", "write DeletionProtection as"),
         ("main", account(template=with_resource("Cluster", "{}", UpdateReplacePolicy="Snapshot")),
-         "warning", "one more snapshot", "write UpdateReplacePolicy: Delete for Cluster"),
+         "warning", "one more snapshot", "write UpdateReplacePolicy"),
         ("main", account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
          "problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
         ("main", account(pipeline=REPLACING), "warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
@@ -457,9 +454,7 @@ FAULTS: Table = {
          "problem", "the data is not prepared: arn:x: FAILED", Reason.NOT_PREPARED.next_step),
         (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
         # No action that is seen deploys the stack.
-        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM))), "warning", "Ask waits for an approval", "move Ask behind the action"),
-        *((f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), stage_named("Deploy", action("Deploy", "X", actionTypeId={"category": "Deploy", "provider": provider})))), "warning", "waits for an approval", "move Ask")
-          for provider in ("CloudFormationStackSet", "CloudFormationStackInstances", "ServiceCatalog")),
+        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM), VERIFY)), "warning", "Ask waits for an approval", "move Ask behind the action"),
         (f"transitions of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "into stage Deploy is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "SKIP"}]}})), "warning", "a condition may skip it", "the result FAIL"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
@@ -493,9 +488,6 @@ FAULTS: Table = {
         (RESTORE, account(configuration=CONFIGURATION | {"State": "Inactive"}), "problem", "is Inactive", DEPLOY),
         *((RESTORE, account(configuration=CONFIGURATION | each), "warning", "is still being changed", "run the doctor again") for each in ({"State": "Pending"}, {"LastUpdateStatus": "InProgress"})),
         (RESTORE, account(configuration=CONFIGURATION | {"LastUpdateStatus": "Failed"}), "problem", "update is Failed", DEPLOY),
-        (RESTORE, account(configuration=CONFIGURATION | {"Architectures": ["arm64"]}), "problem", "its Architectures is ['arm64'] instead of ['x86_64']", DEPLOY),
-        (RESTORE, account(configuration=CONFIGURATION | {"MemorySize": 128}), "problem", "its MemorySize is 128 instead of 256", DEPLOY),
-        (RESTORE, account(configuration=CONFIGURATION | {"Timeout": 900}), "warning", "its Timeout is 900 instead of 120", "which resets it"),
         (f"{RESTORE} concurrency", account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
         (f"{RESTORE} concurrency", account(concurrency=0), "problem", "stopped by hand", RESERVE),
         (f"{APP}-{NAME} concurrency", account(api_concurrency=0), "problem", "by hand", f"delete-function-concurrency --function-name {APP}-{NAME}"),
@@ -508,10 +500,7 @@ FAULTS: Table = {
         (AFTER, account(after=None), "warning", GONE, DEPLOY),
     ],
     "role": [
-        (RESTORE, account(inline=[{"Statement": [each for each in (FIRST, *OTHERS) if each["Sid"] != "MoveCurrent"]}]), "problem", "lacks statements that its function needs: MoveCurrent", DEPLOY),
-        # A role's rights may be in several policies.
-        (RESTORE, account(inline=[{"Statement": FIRST}, {"Statement": OTHERS}]), "warning", "have more than", "aws iam list-role-policies"),
-        (RESTORE, account(attached=[ADMIN]), "warning", ADMIN, f"aws iam detach-role-policy --role-name {RESTORE} --policy-arn {ADMIN}"),
+        (RESTORE, account(statements=[each for each in POLICIES["db-restore-from-snapshot"]["Statement"] if each["Sid"] != "MoveCurrent"]), "problem", "lacks statements that its function needs: MoveCurrent", DEPLOY),
         (RESTORE, account(boundary=ADMIN), "warning", f"{ADMIN} limits the role", "compare that policy with"),
     ],
     "schedule": [
@@ -566,6 +555,10 @@ BESIDE: Table = {
         (CURRENT, beginning("dummyvalue", choices={"rds": CHOICE._replace(newest=None)}), "warning", "placeholder", SHARE_FIRST),
         # A share of another Region can only be copied.
         (CURRENT, beginning(stage=stage_of(SOURCE_REGION="us-east-1"), **{f"{NAMES['share_key']} us-east-1": None}), "problem", GONE, SHARE_FIRST),
+    ],
+    "template": [
+        (CURRENT, account(stage=UNNAMED, template=stack_of({}, {})), "warning", "nothing was found that reads it: only", BY_HAND),
+        (CURRENT, account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", f"stack main is not seen, in account {PRODUCTION}", BY_HAND),
     ],
     "deployment": [
         ("rds", account(stage=UNNAMED, deployment=UNKNOWN), "problem", "current was set", configure_with("RDS_STACK_NAME=main")),
@@ -635,9 +628,8 @@ RIGHT = {
     ),
     "no run yet": account(runs=[]),
     "approval after Terraform": account(
-        pipeline=pipeline_of(stage_named("Apply", TERRAFORM), VERIFY, APPLICATION)
+        pipeline=pipeline_of(stage_named("Apply", TERRAFORM), VERIFY)
     ),
-    "a pipeline that only waits": account(pipeline=pipeline_of(VERIFY)),
     "a topic's key by actions": under_policy(
         allowing("*", ["KMS:Decrypt", "kms:generatedatakey"]),
         {"Effect": "Deny", "Principal": "*", "NotAction": "kms:*"},
@@ -716,7 +708,7 @@ def test_the_next_date_is_a_real_one_in_the_window_s_zone_after_the_hold() -> No
         "enabled, rate(1 hour); next update unknown, because the rule counts by itself",
         "enabled, cron(0 2,3 ? * SUN *); next restore Sunday 2026-02-01 04:00 Europe/Amsterdam",
         "enabled, for the ends of runs",
-        "enabled, rate(15 minutes); looks at what is deployed",
+        "enabled, rate(15 minutes)",
     ]
 
 
@@ -815,7 +807,7 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in found
     remove = f"correct its name, or remove it: aurora-refresh configure --stage {NAME}"
     assert [(check.subject, check.status, check.fix) for check in found if check.fix] == [
-        ("Region", "problem", "export AWS_DEFAULT_REGION=eu-west-1"),
+        ("credentials", "problem", "export AWS_DEFAULT_REGION=eu-west-1"),
         ("RDS_ENGINE_VERSION", "problem", configure_with("RDS_ENGINE_VERSION=…")),
         ("TOKEN", "warning", f"{remove} TOKEN="),
         (file.name, "problem", f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"),
@@ -853,21 +845,19 @@ def test_a_stage_that_was_never_deployed_is_one_problem(
 def test_what_chalice_deploys_is_wanted(project: Path) -> None:
     """Its own entries count before the stage's."""
     role = ROLE.format(ACCEPTANCE)
-    own = {"db-reconcile": {"environment_variables": {"LOG": "DEBUG"}, "lambda_timeout": 90}}
+    own = {"db-reconcile": {"environment_variables": {"LOG": "DEBUG"}}}
     edit(project, manage_iam_role=False, iam_role_arn=role, lambda_functions=own)
-    wanted = doctor.configurations(project, HEALTHY_STAGE)
-    assert {each["iam_role_arn"] for each in wanted.values()} == {role}
-    settings = {"Variables": VARIABLES | {"LOG": "DEBUG"}, "MemorySize": 128, "Timeout": 90}
-    expected = {"Architectures": ["x86_64"], "iam_role_arn": role}
-    assert wanted["db-reconcile"] == settings | expected
+    wanted, _ = doctor.wanted_functions(project, HEALTHY_STAGE)
+    assert {each.role for each in wanted.values()} == {role}
+    assert wanted["db-reconcile"].variables == VARIABLES | {"LOG": "DEBUG"}
 
 
 @pytest.mark.parametrize(("suffix", "status"), [("", "warning"), ("-old", "problem")])
 def test_of_a_role_of_the_company_only_its_arn_is_checked(suffix: str, status: str) -> None:
-    role, entries = ROLE.format(ACCEPTANCE), dict.fromkeys(POLICIES, WOULD_BE)
+    role, name = ROLE.format(ACCEPTANCE), "db-restore-from-snapshot"
     look = account(configuration=CONFIGURATION | {"Role": f"{role}{suffix}"})
-    entries["db-restore-from-snapshot"] = WOULD_BE | {"iam_role_arn": role}
-    (bad,) = (check for check in deployment.roles(look, POLICIES, entries) if check.status != "ok")
+    wanted = WANTED | {name: WANTED[name]._replace(role=role)}
+    (bad,) = (check for check in deployment.functions(look, wanted) if check.status != "ok")
     assert (bad.check, bad.status, bad.blind) == ("role", status, False)
 
 
