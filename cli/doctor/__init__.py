@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError
 
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
-from cli import stages
+from cli import stacks, stages
 from cli.configure import text_of
 from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
 from cli.doctor.checks import Check
@@ -42,11 +42,10 @@ def examine(project: Path, name: str) -> list[Check]:
     try:
         region, session = boto3.Session().region_name, boto3.Session(region_name=stage.region)
         identity, now = caller(session, stage.region)
-    except BotoCoreError:
+    except (BotoCoreError, Unavailable) as error:
         why = "the AWS profile in use does not exist: see AWS_PROFILE, and aws configure list-profiles"
-        return [*checks.identity("credentials", stage, Unavailable("", why), region), *local]
-    except Unavailable as unavailable:
-        return [*checks.identity("credentials", stage, unavailable, region), *local]
+        unseen = error if isinstance(error, Unavailable) else Unavailable("", why)
+        return [*checks.identity("credentials", stage, unseen, region), *local]
     first = [*checks.identity("credentials", stage, identity, region), *local]
     if identity["Account"] != stage.account:
         return first  # the others would be about another account
@@ -57,8 +56,10 @@ def examine(project: Path, name: str) -> list[Check]:
     else:
         look = Look(stage, session, now)
         own = chain(production.clusters(look), production.share_key(look))
-    undeployed = () if look.is_deployed else deployment.undeployed(name, look)
-    return [*first, *undeployed, *own, *_deployment(look, wanted)]
+    if not look.is_deployed:
+        seen = "has not been deployed: no function and no stack of it is in the account"
+        first.append(Check("stage", name, *checks.problem(seen, look.deploy)))
+    return [*first, *own, *_deployment(look, wanted)]
 
 
 def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
@@ -67,7 +68,7 @@ def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
         # `aurora-refresh deploy` creates what is missing.
         parameters = (each for each in parameters if each.blind or each.subject in look.values)
     yield from parameters
-    yield from acceptance.pipeline(look)
+    yield from acceptance.pipeline(look.stage.pipeline, look)
     yield from template.reading(look)
     yield from refresh.databases(look)
     yield from refresh.obstacles(look)
@@ -80,7 +81,8 @@ def _deployment(look: Look[Stage], wanted: Mapping[str, Wanted]) -> Iterator[Che
         # A first deployment needs this, and does not create it.
         yield from deployment.unreserved("concurrency of the account", look)
         return
-    yield from deployment.own_stacks(look)
+    for stack in [*stacks.own_stacks(look.stage), *look.packaged_stacks]:
+        yield from deployment.stack(stack, look)
     yield from deployment.functions(look, wanted)
     if isinstance(look, AcceptanceLook):
         yield from deployment.rest_api("REST API", look)

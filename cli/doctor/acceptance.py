@@ -11,9 +11,8 @@ from chalicelib.domain.errors import Refused
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
-from chalicelib.domain.snapshots import Choice, Snapshot, SnapshotArn, pin_rejection
+from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
-from chalicelib.usecases.status import LONG_RUN
 from cli.doctor.checks import (
     Check,
     Verdict,
@@ -24,7 +23,6 @@ from cli.doctor.checks import (
     problem,
     unusable_key,
     warning,
-    when,
 )
 from cli.doctor.look import AcceptanceLook, Unavailable, known
 from cli.stages import AcceptanceStage, to_change
@@ -48,26 +46,16 @@ def parameters(look: AcceptanceLook) -> Iterator[Check]:
         yield from _hold(settings.hold_parameter, look)
 
 
-def _unusable(look: AcceptanceLook, name: str, put: str) -> Verdict | None:
-    """Return what is wrong with a parameter whatever it holds; `put` is the command that writes it."""
-    found = look.parameters().get(name)
-    if found is None:
-        # Deploying does not recreate a parameter that was deleted from its stack.
-        return problem("does not exist", put)
-    if found["Type"] == "String":
-        return None
-    return problem(
-        f"is a {found['Type']}, which neither this application nor CloudFormation reads as text; recreating it loses "
-        "its history",
-        f"aws ssm delete-parameter --name {name}; then {put}",
-    )
+def _absent(look: AcceptanceLook, name: str, put: str) -> Verdict | None:
+    """Return that a parameter does not exist; deploying does not recreate what was deleted from its stack."""
+    return None if name in look.parameters() else problem("does not exist", put)
 
 
 @check("parameter")
 def _pipeline_name(name: str, look: AcceptanceLook) -> Verdict:
     stage, put = look.stage, _put(name, look.stage.pipeline)
-    if unusable := _unusable(look, name, put):
-        return unusable
+    if absent := _absent(look, name, put):
+        return absent
     if wrong := pipeline_problem(stage.settings, look.values):
         return problem(str(wrong), put)
     if (value := look.values[name].value) != stage.pipeline:
@@ -81,8 +69,8 @@ def _pipeline_name(name: str, look: AcceptanceLook) -> Verdict:
 @check("parameter")
 def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
     put = _put(name, PLACEHOLDER)
-    if unusable := _unusable(look, name, put):
-        return unusable
+    if absent := _absent(look, name, put):
+        return absent
     value = look.values[name].value
     if value == PLACEHOLDER:
         settings = look.stage.settings
@@ -104,8 +92,8 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
 def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
     deployed = _deployed(look, database)
     fix = _move(look, database, deployed)
-    if unusable := _unusable(look, name, fix):
-        return unusable
+    if absent := _absent(look, name, fix):
+        return absent
     value = look.values[name].value
     if value == deployed:
         fix = _move(look, database, None)
@@ -115,8 +103,12 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
             return problem(seen, fix)
         before = "nothing if the pipeline does not run before the first refresh"
         return warning(seen, f"{before}; otherwise {fix}")
-    if foreign := _foreign(look.stage, database, value):
-        return problem(foreign, fix)
+    arn, accounts = SnapshotArn.parse(value), (database.criteria.account, look.stage.account)
+    if arn is None:
+        return problem(f"{_no_arn(value)}; the next run would read it", fix)
+    if arn.account not in accounts or arn.region != look.stage.region:
+        seen = f"{value} is a stranger's, or in another Region: the next run would read it"
+        return problem(seen, fix)
     snapshot = look.present(database, value)
     if snapshot is None:
         return warning(
@@ -153,26 +145,11 @@ def _move(look: AcceptanceLook, database: Database, deployed: str | None) -> str
     return f"{restores}: {_put(name, wanted)}"
 
 
-def _foreign(stage: AcceptanceStage, database: Database, value: str) -> str | None:
-    """Return why the value names no snapshot that the main pipeline may restore."""
-    arn, accounts = SnapshotArn.parse(value), (database.criteria.account, stage.account)
-    if arn is None:
-        return f"{_no_arn(value)}; the next run would read it"
-    if arn.account in accounts and arn.region == stage.region:
-        return None
-    right = f"of account {' or '.join(accounts)} in {stage.region}"
-    return f"{value} is a stranger's, or in another Region: the next run would read it, not one {right}"
-
-
 @check("parameter")
 def _hold(name: str, look: AcceptanceLook) -> Verdict:
-    if name not in look.parameters():
-        return ok("does not exist: no hold")
     lift = _put(name, PLACEHOLDER)
-    if unusable := _unusable(look, name, lift):
-        return unusable
     try:
-        hold = hold_today(look.stage.settings, look.values, look.now)
+        hold = hold_today(look.stage.settings, look.parameters(), look.now)
     except ValueError as error:
         return problem(str(error), lift)
     if hold:
@@ -192,15 +169,9 @@ def _no_arn(value: str) -> str:
 # --- the main pipeline ----------------------------------------------------------------------------
 
 
-def pipeline(look: AcceptanceLook) -> Iterator[Check]:
-    """Check that the main pipeline exists, its mode and its runs."""
-    yield from _pipeline(look.stage.pipeline, look)
-    if look.structure:
-        yield from _runs("runs", look)
-
-
 @check("pipeline")
-def _pipeline(name: str, look: AcceptanceLook) -> Verdict:
+def pipeline(name: str, look: AcceptanceLook) -> Verdict:
+    """Judge whether the main pipeline exists, and its mode."""
     body, stage = look.pipeline(name), look.stage
     if body is None:
         fix = to_change(stage.name, "MAIN_PIPELINE_ARN=… with the ARN of the existing pipeline")
@@ -214,23 +185,6 @@ def _pipeline(name: str, look: AcceptanceLook) -> Verdict:
             "file://pipeline.json",
         )
     return ok(f"exists, with execution mode {mode}")
-
-
-@check("pipeline")
-def _runs(_subject: str, look: AcceptanceLook) -> Iterator[Verdict]:
-    """Judge the last run, and earlier ones that are in progress for long: no refresh starts beside them."""
-    runs = look.runs()
-    if not runs:
-        yield ok("none yet")
-    for run in runs:
-        since = run.started if run.in_progress else run.updated
-        seen = f"{run.execution_id}: {run.status} since {when(look.stage, since)}"
-        is_long = run.in_progress and look.now - run.started > LONG_RUN
-        if is_long or (run == runs[0] and run.status in ("Failed", "Stopped", "Cancelled")):
-            state = f"aws codepipeline get-pipeline-state --name {look.stage.pipeline}"
-            yield warning(seen, f"see where it is, and why: {state}")
-        elif run == runs[0]:
-            yield ok(seen)
 
 
 # --- shares and keys ------------------------------------------------------------------------------
@@ -247,33 +201,24 @@ def shares(look: AcceptanceLook) -> Iterator[Check]:
 
 @check("share")
 def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    newest, limit = look.newest(database), look.stage.settings.max_age
-    choice = look.choices()[database.name]
+    newest, stage, limit = look.newest(database), look.stage, look.stage.settings.max_age
     if isinstance(newest, Refused):
-        why = str(newest).removeprefix(f"{database.name}: ")
-        return problem(why, _share(look.stage, database, choice))
+        settings = ("ENGINE", "ENGINE_VERSION", "SOURCE_CLUSTER")
+        answers = " ".join(f"{database.setting(each)}=…" for each in settings)
+        return problem(
+            str(newest).removeprefix(f"{database.name}: "),
+            f"if the stage's settings are wrong, {to_change(stage.name, answers)}; otherwise in production "
+            f"({database.criteria.account}): aws rds modify-db-cluster-snapshot-attribute --attribute-name "
+            f"restore --values-to-add {stage.account} --db-cluster-snapshot-identifier …",
+        )
     age = newest.age(look.now)
-    counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(choice.rejected.items()))
+    rejected = look.choices()[database.name].rejected
+    counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(rejected.items()))
     seen = f"{newest.arn}, {hours(age)} hours old, is the newest; rejected: {counts or 'none'}"
     if limit and age > limit:
         stale = f"{seen}; the schedule promotes nothing older than {limit.days} days"
         return problem(stale, Reason.SNAPSHOT_STALE.next_step)
     return ok(seen)
-
-
-def _share(stage: AcceptanceStage, database: Database, choice: Choice) -> str:
-    """Return how to make one of the shares eligible."""
-    if choice.ambiguous:
-        cluster, *others = sorted(choice.clusters)
-        answer = f"{database.setting('SOURCE_CLUSTER')}={cluster} (or {', '.join(others)})"
-        return to_change(stage.name, answer)
-    settings = ("ENGINE", "ENGINE_VERSION", "SOURCE_CLUSTER")
-    answers = " ".join(f"{database.setting(each)}=…" for each in settings)
-    return (
-        f"if the stage's settings are wrong, {to_change(stage.name, answers)}; otherwise in production "
-        f"({database.criteria.account}): aws rds modify-db-cluster-snapshot-attribute --attribute-name restore "
-        f"--values-to-add {stage.account} --db-cluster-snapshot-identifier …"
-    )
 
 
 @check("key")

@@ -11,13 +11,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.clients import BotoAws
 from chalicelib.aws.errors import code_and_message
-from chalicelib.aws.ssm import to_parameter
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Preparation
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import Run
-from chalicelib.domain.parameters import Parameter
+from chalicelib.domain.parameters import Values
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
 from chalicelib.usecases.copies import ListOwn, list_own_once
@@ -225,16 +223,14 @@ class AcceptanceLook(Look[AcceptanceStage]):
         return _ReadOnlyAws(self._session, self.now, self.stage.settings.source_region)
 
     @question("ssm:GetParameters")
-    def parameters(self) -> Mapping[str, Json]:
-        """Return the parameters that exist, as AWS describes them."""
-        found = self.aws.parameters.read(self.stage.settings.promotion_parameters)
-        return {name: {**each} for name, each in found.items()}
+    def parameters(self) -> Values:
+        """Return the parameters that exist."""
+        return self.aws.parameters.get(self.stage.settings.promotion_parameters)
 
     @property
-    def values(self) -> dict[str, Parameter]:
-        """The parameters' values, as the use cases read them; none if they cannot be read."""
-        found = known(self.parameters) or {}
-        return {name: to_parameter(each) for name, each in found.items()}
+    def values(self) -> Values:
+        """The parameters that exist; none if they cannot be read."""
+        return known(self.parameters) or {}
 
     @question(_LIST_SNAPSHOTS)
     def candidate(self, database: Database) -> Snapshot | Refused:
@@ -259,11 +255,6 @@ class AcceptanceLook(Look[AcceptanceStage]):
     def structure(self) -> Json | None:
         """The main pipeline's structure; None if it does not exist or cannot be looked at."""
         return known(self.pipeline, self.stage.pipeline)
-
-    @question("codepipeline:ListPipelineExecutions")
-    def runs(self) -> Sequence[Run]:
-        """Return the main pipeline's runs, the newest first."""
-        return self.aws.pipelines.runs(self.stage.pipeline) if self.structure else []
 
     def stacks(self) -> list[DeployedStack]:
         """Return the main pipeline's stacks and those of P_STACK_NAME."""
@@ -301,7 +292,7 @@ class AcceptanceLook(Look[AcceptanceStage]):
     @cached_property
     def _deployments(self) -> Deployments:
         name = self.stage.pipeline if self.structure else None
-        return Deployments(self.aws, name, known(self.runs) or [])
+        return Deployments(self.aws, name, self.aws.pipelines.runs(name) if name else [])
 
     @question("codepipeline:ListActionExecutions")
     def deployment(self, database: Database) -> Deployment:
@@ -348,13 +339,9 @@ class AcceptanceLook(Look[AcceptanceStage]):
 
     def share_key(self, share: Snapshot) -> str | None:
         """Return the ARN of the key that encrypts a share; None if it is not encrypted."""
-        found: str | None = self.one(
-            _LIST_SNAPSHOTS,
-            "DBClusterSnapshots[0].KmsKeyId",
-            self.stage.settings.source_region,
-            DBClusterSnapshotIdentifier=share.arn,
-            IncludeShared=True,
-        )
+        path, region = "DBClusterSnapshots[0].KmsKeyId", self.stage.settings.source_region
+        given = {"DBClusterSnapshotIdentifier": share.arn, "IncludeShared": True}
+        found: str | None = self.one(_LIST_SNAPSHOTS, path, region, **given)
         return found
 
     @question("apigateway:GET")

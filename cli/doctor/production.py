@@ -35,9 +35,10 @@ def _cluster_key(_subject: str, look: Look[ProductionStage], arn: str) -> Verdic
     other = to_change(look.stage.name, "SHARE_KMS_KEY_ID=…")
     if wrong := unusable_key(look.key(arn), other, may_be_aws=own is not None):
         return wrong
-    if own:
-        return ok("enabled; copies under SHARE_KMS_KEY_ID are shared")
-    return ok("customer-managed and enabled; acceptance needs rights to use it")
+    shared = (
+        "copies under SHARE_KMS_KEY_ID are shared" if own else "acceptance needs rights to use it"
+    )
+    return ok(f"enabled; {shared}")
 
 
 def share_key(look: Look[ProductionStage]) -> Iterator[Check]:

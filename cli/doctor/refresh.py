@@ -135,11 +135,9 @@ def _in_stack(
         return warning(seen, "nothing before the pipeline's first run")
     cluster = look.deployed_cluster(database)
     if cluster is None:
-        there = ", ".join(f"{name}/{each}" for each in sorted(stack.clusters)) if stack else ""
         name_it = _set(stage, database, _proposed(look, database) or "…")
         return problem(
-            f"there is no DB cluster of stack {reference} in account {stage.account}, {stage.region}; the stack has "
-            f"{there or 'none'}",
+            f"there is no DB cluster of stack {reference} in account {stage.account}, {stage.region}",
             "if it was deleted, pin a snapshot with deploy, which creates another one; otherwise name the stack "
             f"that has it, perhaps a nested one: {name_it}",
         )
@@ -162,17 +160,19 @@ def _unknown(look: AcceptanceLook, database: Database, deployment: Deployment) -
 @check("deployment")
 def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
     """Warn that the refresh sees less, and judge what it sees."""
-    alone = "the refresh relies on the newest successful deploy action alone"
-    stacks = look.stacks()
+    seen = "so the refresh relies on the newest successful deploy action alone"
+    unset, stacks = f"{database.setting('STACK_NAME')} is not set", look.stacks()
     if stacks and all(each.elsewhere for each in stacks):
-        seen = f"the pipeline deploys stack {stacks[0].name} {stacks[0].elsewhere}"
-        console = f"aurora-refresh console --stage {look.stage.name}"
-        fix = f"compare it with the status by hand: {console}"
-        yield warning(f"its cluster is not seen: {seen}. So {alone}", fix, blind=True)
+        away = (
+            f"and stack {stacks[0].name} is not seen: the pipeline deploys it {stacks[0].elsewhere}"
+        )
+        fix = (
+            f"compare it with the status by hand: aurora-refresh console --stage {look.stage.name}"
+        )
+        yield warning(f"{unset}, {away}; {seen}", fix, blind=True)
     else:
-        seen = f"{alone}, and cannot tell whether that restored anything"
         fix = _set(look.stage, database, _proposed(look, database) or "…")
-        yield warning(f"{database.setting('STACK_NAME')} is not set: {seen}", fix)
+        yield warning(f"{unset}, {seen}", fix)
     deployment = look.deployment(database)
     if deployment.unknown:
         yield _unknown(look, database, deployment)

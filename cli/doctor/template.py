@@ -63,12 +63,10 @@ def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[V
         yield problem(missing, _read_rightly(look, database))
     elif not own and not found:
         seen = "nothing was found that reads it: only templates of CloudFormation are checked"
-        away = [
-            f"; stack {each.name} is not seen, {each.elsewhere}"
-            for each in unseen
-            if each.elsewhere
-        ]
-        yield warning(f"{seen}{''.join(away)}", _BY_HAND, blind=bool(away))
+        away = next((each for each in unseen if each.elsewhere), None)
+        if away:
+            seen = f"{seen}; stack {away.name} is not seen, {away.elsewhere}"
+        yield warning(seen, _BY_HAND, blind=bool(away))
 
 
 def _misread(look: AcceptanceLook, database: Database, cluster: str, each: Reading) -> Verdict:

@@ -59,13 +59,12 @@ def keys(look: Look_) -> Iterator[Check]:
     """Check that functions and alarms may use the keys that the topics are under."""
     settings = look.stage.settings
     for topic in filter(None, (settings.topic_arn, settings.chat_topic_arn)):
-        if name := known(look.topic_key, topic):  # a topic that is not seen is reported already
-            key = known(look.key, name)
-            yield from _key(key["Arn"] if key else name, look, topic, name)
+        if key := known(look.topic_key, topic):  # a topic that is not seen is reported already
+            yield from _key(key, look, topic)
 
 
 @check("topic key")
-def _key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
+def _key(name: str, look: Look_, topic: str) -> Verdict:
     stage, key = look.stage, look.key(name)
     has_alarms = topic == stage.settings.topic_arn
     replace_key = (
@@ -76,7 +75,7 @@ def _key(arn: str, look: Look_, topic: str, name: str) -> Verdict:
         return wrong._replace(seen=f"{wrong.seen}; {topic} is under it")
     if not key or key["KeyManager"] == "AWS":
         return ok("is managed by AWS, and functions may use it")
-    if arn not in stage.topic_keys:
+    if (arn := key["Arn"]) not in stage.topic_keys:
         return problem(f"the functions' roles may not use it for {topic}", to_change(stage.name))
     text = look.one("kms:GetKeyPolicy", "Policy", KeyId=arn, PolicyName="default")
     policy: Policy = json.loads(text or "{}")
