@@ -154,7 +154,6 @@ BUILD = stage_named("Build", action("Build", "Compile"))
 CONFIGURED = {"StackName": "main", "ActionMode": "CREATE_UPDATE"}
 DATABASE = action("Deploy", "Database", configuration=CONFIGURED, runOrder=2)
 VERIFY = stage_named("Verify", action("Approval", "SignOff"))
-APPLICATION = stage_named("Application", action("Deploy", "Restart"))
 TEMPLATE = templates.parsed((PROJECT / "infrastructure/main-pipeline.yaml").read_text())
 # What a template has that serves production and acceptance alike.
 SHARED = templates.parsed(f"""
@@ -331,7 +330,6 @@ NO_STACK = {"template of gone": None, "stack": None}
 UNSEEN: Answers = {"template": None, "stack": None}
 UNKNOWN = Deployment(unknown="current was set at about the time")
 STALE = NEW._replace(created=NOW - timedelta(days=15))
-WITHOUT_COPIES = stage_of(RDS_COPY_KMS_KEY_ID="")
 DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
 UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
 ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
