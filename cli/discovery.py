@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import boto3
 from botocore.exceptions import BotoCoreError
 
-from cli import mainpipeline
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
 from cli.stages import AcceptanceStage, Stage
 
@@ -18,26 +17,20 @@ def find_stack_names(note: Note, stage: AcceptanceStage, names: Sequence[str]) -
 
     `note` gets a sentence for each value, and for each that was not found.
     """
-    why, found = "", {}
-    by_parameter: dict[str, list[str]] = {}
-    try:
-        by_parameter = _places(stage)
-    except (BotoCoreError, Unavailable) as error:
-        why = str(error)
+    found = {}
+    places, why = _places(stage)
     for database in stage.settings.databases:
         name, current = database.setting("STACK_NAME"), database.current_parameter
         if name not in names:
             continue
-        places = by_parameter.get(current, [])
-        if len(places) == 1:
-            found[name] = places[0]
-            note(f"{name} is {places[0]}, which the main pipeline deploys from {current}")
+        of_database = places.get(current, [])
+        if len(of_database) == 1:
+            found[name] = of_database[0]
+            note(f"{name} is {found[name]}, which the main pipeline deploys from {current}")
             continue
-        missing = why or (
-            f"several clusters read {current}: {', '.join(places)}"
-            if places
-            else f"no stack of {stage.pipeline} restores a cluster from {current}"
-        )
+        missing = why or f"no stack of {stage.pipeline} restores a cluster from {current}"
+        if of_database:
+            missing = f"several clusters read {current}: {', '.join(of_database)}"
         note(
             f"{name} is not set ({missing.rstrip('.')}). Without it, the refresh relies on the newest "
             "deploy action alone, and does not look at the cluster"
@@ -45,25 +38,20 @@ def find_stack_names(note: Note, stage: AcceptanceStage, names: Sequence[str]) -
     return found
 
 
-def _places(stage: AcceptanceStage) -> dict[str, list[str]]:
-    """Return STACK or STACK/LOGICAL-ID of each cluster, by the parameter that it is restored from."""
-    session = boto3.Session(region_name=stage.region)
-    identity, now = caller(session, stage.region)
-    account = identity["Account"]
-    if account != stage.account:
-        why = f"the credentials in use belong to account {account}, not to {stage.account}"
-        raise Unavailable("", why)
-    look = AcceptanceLook(stage, session, now)
-    pipeline = look.pipeline(stage.pipeline)
-    if pipeline is None:
-        raise Unavailable("", f"there is no pipeline {stage.pipeline}")
-    found: dict[str, list[str]] = {}
-    for stack in mainpipeline.stacks_of(stage, pipeline):
-        # Without a mode, P_STACK_NAME alone names it.
-        if stack.mode and (template := look.template(stack)):
-            for parameter, place in mainpipeline.places(stack.name, template):
-                found.setdefault(parameter, []).append(place)
-    return found
+def _places(stage: AcceptanceStage) -> tuple[dict[str, list[str]], str]:
+    """Return STACK or STACK/LOGICAL-ID of the clusters restored from each *current*, or why they are unknown."""
+    try:
+        session = boto3.Session(region_name=stage.region)
+        identity, now = caller(session, stage.region)
+        if (account := identity["Account"]) != stage.account:
+            return {}, f"the credentials in use belong to account {account}, not to {stage.account}"
+        look = AcceptanceLook(stage, session, now)
+        if look.pipeline(stage.pipeline) is None:
+            return {}, f"there is no pipeline {stage.pipeline}"
+        databases = stage.settings.databases
+        return {each.current_parameter: look.places(each) for each in databases}, ""
+    except (BotoCoreError, Unavailable) as error:
+        return {}, str(error)
 
 
 def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:

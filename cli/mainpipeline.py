@@ -1,7 +1,6 @@
 """What the main pipeline deploys and where, and how its template reads *current*. Pure."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,8 +12,6 @@ from cli.stages import AcceptanceStage, Json
 CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
 READS_AT_EVERY_UPDATE = "AWS::SSM::Parameter::Value<String>"
 REPLACES = "REPLACE_ON_FAILURE"  # of an action; it deletes a stack that failed
-
-_DYNAMIC = re.compile(r"\{\{resolve:ssm:([^:}]+)(?::[^}]*)?\}\}")
 
 
 class Reading(NamedTuple):
@@ -42,20 +39,15 @@ class DeployedStack(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StackTemplate:
-    """A stack's template as the values of its parameters evaluate it.
-
-    A nested stack has a `root`, the stack that is deployed with it. Its values are given by another
-    template, at each of its updates.
-    """
+    """A stack's template as the values of its parameters evaluate it."""
 
     body: Json
     values: Mapping[str, str]
-    root: str = ""
 
     @classmethod
-    def of(cls, body: Json, values: Mapping[str, str], root: str = "") -> "StackTemplate":
+    def of(cls, body: Json, values: Mapping[str, str]) -> "StackTemplate":
         """Evaluate a template."""
-        return cls(templates.evaluated(body, values), values, root)
+        return cls(templates.evaluated(body, values), values)
 
     def resources(self, types: Sequence[str]) -> dict[str, Json]:
         """Return the resources of some types by their logical ids."""
@@ -65,21 +57,6 @@ class StackTemplate:
             for name, each in found
             if isinstance(each, dict) and each.get("Type") in types
         }
-
-    def passed_on(self, nested: str) -> dict[str, tuple[Json, str]]:
-        """Return the parameters of a nested stack to which this one passes what it reads itself.
-
-        By name: the declaration of this stack's parameter, and its value.
-        """
-        found = {}
-        for logical, body in self.resources(["AWS::CloudFormation::Stack"]).items():
-            is_meant = nested.startswith(f"{logical}-")
-            for name, each in body["Properties"].get("Parameters", {}).items():
-                declared = self.body.get("Parameters", {}).get(_referred(each), {})
-                if is_meant and declared.get("Type") == READS_AT_EVERY_UPDATE:
-                    default = str(declared.get("Default", ""))
-                    found[name] = declared, self.values.get(_referred(each), default)
-        return found
 
 
 def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedStack]:
@@ -119,13 +96,13 @@ def elsewhere(stage: AcceptanceStage, action: Json) -> str:
 
 
 def readings(template: StackTemplate) -> Iterator[Reading]:
-    """Yield the reading of each restored cluster."""
+    """Yield the reading of each cluster that is restored from a snapshot."""
     for name, body in template.resources(CLUSTERS).items():
         values = branches(body.get("Properties", {}).get("SnapshotIdentifier", templates.NO_VALUE))
         sources = {_source(each, template) for each in values if each != templates.NO_VALUE}
-        if len({(parameter is None, not wrong) for parameter, wrong in sources}) > 1:
-            sources = {(None, "")}  # a condition decides
-        yield from (Reading(name, *source) for source in sorted(sources, key=str))
+        if sources:
+            # If there are several, an unknown condition decides.
+            yield Reading(name, *(sources.pop() if len(sources) == 1 else (None, "")))
 
 
 def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:
@@ -145,27 +122,21 @@ def branches(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _referred(value: Any) -> str:
-    return str(value["Ref"]) if isinstance(value, dict) and value.keys() == {"Ref"} else ""
-
-
 def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
     """Return the parameter that a cluster's snapshot is read from, or what the template does instead."""
     if "{{resolve:ssm:" in json.dumps(value, default=str):
-        match = _DYNAMIC.search(value) if isinstance(value, str) else None
-        read = match[1] if match else "a parameter"
-        compared = "which CloudFormation compares as text: it is never restored again"
-        return None, f"reads {read} as {{{{resolve:ssm:…}}}}, {compared}"
+        compared = "CloudFormation compares that as text, so it is never restored again"
+        return None, f"reads its snapshot as {{{{resolve:ssm:…}}}}: {compared}"
     if isinstance(value, str):
         return None, "has a constant snapshot in the template: it is never restored again"
-    name = _referred(value)
+    name = value.get("Ref", "") if isinstance(value, dict) else ""
     parameter = template.body.get("Parameters", {}).get(name)
     if not isinstance(parameter, dict) or parameter.get("NoEcho"):
         return None, ""
     given = template.values.get(name, str(parameter.get("Default", "")))
     if parameter["Type"] == READS_AT_EVERY_UPDATE:
         return given, ""
-    if template.root or SnapshotArn.parse(given):
+    if SnapshotArn.parse(given):
         return None, ""  # whoever gives it may have read *current*
     kind = f"the template's parameter {name} of type {parameter['Type']}"
     text = "which is the text itself, not the value in Parameter Store"

@@ -341,12 +341,6 @@ def _monitoring(kind: str) -> Template:
     return parsed(file.read_text(encoding="utf-8"))
 
 
-def invocations(stage: Stage) -> dict[str, Resource]:
-    """Return the settings of asynchronous invocations, by Lambda's name of each function."""
-    found = (each for each in after(stage)["Resources"].values() if each["Type"] == _INVOCATION)
-    return {each["Properties"]["FunctionName"]: each["Properties"] for each in found}
-
-
 def missing_alarms(stage: Stage) -> list[str]:
     """Return why the stage has fewer alarms than it could."""
     missing = []

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
@@ -121,17 +123,13 @@ class _Evaluation:
         return node
 
     def _mapped(self, keys: list[Any], node: Json) -> Any:
-        found = self._template.get("Mappings", {})
-        for key in map(self._value, keys):
-            if not isinstance(key, str) or not isinstance(found, dict) or key not in found:
-                return node
-            found = found[key]
-        return found
+        try:
+            return reduce(getitem, map(self._value, keys), self._template.get("Mappings", {}))
+        except (KeyError, TypeError):
+            return node
 
 
 def _joined(separator: str, parts: list[Any]) -> Any:
-    if len(parts) == 1:
-        return parts[0]
     is_text = all(isinstance(each, str) for each in parts)
     return separator.join(parts) if is_text else {"Fn::Join": [separator, parts]}
 

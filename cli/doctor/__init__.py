@@ -5,9 +5,9 @@ It only reads.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError
@@ -15,15 +15,14 @@ from botocore.exceptions import BotoCoreError
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
 from cli import stacks, stages
-from cli.account import oldest_python
 from cli.configure import text_of
-from cli.doctor import acceptance, checks, deployment, production, refresh, template
+from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
 from cli.doctor.checks import Check
+from cli.doctor.deployment import Wanted
 from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
-from cli.policies import Policy, file_name, policies, with_own_statements
+from cli.policies import file_name, policies, with_own_statements
 from cli.stages import AcceptanceStage, ProductionStage, Stage, StageError
 
-_VERDICTS = 20  # printed at most
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
 
 
@@ -35,24 +34,21 @@ def examine(project: Path, name: str) -> list[Check]:
         if not isinstance(error.__cause__, SettingsError):
             raise
         return [checks.wrong_setting(name, problem) for problem in error.__cause__.problems]
-    files, wanted = _policies(project, stage)
-    local = [
-        *checks.settings(stage, settings.names_of(stage.variables), stages.contradictions(stage)),
-        *checks.policy_files(stage.name, files),
-    ]
+    wanted, files = wanted_functions(project, stage)
+    contradictions = stages.contradictions(stage)
+    names = settings.names_of(stage.variables)
+    local = [*checks.settings(stage, names, contradictions), *files]
     region = None
     try:
         region, session = boto3.Session().region_name, boto3.Session(region_name=stage.region)
         identity, now = caller(session, stage.region)
-    except BotoCoreError:
+    except (BotoCoreError, Unavailable) as error:
         why = "the AWS profile in use does not exist: see AWS_PROFILE, and aws configure list-profiles"
-        return [*checks.identity(stage, Unavailable("", why), region), *local]
-    except Unavailable as unavailable:
-        return [*checks.identity(stage, unavailable, region), *local]
-    first = [*checks.identity(stage, identity, region), *local]
+        unseen = error if isinstance(error, Unavailable) else Unavailable("", why)
+        return [*checks.identity("credentials", stage, unseen, region), *local]
+    first = [*checks.identity("credentials", stage, identity, region), *local]
     if identity["Account"] != stage.account:
         return first  # the others would be about another account
-    entries = configurations(project, stage)
     look: Look[AcceptanceStage] | Look[ProductionStage]
     if isinstance(stage, AcceptanceStage):
         look = AcceptanceLook(stage, session, now)
@@ -60,8 +56,10 @@ def examine(project: Path, name: str) -> list[Check]:
     else:
         look = Look(stage, session, now)
         own = chain(production.clusters(look), production.share_key(look))
-    undeployed = () if look.is_deployed else deployment.undeployed(name, look)
-    return [*first, *undeployed, *own, *_deployment(look, entries, wanted)]
+    if not look.is_deployed:
+        seen = "has not been deployed: no function and no stack of it is in the account"
+        first.append(Check("stage", name, *checks.problem(seen, look.deploy)))
+    return [*first, *own, *_deployment(look, wanted)]
 
 
 def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
@@ -70,7 +68,7 @@ def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
         # `aurora-refresh deploy` creates what is missing.
         parameters = (each for each in parameters if each.blind or each.subject in look.values)
     yield from parameters
-    yield from acceptance.pipeline(look)
+    yield from acceptance.pipeline(look.stage.pipeline, look)
     yield from template.reading(look)
     yield from refresh.databases(look)
     yield from refresh.obstacles(look)
@@ -78,21 +76,19 @@ def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
     yield from acceptance.copy_keys(look)
 
 
-def _deployment(
-    look: Look[Stage], entries: deployment.Entries, wanted: Mapping[str, Policy]
-) -> Iterator[Check]:
+def _deployment(look: Look[Stage], wanted: Mapping[str, Wanted]) -> Iterator[Check]:
     if not look.is_deployed:
-        yield from deployment.needed(look)
+        # A first deployment needs this, and does not create it.
+        yield from deployment.unreserved("concurrency of the account", look)
         return
-    yield from deployment.own_stacks(look)
-    yield from deployment.functions(look, entries)
-    yield from deployment.roles(look, wanted, entries)
+    for stack in [*stacks.own_stacks(look.stage), *look.packaged_stacks]:
+        yield from deployment.stack(stack, look)
+    yield from deployment.functions(look, wanted)
     if isinstance(look, AcceptanceLook):
         yield from deployment.rest_api("REST API", look)
     yield from deployment.schedules(look)
-    yield from deployment.topic(look)
-    yield from deployment.chat_topic(look)
-    yield from deployment.topic_keys(look)
+    yield from topics.topics(look)
+    yield from topics.keys(look)
     yield from deployment.alarms(look)
 
 
@@ -106,14 +102,10 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
     indent = " " * (_WIDTH + 4)
     for group, members in groupby(done, key=lambda check: check.check):
         yield group
-        found = list(members)
-        shown = found[:_VERDICTS] if group == checks.VERDICT else found
-        for check in shown:
+        for check in members:
             yield f"  {check.status:{_WIDTH}}  {check.subject}: {check.seen}"
             if check.fix:
                 yield f"{indent}fix: {check.fix}"
-        if more := len(found) - len(shown):
-            yield f"{indent}and {more} older ones: see --json"
     count = Counter(check.status for check in done)
     counts = f"problems: {count[checks.PROBLEM]}, warnings: {count[checks.WARNING]}, ok: {count[checks.OK]}"
     blind = sum(check.blind for check in done)
@@ -125,40 +117,17 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
         yield f"healthy; {counts}"
 
 
-def _policies(
-    project: Path, stage: Stage
-) -> tuple[dict[str, tuple[str | None, str]], dict[str, Policy]]:
-    """Return the text of each policy file, with what it should be, and each function's policy."""
-    files, wanted = {}, {}
-    for function, policy in policies(stage).items():
-        name = file_name(stage.name, function)
+def wanted_functions(project: Path, stage: Stage) -> tuple[dict[str, Wanted], list[Check]]:
+    """Return what each function is to have, and the check of its policy file."""
+    document, wanted, files = stages.read_config(project), {}, []
+    for function, generated in policies(stage).items():
+        policy, name = generated, file_name(stage.name, function)
         text = text_of(project, project / ".chalice" / name)
-        try:
-            wanted[function] = with_own_statements(policy, text)
-        except ValueError:
-            wanted[function] = policy  # `aurora-refresh configure` says what is wrong with the file
-        files[name] = (text, stages.to_text(wanted[function]))
-    return files, wanted
-
-
-def configurations(project: Path, stage: Stage) -> dict[str, dict[str, Any]]:
-    """Return each function's configuration as Chalice would deploy it.
-
-    The runtime is the oldest supported one: a deployment uses that of its own Python.
-    """
-    document = stages.read_config(project)
-    found = {}
-    for function in stacks.function_names(stage):
+        with suppress(ValueError):  # `aurora-refresh configure` says what is wrong with the file
+            policy = with_own_statements(generated, text)
+        files.append(checks.policy_file(stage.name, name, text, stages.to_text(policy)))
         tuned = stages.tuned(document, stage.name, function)
-        found[function] = {
-            "Runtime": f"python{oldest_python()}",
-            "Architectures": [tuned.get("lambda_architecture", "x86_64")],
-            "MemorySize": tuned.get("lambda_memory_size", 128),
-            "Timeout": tuned.get("lambda_timeout", 60),
-            "Variables": {**stage.variables, **stages.variables_of(tuned)},
-            "reserved_concurrency": tuned.get("reserved_concurrency"),
-            "iam_role_arn": None
-            if tuned.get("manage_iam_role", True)
-            else tuned.get("iam_role_arn"),
-        }
-    return found
+        role = None if tuned.get("manage_iam_role", True) else tuned.get("iam_role_arn")
+        variables = {**stage.variables, **stages.variables_of(tuned)}
+        wanted[function] = Wanted(variables, policy, role)
+    return wanted, files

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
 
@@ -12,25 +11,20 @@ from chalicelib.domain.errors import Refused
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
-from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection, rejection
+from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
-from chalicelib.usecases.status import LONG_RUN
 from cli.doctor.checks import (
-    OK,
-    VERDICT,
     Check,
     Verdict,
     check,
-    disabled,
     due,
     ok,
     own_key,
     problem,
-    unavailable,
+    unusable_key,
     warning,
-    when,
 )
-from cli.doctor.look import AcceptanceLook, Shares, Unavailable, known
+from cli.doctor.look import AcceptanceLook, Unavailable, known
 from cli.stages import AcceptanceStage, to_change
 
 # A denial because of these concerns only the identity in use, and says nothing about the key.
@@ -44,11 +38,6 @@ _OWN_POLICIES = ("identity-based policy", "permissions boundary", "session polic
 def parameters(look: AcceptanceLook) -> Iterator[Check]:
     """Check that every parameter exists, its type and its value."""
     settings = look.stage.settings
-    try:
-        look.parameters()
-    except Unavailable as what:
-        yield Check("parameter", "all", *unavailable(what))
-        return
     yield from _pipeline_name(settings.pipeline_parameter, look)
     for database in settings.databases:
         yield from _latest(database.latest_parameter, look, database)
@@ -57,35 +46,31 @@ def parameters(look: AcceptanceLook) -> Iterator[Check]:
         yield from _hold(settings.hold_parameter, look)
 
 
-def _unusable(look: AcceptanceLook, name: str, value: str) -> Verdict | None:
-    """Return what is wrong with a parameter whatever it holds; the fixes write the value."""
-    found, create = look.parameters().get(name), _put(name, value, overwrite=value != PLACEHOLDER)
-    if found is None:
-        # Deploying does not recreate a parameter that was deleted from its stack.
-        fix = look.deploy if look.is_new else create
-        return problem("does not exist", fix)
-    if found["Type"] == "String":
-        return None
-    unread = "which neither this application nor CloudFormation reads as text"
-    return problem(
-        f"is a {found['Type']}, {unread}; recreating it loses its history",
-        f"aws ssm delete-parameter --name {name} && {create}",
-    )
+def _absent(look: AcceptanceLook, name: str, put: str) -> Verdict | None:
+    """Return that a parameter does not exist; deploying does not recreate what was deleted from its stack."""
+    return None if name in look.parameters() else problem("does not exist", put)
 
 
 @check("parameter")
 def _pipeline_name(name: str, look: AcceptanceLook) -> Verdict:
-    if unusable := _unusable(look, name, look.stage.pipeline):
-        return unusable
-    if wrong := pipeline_problem(look.stage.settings, look.values):
-        return problem(str(wrong), _put(name, look.stage.pipeline))
-    return ok(f"holds {look.values[name].value}")
+    stage, put = look.stage, _put(name, look.stage.pipeline)
+    if absent := _absent(look, name, put):
+        return absent
+    if wrong := pipeline_problem(stage.settings, look.values):
+        return problem(str(wrong), put)
+    if (value := look.values[name].value) != stage.pipeline:
+        arn = f"{stage.pipeline_arn.removesuffix(stage.pipeline)}{value}"
+        other = f"or, if that is right, {to_change(stage.name, f'MAIN_PIPELINE_ARN={arn}')}"
+        seen = f"holds {value!r}, but the functions may start only {stage.pipeline}"
+        return problem(seen, f"{put}; {other}")
+    return ok(f"holds {value}")
 
 
 @check("parameter")
 def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    if unusable := _unusable(look, name, PLACEHOLDER):
-        return unusable
+    put = _put(name, PLACEHOLDER)
+    if absent := _absent(look, name, put):
+        return absent
     value = look.values[name].value
     if value == PLACEHOLDER:
         settings = look.stage.settings
@@ -95,40 +80,35 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
             f"nothing before the first update: {at}",
         )
     if arn_of(value) is None:
-        return problem(_no_arn(value), _put(name, PLACEHOLDER))
+        return problem(_no_arn(value), put)
     found = look.candidate(database)
     if isinstance(found, Snapshot):
         return ok(f"{value}, {hours(found.age(look.now))} hours old")
-    newest, fix = _restorable(look, database), found.reason.next_step
-    if newest and newest.arn != value and not database.copy_policy and not _is_stale(look, newest):
-        fix = _put(name, newest.arn)
     judge = warning if found.reason == Reason.COPY_PENDING else problem
-    return judge(f"the schedule would not promote it: {found}", fix)
+    return judge(f"the schedule would not promote it: {found}", found.reason.next_step)
 
 
 @check("parameter")
 def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    stage, share, deployed = look.stage, _restorable(look, database), _deployed(look, database)
-    newest = share.arn if share else None
-    wanted = deployed or newest
-    if unusable := _unusable(look, name, wanted or PLACEHOLDER):
-        if name not in look.values and look.is_new:
-            return unusable  # `aurora-refresh deploy` creates it
-        return unusable._replace(fix=_moving(wanted, deployed, unusable.fix))
+    deployed = _deployed(look, database)
+    fix = _move(look, database, deployed)
+    if absent := _absent(look, name, fix):
+        return absent
     value = look.values[name].value
     if value == deployed:
-        wanted = newest
-    fix = _moving(wanted, deployed, _put(name, str(wanted)))
-    if wanted and wanted != deployed:
-        fix = f"pin one of production's snapshots, in aurora-refresh console --stage {stage.name} or by hand; {fix}"
+        fix = _move(look, database, None)
     if value == PLACEHOLDER:
         seen = f"holds the placeholder {value!r}, which the main pipeline cannot restore"
         if deployed:
             return problem(seen, fix)
         before = "nothing if the pipeline does not run before the first refresh"
         return warning(seen, f"{before}; otherwise {fix}")
-    if foreign := _foreign(stage, database, value):
-        return problem(foreign, fix)
+    arn, accounts = SnapshotArn.parse(value), (database.criteria.account, look.stage.account)
+    if arn is None:
+        return problem(f"{_no_arn(value)}; the next run would read it", fix)
+    if arn.account not in accounts or arn.region != look.stage.region:
+        seen = f"{value} is a stranger's, or in another Region: the next run would read it"
+        return problem(seen, fix)
     snapshot = look.present(database, value)
     if snapshot is None:
         return warning(
@@ -141,7 +121,7 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
 
 
 def _deployed(look: AcceptanceLook, database: Database) -> str | None:
-    """Return what is deployed, as far as that can be seen; without *current*, its stack still tells."""
+    """Return what is deployed, as far as that can be seen; without *current*, the stack still tells."""
     deployment = known(look.deployment, database) or Deployment()
     if deployment.unknown or deployment.value:
         return arn_of(deployment.value)
@@ -149,28 +129,27 @@ def _deployed(look: AcceptanceLook, database: Database) -> str | None:
     return arn_of(stack.value_of(database.current_parameter)) if stack else None
 
 
-def _foreign(stage: AcceptanceStage, database: Database, value: str) -> str | None:
-    """Return why the value names no snapshot that the main pipeline may restore."""
-    arn, production = SnapshotArn.parse(value), database.criteria.account
-    if arn is None:
-        return f"{_no_arn(value)}; the next run would read it"
-    if arn.account not in (production, stage.account):
-        stranger = "the next run of the pipeline would restore a stranger's data"
-        return f"{value} is of account {arn.account}, production is {production}: {stranger}"
-    if arn.region != stage.region:
-        return f"{value} is in {arn.region}, but the main pipeline restores in {stage.region}"
-    return None
+def _move(look: AcceptanceLook, database: Database, deployed: str | None) -> str:
+    """Return how to correct *current*: by what is deployed, so that nothing is restored, or a newer one."""
+    name, newest = database.current_parameter, known(look.newest, database)
+    if deployed:
+        return f"this writes what is deployed: {_put(name, deployed)}"
+    wanted = snapshot_of(look.values, database.latest_parameter)
+    # A share of another Region can only be copied.
+    if isinstance(newest, Snapshot) and not look.stage.settings.source_region:
+        wanted = wanted or newest.arn
+    if wanted is None:
+        # Not the placeholder, which would fail the pipeline's next run.
+        return "run the doctor again once there is a snapshot that can be restored"
+    restores = "the pipeline's next run, whoever starts it, restores what this writes"
+    return f"{restores}: {_put(name, wanted)}"
 
 
 @check("parameter")
 def _hold(name: str, look: AcceptanceLook) -> Verdict:
-    if name not in look.parameters():
-        return ok("does not exist: no hold")
-    if unusable := _unusable(look, name, PLACEHOLDER):
-        return unusable
     lift = _put(name, PLACEHOLDER)
     try:
-        hold = hold_today(look.stage.settings, look.values, look.now)
+        hold = hold_today(look.stage.settings, look.parameters(), look.now)
     except ValueError as error:
         return problem(str(error), lift)
     if hold:
@@ -179,79 +158,24 @@ def _hold(name: str, look: AcceptanceLook) -> Verdict:
     return ok("no hold")
 
 
-def _moving(wanted: str | None, deployed: str | None, command: str | None) -> str:
-    """Return how to fix *current* by a command that writes the wanted value, if there is one."""
-    if wanted is None:
-        # Not the placeholder, which would fail the pipeline's next run.
-        return (
-            "have production share a snapshot that can be restored here first (see share and key), and run the "
-            "doctor again"
-        )
-    if wanted == deployed:
-        return f"this writes what is deployed to current, so that nothing is restored: {command}"
-    next_run = "the next run of the pipeline, whoever starts it,"
-    return f"{next_run} restores what this writes to current: {command}"
-
-
-def _put(name: str, value: str, *, overwrite: bool = True) -> str:
-    over = " --overwrite" if overwrite else ""
-    return f"aws ssm put-parameter --name {name} --type String --value {quote(value)}{over}"
+def _put(name: str, value: str) -> str:
+    return f"aws ssm put-parameter --name {name} --type String --value {quote(value)} --overwrite"
 
 
 def _no_arn(value: str) -> str:
     return f"holds {hidden(value)}, not the ARN of a DB cluster snapshot"
 
 
-def _restorable(look: AcceptanceLook, database: Database) -> Snapshot | None:
-    """Return a snapshot to replace a wrong one: what *latest* names, or the newest readable share."""
-    if snapshot_of(look.values, database.latest_parameter):
-        candidate = known(look.candidate, database)
-        if isinstance(candidate, Snapshot):
-            return candidate
-    if look.stage.settings.source_region:
-        return None  # a share of another Region can only be copied
-    return known(_readable_share, look, database)
-
-
-def _readable_share(look: AcceptanceLook, database: Database) -> Snapshot | None:
-    newest = look.shares()[database.name].newest
-    if isinstance(newest, Refused):
-        return None
-    arn = look.share_key(newest)
-    key = look.key(arn) if arn else None
-    return newest if arn is None or (key and key["KeyManager"] != "AWS") else None
-
-
-def _is_stale(look: AcceptanceLook, snapshot: Snapshot) -> bool:
-    limit = look.stage.settings.max_age
-    return limit is not None and snapshot.age(look.now) > limit
-
-
 # --- the main pipeline ----------------------------------------------------------------------------
 
 
-def pipeline(look: AcceptanceLook) -> Iterator[Check]:
-    """Check that the main pipeline exists and may be started, its mode and its runs."""
-    for name in look.pipeline_names:
-        yield from _pipeline(name, look)
-    if look.existing_pipeline:
-        yield from _runs("runs", look, look.existing_pipeline[0])
-
-
 @check("pipeline")
-def _pipeline(name: str, look: AcceptanceLook) -> Verdict:
-    stage, body = look.stage, look.pipeline(name)
-    own, parameter = stage.pipeline, stage.settings.pipeline_parameter
-    holds, put = f"{parameter} holds {name!r}", _put(parameter, own)
-    if body is None and name != own:
-        return problem(f"does not exist in {stage.region}, but {holds}", put)
+def pipeline(name: str, look: AcceptanceLook) -> Verdict:
+    """Judge whether the main pipeline exists, and its mode."""
+    body, stage = look.pipeline(name), look.stage
     if body is None:
         fix = to_change(stage.name, "MAIN_PIPELINE_ARN=… with the ARN of the existing pipeline")
-        return problem(f"does not exist in {stage.region}, but the stage's policies name it", fix)
-    if name != own:
-        arn = f"{stage.pipeline_arn.removesuffix(own)}{name}"
-        fix = f"{put}; or {to_change(stage.name, f'MAIN_PIPELINE_ARN={arn}')}"
-        return problem(f"{holds}, but the functions may start only {own}", fix)
+        return problem(f"does not exist in {stage.region}", fix)
     mode = body.get("executionMode", "SUPERSEDED")
     if mode == "PARALLEL":
         return problem(
@@ -263,28 +187,6 @@ def _pipeline(name: str, look: AcceptanceLook) -> Verdict:
     return ok(f"exists, with execution mode {mode}")
 
 
-@check("pipeline")
-def _runs(_subject: str, look: AcceptanceLook, name: str) -> Iterator[Verdict]:
-    """Judge the last run, and earlier ones that are in progress for long: no refresh starts beside them."""
-    runs = look.runs()
-    if not runs:
-        yield ok("none yet")
-    for run in runs:
-        since = run.started if run.in_progress else run.updated
-        seen = f"{run.execution_id}: {run.status} since {when(look.stage, since)}"
-        if run.in_progress and look.now - run.started > LONG_RUN:
-            state = f"aws codepipeline get-pipeline-state --name {name}"
-            yield warning(seen, f"see where it waits: {state}")
-        elif run == runs[0] and run.status in ("Failed", "Stopped", "Cancelled"):
-            yield warning(
-                seen,
-                f"see why: aws codepipeline list-action-executions --pipeline-name {name} --filter "
-                f"pipelineExecutionId={run.execution_id}",
-            )
-        elif run == runs[0]:
-            yield ok(seen)
-
-
 # --- shares and keys ------------------------------------------------------------------------------
 
 
@@ -292,97 +194,59 @@ def shares(look: AcceptanceLook) -> Iterator[Check]:
     """Check production's shares, and the key of the newest eligible one."""
     for database in look.stage.settings.databases:
         yield from _choice(database.name, look, database)
-        if seen := (known(look.shares) or {}).get(database.name):
-            if isinstance(seen.newest, Snapshot):
-                arn = known(look.share_key, seen.newest) or seen.newest.arn
-                yield from _key(arn, look, seen.newest)
-            yield from _verdicts(database, seen)
-
-
-def _verdicts(database: Database, seen: Shares) -> Iterator[Check]:
-    """Yield the verdict on each share, newest first; one without a time is still being made."""
-    made = datetime.max.replace(tzinfo=UTC)
-    for share in sorted(
-        seen.productions, key=lambda each: (each.created or made, each.arn), reverse=True
-    ):
-        broken = rejection(share, database.criteria)
-        verdict = f"rejected: {broken.detail}" if broken else "eligible"
-        if share == seen.newest:
-            verdict = "eligible, and the newest"
-        yield Check(VERDICT, share.arn, OK, f"for {database.name}: {verdict}")
+        newest = known(look.newest, database)
+        if isinstance(newest, Snapshot):
+            yield from _key(newest.arn, look, newest)
 
 
 @check("share")
 def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    seen, limit = look.shares()[database.name], look.stage.settings.max_age
-    if isinstance(seen.newest, Refused):
-        why = str(seen.newest).removeprefix(f"{database.name}: ")
-        return problem(why, _share(look.stage, database, seen))
-    rejected = dict(seen.choice.rejected)
-    counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(rejected.items()))
-    eligible = seen.total - sum(rejected.values())
-    summary = f"{eligible} of {seen.total} shares are eligible; rejected: {counts or 'none'}"
-    age = hours(seen.newest.age(look.now))
-    summary = f"{seen.newest.arn}, {age} hours old, is the newest; {summary}"
-    if limit and _is_stale(look, seen.newest):
-        stale = f"{summary}; the schedule promotes nothing older than {limit.days} days"
-        return problem(stale, Reason.SNAPSHOT_STALE.next_step)
-    return ok(summary)
-
-
-def _share(stage: AcceptanceStage, database: Database, seen: Shares) -> str:
-    """Return how to make one of the shares eligible."""
-    if seen.choice.ambiguous:
-        cluster, *others = sorted(seen.choice.clusters)
-        answer = f"{database.setting('SOURCE_CLUSTER')}={cluster} (or {', '.join(others)})"
-        return to_change(stage.name, answer)
-    if seen.total == seen.choice.rejected.get("account", 0):
-        return (
-            f"in production ({database.criteria.account}): aws rds modify-db-cluster-snapshot-attribute "
-            "--db-cluster-snapshot-identifier … --attribute-name restore --values-to-add "
-            f"{stage.account}"
+    newest, stage, limit = look.newest(database), look.stage, look.stage.settings.max_age
+    if isinstance(newest, Refused):
+        settings = ("ENGINE", "ENGINE_VERSION", "SOURCE_CLUSTER")
+        answers = " ".join(f"{database.setting(each)}=…" for each in settings)
+        return problem(
+            str(newest).removeprefix(f"{database.name}: "),
+            f"if the stage's settings are wrong, {to_change(stage.name, answers)}; otherwise in production "
+            f"({database.criteria.account}): aws rds modify-db-cluster-snapshot-attribute --attribute-name "
+            f"restore --values-to-add {stage.account} --db-cluster-snapshot-identifier …",
         )
-    settings = {"engine": "ENGINE", "version": "ENGINE_VERSION", "cluster": "SOURCE_CLUSTER"}
-    wrong = [name for reason, name in settings.items() if reason in seen.choice.rejected]
-    if not wrong:
-        return Reason.NO_ELIGIBLE_SNAPSHOT.next_step
-    change = to_change(stage.name, " ".join(f"{database.setting(name)}=…" for name in wrong))
-    return f"if the stage's settings are wrong: {change}; otherwise share the right ones"
+    age = newest.age(look.now)
+    rejected = look.choices()[database.name].rejected
+    counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(rejected.items()))
+    seen = f"{newest.arn}, {hours(age)} hours old, is the newest; rejected: {counts or 'none'}"
+    if limit and age > limit:
+        stale = f"{seen}; the schedule promotes nothing older than {limit.days} days"
+        return problem(stale, Reason.SNAPSHOT_STALE.next_step)
+    return ok(seen)
 
 
 @check("key")
-def _key(arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
-    """Judge the key of the newest share; without one, `arn` is the share's."""
-    if look.share_key(newest) is None:
+def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
+    """Judge the key of the newest share."""
+    arn, stage, production = look.share_key(newest), look.stage, f"in production ({newest.account})"
+    if arn is None:
         return ok("is not encrypted, so no key is needed")
-    stage, encrypts = look.stage, f"encrypts {newest.arn} and"
-    in_production = f"in production ({newest.account})"
     again = (
-        f"{in_production}: copy the snapshot under a customer-managed key (aws rds "
-        "copy-db-cluster-snapshot --kms-key-id …) and share that"
+        "copy the snapshot under a customer-managed key (aws rds copy-db-cluster-snapshot --kms-key-id …) and share "
+        "that"
     )
-    default = f"{encrypts} is production's default key aws/rds, which no other account can use"
-    if arn.endswith(":alias/aws/rds"):
-        return problem(default, again)
     try:
         key = look.key(arn, stage.settings.source_region)
-    except Unavailable as what:
-        if not what.denied or any(each in what.why for each in _OWN_POLICIES):
+    except Unavailable as unseen:
+        if not unseen.denied or any(each in unseen.why for each in _OWN_POLICIES):
             raise
         return problem(
-            f"encrypts {newest.arn}, but its policy does not let account {stage.account} describe it: the "
-            "snapshot can probably not be restored",
-            f"{in_production}, add to the key's policy {_statements(stage)}; if it is the default key "
-            f"aws/rds, which has no policy to change, {again}",
+            f"the policy of its key {arn} does not let account {stage.account} describe it: it can probably not be "
+            "restored",
+            f"{production}, add to the key's policy {_statements(stage)}; if it is the default key aws/rds, which "
+            f"has no policy to change, {again}",
         )
-    if key is None:
-        return problem(f"{encrypts} no longer exists", again)
-    if key["KeyManager"] == "AWS":
-        return problem(default, again)
-    if wrong := disabled({**key, "Arn": arn}, f"{encrypts} "):
-        return wrong._replace(fix=f"{in_production}: {wrong.fix}")
+    if wrong := unusable_key(key, again):
+        seen, fix = f"its key {arn} {wrong.seen}", f"{production}: {wrong.fix}"
+        return wrong._replace(seen=seen, fix=fix)
     may = "this account may describe it; whether it may use it shows only at a restore or copy"
-    return ok(f"encrypts {newest.arn}; customer-managed and enabled; {may}")
+    return ok(f"its key {arn} is customer-managed and enabled; {may}")
 
 
 def copy_keys(look: AcceptanceLook) -> Iterator[Check]:

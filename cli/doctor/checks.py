@@ -3,7 +3,7 @@
 Each check names its fix as a command or a change that can be carried out as it is.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Concatenate, NamedTuple, ParamSpec
@@ -16,7 +16,6 @@ from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_chang
 P = ParamSpec("P")
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
-VERDICT = "verdict"  # on one of production's shares, of which there may be many
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def unavailable(what: Unavailable) -> Verdict:
     return warning(seen, fix, blind=True)
 
 
-Judge = Callable[Concatenate[str, P], Verdict | Iterator[Verdict]]
+Judge = Callable[Concatenate[str, P], Verdict | Iterable[Verdict]]
 Checking = Callable[Concatenate[str, P], Iterator[Check]]
 
 
@@ -96,38 +95,29 @@ def check(name: str) -> Callable[[Judge[P]], Checking[P]]:
     return decorate
 
 
-def identity(stage: Stage, caller: Json | Unavailable, region: str | None) -> Iterator[Check]:
-    """Check whose credentials and which Region are in use."""
-    yield from _credentials("credentials", stage, caller)
-    yield from _region("Region", stage, region)
-
-
 @check("identity")
-def _credentials(_subject: str, stage: Stage, caller: Json | Unavailable) -> Verdict:
+def identity(
+    _subject: str, stage: Stage, caller: Json | Unavailable, region: str | None
+) -> Iterator[Verdict]:
+    """Judge whose credentials and which Region are in use."""
     if isinstance(caller, Unavailable):
         fix = f"sign in to account {stage.account}: aws sso login, or export AWS_PROFILE=…"
-        return problem(f"AWS does not accept them: {caller.why}", fix)
-    if caller["Account"] == stage.account:
-        return ok(caller["Arn"])
-    answer, unsupported = ACCOUNT, ""
-    if isinstance(stage, AcceptanceStage):
-        answer = PIPELINE
-        unsupported = "; a main pipeline in another account than the databases is not supported"
-    return problem(
-        f"{caller['Arn']} belongs to account {caller['Account']}, but the stage is in {stage.account}",
-        f"use credentials of account {stage.account}: export AWS_PROFILE=…; or, if the stage's account "
-        f"is wrong: aurora-refresh configure --stage {stage.name} {answer}=…{unsupported}",
-    )
-
-
-@check("identity")
-def _region(_subject: str, stage: Stage, region: str | None) -> Verdict:
-    if region == stage.region:
-        return ok(region)
-    seen = (
-        f"{region or 'none'} is in use, but the checks below looked in the stage's {stage.region}"
-    )
-    return problem(seen, f"export AWS_DEFAULT_REGION={stage.region}")
+        yield problem(f"AWS does not accept them: {caller.why}", fix)
+    elif caller["Account"] == stage.account:
+        yield ok(caller["Arn"])
+    else:
+        answer, unsupported = ACCOUNT, ""
+        if isinstance(stage, AcceptanceStage):
+            answer = PIPELINE
+            unsupported = "; a main pipeline in another account than the databases is not supported"
+        yield problem(
+            f"{caller['Arn']} belongs to account {caller['Account']}, but the stage is in {stage.account}",
+            f"use credentials of account {stage.account}: export AWS_PROFILE=…; or, if the stage's account "
+            f"is wrong: aurora-refresh configure --stage {stage.name} {answer}=…{unsupported}",
+        )
+    if region != stage.region:
+        seen = f"Region {region or 'none'} is in use, but the stage is in {stage.region}"
+        yield problem(seen, f"export AWS_DEFAULT_REGION={stage.region}")
 
 
 def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> Iterator[Check]:
@@ -152,18 +142,13 @@ def wrong_setting(stage: str, problem: Problem) -> Check:
     return Check("setting", subject, PROBLEM, seen, to_change(stage, f"{subject}=…"))
 
 
-def policy_files(stage: str, files: Mapping[str, tuple[str | None, str]]) -> Iterator[Check]:
-    """Check that the policy files, of which Chalice makes roles, fit the settings.
-
-    `files` has the text of each, None if it does not exist, and what it should be.
-    """
-    for name, (text, wanted) in files.items():
-        if text == wanted:
-            yield Check("policy", name, OK, "is what the stage's settings need")
-        else:
-            differs = "differs from what the stage's settings need"
-            seen = "does not exist" if text is None else differs
-            yield Check("policy", name, PROBLEM, seen, to_change(stage))
+def policy_file(stage: str, name: str, text: str | None, wanted: str) -> Check:
+    """Check that a policy file, of which Chalice makes a role, fits the settings."""
+    if text == wanted:
+        return Check("policy", name, OK, "is what the stage's settings need")
+    differs = "differs from what the stage's settings need"
+    seen = "does not exist" if text is None else differs
+    return Check("policy", name, PROBLEM, seen, to_change(stage))
 
 
 def when(stage: AcceptanceStage, instant: datetime) -> str:
@@ -181,25 +166,21 @@ def due(stage: AcceptanceStage, schedule: Expression, instant: datetime | None) 
 
 def own_key(key: str, look: Look[Stage], setting: str) -> Verdict:
     """Judge a key of the stage's own account that a setting names."""
-    stage, seen = look.stage, look.key(key)
-    other = to_change(stage.name, f"{setting}=…")
-    if seen is None:
-        where = f"{stage.account}, {stage.region}"
-        return problem(f"{setting} names it, but it does not exist in {where}", other)
-    if seen["KeyManager"] == "AWS":
-        return problem("is managed by AWS; a customer-managed one is needed", other)
-    return disabled(seen) or ok("customer-managed and enabled")
+    other = to_change(look.stage.name, f"{setting}=…")
+    return unusable_key(look.key(key), other) or ok("customer-managed and enabled")
 
 
-def disabled(key: Json, subject: str = "") -> Verdict | None:
-    """Return what is wrong with a key that is not enabled."""
+def unusable_key(key: Json | None, other: str, *, may_be_aws: bool = False) -> Verdict | None:
+    """Return what is wrong with a key, if anything is; `other` is how to use another one."""
+    if key is None:
+        return problem("does not exist", other)
+    if key["KeyManager"] == "AWS" and not may_be_aws:
+        return problem("is managed by AWS: a customer-managed key is needed", other)
     if (state := key["KeyState"]) == "Enabled":
         return None
-    arn = key["Arn"]
-    enable = f"aws kms enable-key --key-id {arn}"
+    enable = f"aws kms enable-key --key-id {key['Arn']}"
     fixes = {
         "Disabled": enable,
-        "PendingDeletion": f"aws kms cancel-key-deletion --key-id {arn} && {enable}",
+        "PendingDeletion": f"aws kms cancel-key-deletion --key-id {key['Arn']} && {enable}",
     }
-    other = "see https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html"
-    return problem(f"{subject}is {state}", fixes.get(state, other))
+    return problem(f"is {state}", fixes.get(state, other))

@@ -1,23 +1,21 @@
 """What the doctor looks at: AWS's answers to calls that only read, each made once, when it is needed."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.clients import BotoAws
 from chalicelib.aws.errors import code_and_message
-from chalicelib.aws.ssm import to_parameter
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Preparation
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import Run
-from chalicelib.domain.parameters import Parameter, pipeline_name, value_of
+from chalicelib.domain.parameters import Values
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
 from chalicelib.usecases.copies import ListOwn, list_own_once
@@ -28,7 +26,6 @@ from cli import mainpipeline, restapi, stacks, templates
 from cli.account import DENIED
 from cli.calls import Calls
 from cli.mainpipeline import DeployedStack, StackTemplate
-from cli.policies import Policy
 from cli.stages import AcceptanceStage, Json, Stage, StageError, to_deploy
 
 P = ParamSpec("P")
@@ -37,14 +34,6 @@ S_co = TypeVar("S_co", bound=Stage, covariant=True)
 
 _LENGTH = 500  # of a reason; a denial names the policy last, after two ARNs
 _LIST_SNAPSHOTS = "rds:DescribeDBClusterSnapshots"
-# The services of the operations by which the use cases see what is deployed.
-_SERVICES = {
-    "GetParameterHistory": "ssm",
-    "DescribeStacks": "cloudformation",
-    "ListStackResources": "cloudformation",
-    "DescribeDBClusters": "rds",
-    "ListActionExecutions": "codepipeline",
-}
 
 
 class Unavailable(Exception):
@@ -53,15 +42,6 @@ class Unavailable(Exception):
     def __init__(self, action: str, why: str, *, denied: bool = False) -> None:
         super().__init__(why)
         self.action, self.why, self.denied = action, why, denied
-
-
-class Shares(NamedTuple):
-    """The `total` shares of anybody, production's, and the verdicts of one database on them."""
-
-    total: int
-    productions: Sequence[Snapshot]
-    choice: Choice
-    newest: Snapshot | Refused
 
 
 def caller(session: boto3.Session, region: str) -> tuple[Json, datetime]:
@@ -104,6 +84,16 @@ def question(action: str) -> Callable[[Method[P, T]], Method[P, T]]:
         return ask
 
     return decorate
+
+
+def described(action: str, path: str, parameter: str) -> Callable[[Any, str], Json | None]:
+    """Return a question of a look: the description of what has a name; None if it does not exist."""
+
+    def ask(look: Any, name: str) -> Json | None:
+        found: Json | None = look.one(action, path, **{parameter: name})
+        return found
+
+    return ask
 
 
 class _ReadOnlyAws(BotoAws):
@@ -166,31 +156,20 @@ class Look(Generic[S_co]):
     @property
     def is_deployed(self) -> bool:
         """Whether anything of the stage is in the account, or cannot be looked at."""
-        functions = self.function_names.values()
-        return not (
-            all(is_absent(self.function, name) for name in functions)
-            and all(is_absent(self.stack, name) for name in stacks.own_stacks(self.stage))
-        )
+        functions = (is_absent(self.function, name) for name in self.function_names.values())
+        around = (is_absent(self.stack, name) for name in stacks.own_stacks(self.stage))
+        return not all((*functions, *around))
 
     @property
-    def is_new(self) -> bool:
-        """Whether the stage has never been deployed."""
-        return is_absent(self.stack, stacks.stack_name(self.stage.name, stacks.BEFORE))
-
-    @property
-    def packaged_stack(self) -> str:
+    def packaged_stacks(self) -> list[str]:
         """The stack of the functions, if the templates of `aurora-refresh package` were deployed."""
-        return stacks.packaged_stacks(self.stage.name)["sam.json"]
-
-    @property
-    def is_packaged(self) -> bool:
-        """Whether they were, so that `aurora-refresh deploy` refuses the stage."""
-        return known(self.stack, self.packaged_stack) is not None
+        name = stacks.packaged_stacks(self.stage.name)["sam.json"]
+        return [name] if known(self.stack, name) else []
 
     @property
     def deploy(self) -> str:
         """The command that deploys the stage in the way in which it was deployed before."""
-        if not self.is_packaged:
+        if not self.packaged_stacks:
             return to_deploy(self.stage.name)
         return f"aurora-refresh package --stage {self.stage.name}, and then deploy its templates"
 
@@ -199,27 +178,18 @@ class Look(Generic[S_co]):
         """Lambda's names of the functions, by Chalice's."""
         return stacks.function_names(self.stage)
 
-    def function(self, name: str) -> Json | None:
-        """Return a function's configuration."""
-        found: Json | None = self.one("lambda:GetFunctionConfiguration", "@", FunctionName=name)
-        return found
-
-    def stack(self, name: str) -> Json | None:
-        """Return a stack's description."""
-        found: Json | None = self.one("cloudformation:DescribeStacks", "Stacks[0]", StackName=name)
-        return found
+    function = described("lambda:GetFunctionConfiguration", "@", "FunctionName")
+    stack = described("cloudformation:DescribeStacks", "Stacks[0]", "StackName")
+    topic = described("sns:GetTopicAttributes", "Attributes", "TopicArn")
+    cluster = described("rds:DescribeDBClusters", "DBClusters[0]", "DBClusterIdentifier")
 
     @question("iam:ListRolePolicies and iam:GetRolePolicy")
-    def policies(self, role: str) -> list[Policy]:
-        """Return a role's inline policies."""
-        names = self._calls.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=role)
-        get, path = "iam:GetRolePolicy", "PolicyDocument"
-        return [self._calls.one(get, path, RoleName=role, PolicyName=name) for name in names or ()]
-
-    def topic(self, arn: str) -> Json | None:
-        """Return a topic's attributes."""
-        found: Json | None = self.one("sns:GetTopicAttributes", "Attributes", TopicArn=arn)
-        return found
+    def statements(self, role: str) -> list[Json]:
+        """Return the statements of a role's inline policies."""
+        names = self._calls.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=role) or ()
+        get, path = "iam:GetRolePolicy", "PolicyDocument.[Statement][]"
+        found = (self._calls.one(get, path, RoleName=role, PolicyName=name) for name in names)
+        return [statement for policy in found for statement in policy]
 
     def topic_key(self, topic: str) -> str | None:
         """Return the ARN of the key that a topic is under, or of its alias; None without a key."""
@@ -243,12 +213,6 @@ class Look(Generic[S_co]):
         found: Json | None = self.one("kms:DescribeKey", "KeyMetadata", region, KeyId=key)
         return found
 
-    def cluster(self, name: str) -> Json | None:
-        """Return a cluster's description."""
-        path = "DBClusters[0]"
-        found: Json | None = self.one("rds:DescribeDBClusters", path, DBClusterIdentifier=name)
-        return found
-
 
 class AcceptanceLook(Look[AcceptanceStage]):
     """What an acceptance stage has besides, much of it as the use cases see it."""
@@ -259,16 +223,14 @@ class AcceptanceLook(Look[AcceptanceStage]):
         return _ReadOnlyAws(self._session, self.now, self.stage.settings.source_region)
 
     @question("ssm:GetParameters")
-    def parameters(self) -> Mapping[str, Json]:
-        """Return the parameters that exist, as AWS describes them."""
-        found = self.aws.parameters.read(self.stage.settings.promotion_parameters)
-        return {name: {**each} for name, each in found.items()}
+    def parameters(self) -> Values:
+        """Return the parameters that exist."""
+        return self.aws.parameters.get(self.stage.settings.promotion_parameters)
 
     @property
-    def values(self) -> dict[str, Parameter]:
-        """The parameters' values, as the use cases read them; none if they cannot be read."""
-        found = known(self.parameters) or {}
-        return {name: to_parameter(each) for name, each in found.items()}
+    def values(self) -> Values:
+        """The parameters that exist; none if they cannot be read."""
+        return known(self.parameters) or {}
 
     @question(_LIST_SNAPSHOTS)
     def candidate(self, database: Database) -> Snapshot | Refused:
@@ -287,42 +249,16 @@ class AcceptanceLook(Look[AcceptanceStage]):
         """Return the snapshot that a database's *current* names."""
         return self.aws.snapshots.find(arn)
 
-    def pipeline(self, name: str) -> Json | None:
-        """Return a pipeline's structure."""
-        found: Json | None = self.one("codepipeline:GetPipeline", "pipeline", name=name)
-        return found
+    pipeline = described("codepipeline:GetPipeline", "pipeline", "name")
 
     @property
-    def pipeline_names(self) -> Iterable[str]:
-        """The pipeline that the parameter names, if it names one, and the stage's own."""
-        named = pipeline_name(value_of(self.values, self.stage.settings.pipeline_parameter))
-        return dict.fromkeys(filter(None, (named, self.stage.pipeline)))
-
-    @property
-    def existing_pipeline(self) -> tuple[str, Json] | None:
-        """The first of these that exists."""
-        for name in self.pipeline_names:
-            if body := known(self.pipeline, name):
-                return name, body
-        return None
-
-    @question("codepipeline:ListPipelineExecutions")
-    def runs(self) -> Sequence[Run]:
-        """Return the runs of the existing pipeline, the newest first."""
-        existing = self.existing_pipeline
-        try:
-            return self.aws.pipelines.runs(existing[0]) if existing else []
-        except Refused:
-            return []  # the pipeline does not exist
+    def structure(self) -> Json | None:
+        """The main pipeline's structure; None if it does not exist or cannot be looked at."""
+        return known(self.pipeline, self.stage.pipeline)
 
     def stacks(self) -> list[DeployedStack]:
         """Return the main pipeline's stacks and those of P_STACK_NAME."""
-        existing = self.existing_pipeline
-        return mainpipeline.stacks_of(self.stage, existing[1] if existing else None)
-
-    def place(self, stack: str) -> DeployedStack:
-        """Return where a stack of P_STACK_NAME is."""
-        return next(each for each in self.stacks() if each.name == stack)
+        return mainpipeline.stacks_of(self.stage, self.structure)
 
     @question("cloudformation:GetTemplate")
     def template(self, stack: DeployedStack) -> StackTemplate | None:
@@ -331,38 +267,32 @@ class AcceptanceLook(Look[AcceptanceStage]):
             return None
         given = {"StackName": stack.name, "TemplateStage": "Processed"}
         body = self._calls.one("cloudformation:GetTemplate", "TemplateBody", **given)
-        parameters = described.get("Parameters", [])
         if not body:
             return None
-        values = {
-            **{each["ParameterKey"]: each.get("ParameterValue", "") for each in parameters},
+        parameters = described.get("Parameters", [])
+        values = {each["ParameterKey"]: each.get("ParameterValue", "") for each in parameters}
+        values |= {
             "AWS::AccountId": self.stage.account,
             "AWS::Region": self.stage.region,
             "AWS::Partition": self.stage.partition,
             "AWS::StackName": stack.name,
         }
-        root, parent = (described.get(each, "//").split("/")[1] for each in ("RootId", "ParentId"))
-        template = templates.parsed(body)
-        if parent and (above := known(self.template, DeployedStack(parent))):
-            passed = above.passed_on(stack.name.removeprefix(f"{parent}-"))
-            for name, (declared, value) in passed.items():
-                template["Parameters"][name], values[name] = declared, value
-        return StackTemplate.of(template, values, root)
+        return StackTemplate.of(templates.parsed(body), values)
 
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""
         return [
             place
             for stack in self.stacks()
-            if (template := known(self.template, stack))
+            if (template := self.template(stack))
             for parameter, place in mainpipeline.places(stack.name, template)
             if parameter == database.current_parameter
         ]
 
     @cached_property
     def _deployments(self) -> Deployments:
-        existing = self.existing_pipeline
-        return Deployments(self.aws, existing[0] if existing else None, known(self.runs) or [])
+        name = self.stage.pipeline if self.structure else None
+        return Deployments(self.aws, name, self.aws.pipelines.runs(name) if name else [])
 
     @question("codepipeline:ListActionExecutions")
     def deployment(self, database: Database) -> Deployment:
@@ -394,49 +324,30 @@ class AcceptanceLook(Look[AcceptanceStage]):
         return preparation_of(self.aws, database, deployment)
 
     @question(_LIST_SNAPSHOTS)
-    def shares(self) -> dict[str, Shares]:
-        """Return what each database's rules say of the shares, by its name."""
+    def choices(self) -> dict[str, Choice]:
+        """Return what the shares contain for each database, by its name."""
         databases = self.stage.settings.databases
-        production = databases[0].criteria.account
-        productions: list[Snapshot] = []
-        total = 0
+        found = choose(self.aws.snapshots.shared(), [each.criteria for each in databases])
+        return {each.name: choice for each, choice in zip(databases, found, strict=True)}
 
-        def counted() -> Iterator[Snapshot]:
-            nonlocal total
-            for snapshot in self.aws.snapshots.shared():
-                total += 1
-                if snapshot.account == production:  # strangers may share thousands
-                    productions.append(snapshot)
-                yield snapshot
-
-        choices = choose(counted(), [each.criteria for each in databases])
-        return {
-            database.name: Shares(total, productions, choice, _newest(database, choice))
-            for database, choice in zip(databases, choices, strict=True)
-        }
+    def newest(self, database: Database) -> Snapshot | Refused:
+        """Return the newest eligible share."""
+        try:
+            return newest(database, self.choices()[database.name])
+        except Refused as refused:
+            return refused
 
     def share_key(self, share: Snapshot) -> str | None:
         """Return the ARN of the key that encrypts a share; None if it is not encrypted."""
-        found: str | None = self.one(
-            _LIST_SNAPSHOTS,
-            "DBClusterSnapshots[0].KmsKeyId",
-            self.stage.settings.source_region,
-            DBClusterSnapshotIdentifier=share.arn,
-            IncludeShared=True,
-        )
+        path, region = "DBClusterSnapshots[0].KmsKeyId", self.stage.settings.source_region
+        given = {"DBClusterSnapshotIdentifier": share.arn, "IncludeShared": True}
+        found: str | None = self.one(_LIST_SNAPSHOTS, path, region, **given)
         return found
 
     @question("apigateway:GET")
     def rest_apis(self) -> Sequence[str]:
         """Return the REST APIs that invoke the stage's function."""
         return restapi.invoking(self._calls.client("apigateway"), self.stage.name)
-
-
-def _newest(database: Database, choice: Choice) -> Snapshot | Refused:
-    try:
-        return newest(database, choice)
-    except Refused as refused:
-        return refused
 
 
 def _name(action: str, given: Mapping[str, Any], region: str | None = None) -> str:
@@ -450,9 +361,7 @@ def _asked(action: str, question: Callable[[], T]) -> T:
     except ClientError as error:
         raise _unavailable(action, *code_and_message(error)) from error
     except AwsError as error:
-        service = _SERVICES.get(error.operation)
-        needed = f"{service}:{error.operation}" if service else action
-        raise _unavailable(needed, error.code, error.message) from error
+        raise _unavailable(error.operation, error.code, error.message) from error
     except (BotoCoreError, StageError) as error:
         raise _unavailable(action, type(error).__name__, str(error)) from error
 

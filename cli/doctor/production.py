@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cli.doctor.checks import Check, Verdict, check, disabled, ok, own_key, problem, warning
+from cli.doctor.checks import Check, Verdict, check, ok, own_key, problem, unusable_key, warning
 from cli.doctor.look import Look, known
 from cli.stages import ProductionStage, to_change
 
@@ -30,18 +30,15 @@ def _cluster(name: str, look: Look[ProductionStage]) -> Verdict:
 
 @check("key")
 def _cluster_key(_subject: str, look: Look[ProductionStage], arn: str) -> Verdict:
-    key = look.key(arn)
-    if key is None:
-        fix = "restore the cluster from a snapshot under another key"
-        return problem("does not exist", fix)
-    if wrong := disabled(key):
+    """Judge the key of a cluster; copies under another one are shared if SHARE_KMS_KEY_ID is set."""
+    own = look.stage.settings.key
+    other = to_change(look.stage.name, "SHARE_KMS_KEY_ID=…")
+    if wrong := unusable_key(look.key(arn), other, may_be_aws=own is not None):
         return wrong
-    if key["KeyManager"] != "AWS":
-        return ok("customer-managed and enabled; acceptance needs rights to use it")
-    if look.stage.settings.key:
-        return ok("is managed by AWS: copies under SHARE_KMS_KEY_ID are shared")
-    fix = to_change(look.stage.name, "SHARE_KMS_KEY_ID=…")
-    return problem("is managed by AWS, so that no other account can use it", fix)
+    shared = (
+        "copies under SHARE_KMS_KEY_ID are shared" if own else "acceptance needs rights to use it"
+    )
+    return ok(f"enabled; {shared}")
 
 
 def share_key(look: Look[ProductionStage]) -> Iterator[Check]:
