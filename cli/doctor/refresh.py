@@ -94,6 +94,15 @@ def _hindrances(_subject: str, stage: Json, deploys_at: int | None) -> Iterator[
             "nothing-restored",
             f"give the conditions of stage {stage['name']} the result FAIL",
         )
+    conditions = stage.get("beforeEntry", {}).get("conditions", [])
+    rules = [
+        rule["ruleTypeId"]["provider"] for each in conditions for rule in each.get("rules", [])
+    ]
+    if "DeploymentWindow" in rules:
+        yield warning(
+            "a run waits there until its deployment window opens, and then restores, also at noon",
+            "let that window open inside the maintenance window",
+        )
     if deploys_at is not None and "ROLLBACK" in _results(stage, "onFailure", "onSuccess"):
         yield warning(
             "it rolls back automatically: the roll-back deploys an older template but reads current again, so "

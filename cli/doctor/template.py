@@ -79,7 +79,9 @@ def _misread(look: AcceptanceLook, database: Database, cluster: str, each: Readi
     if each.parameter == database.latest_parameter:
         effect = "the next ordinary run would restore by accident"
         return problem(f"{cluster} reads {each.parameter}, which is latest: {effect}", fix)
-    return problem(f"{cluster} reads {each.parameter} instead", fix)
+    setting = f"SSM_{database.name.upper()}_CURRENT_SNAPSHOT_NAME={each.parameter}"
+    named = f"if that is the database's parameter, {to_change(look.stage.name, setting)}"
+    return problem(f"{cluster} reads {each.parameter} instead", f"{named}; otherwise {fix}")
 
 
 def _read_rightly(look: AcceptanceLook, database: Database) -> str:

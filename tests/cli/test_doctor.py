@@ -313,6 +313,7 @@ ROLE = "arn:aws:iam::{}:role/deployer"
 HERE = {"roleArn": ROLE.format(ACCEPTANCE), "region": "eu-west-1"}
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
 ASK = action("Approval", "Ask")
+AT_NINE = {"ruleTypeId": {"category": "Rule", "provider": "DeploymentWindow"}}
 TERRAFORM = action("Build", "Terraform", runOrder=2)
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
 REPLACE = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
@@ -404,7 +405,7 @@ FAULTS: Table = {
         *((CURRENT, account(pipeline=pipeline_of(BOTH), template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}"), **ORDERS_STACK), status, seen, configure_with("RDS_STACK_NAME=orders"))
           for snapshot, status, seen in [("x", "problem", "a constant snapshot"), ("!ImportValue x", "warning", "is not seen")]),
         (CURRENT, account(template=stack_of(TEMPLATE, {"Snapshot": LATEST})), "problem", "would restore by accident", READ_RIGHTLY),
-        (CURRENT, account(template=stack_of(TEMPLATE, {"Snapshot": "/x"})), "problem", "Cluster of stack main reads /x instead", READ_RIGHTLY),
+        (CURRENT, account(template=stack_of(TEMPLATE, {"Snapshot": "/x"})), "problem", "Cluster of stack main reads /x instead", configure_with("SSM_RDS_CURRENT_SNAPSHOT_NAME=/x") + "; otherwise give the template"),
         *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
             ("DBClusterIdentifier", "!If [IsBig, orders, !Sub '${Environment}-orders']", "problem"),
             ("DBClusterIdentifier", "!If [IsOwn, !Sub '${AWS::StackName}-orders', !Ref AWS::NoValue]", "problem"),
@@ -442,6 +443,7 @@ FAULTS: Table = {
         (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM), VERIFY)), "warning", "Ask waits for an approval", "move Ask behind the action"),
         (f"transitions of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "into stage Deploy is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "SKIP"}]}})), "warning", "a condition may skip it", "the result FAIL"),
+        (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "FAIL", "rules": [AT_NINE]}]}})), "warning", "until its deployment window opens", "inside the maintenance window"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
          "warning", "it rolls back automatically", "remove the result ROLLBACK"),
     ],
