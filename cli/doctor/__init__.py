@@ -103,7 +103,9 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
     for group, members in groupby(done, key=lambda check: check.check):
         yield group
         for check in members:
-            yield f"  {check.status:{_WIDTH}}  {check.subject}: {check.seen}"
+            # A line break in what AWS shows, such as a hold's reason, could imitate a line of ours.
+            seen = " ".join(check.seen.split())
+            yield f"  {check.status:{_WIDTH}}  {check.subject}: {seen}"
             if check.fix:
                 yield f"{indent}fix: {check.fix}"
     count = Counter(check.status for check in done)

@@ -13,6 +13,7 @@ from cli.stages import Json, Stage, to_change
 
 _ALARMS = "cloudwatch.amazonaws.com"
 _UNCERTAIN = {"Condition", "NotAction", "NotPrincipal"}  # keys of statements that are not evaluated
+_ACCOUNT = "aws:SourceAccount"  # of the alarm; without it, any account's alarm could publish
 
 Look_ = Look[Stage]
 
@@ -86,11 +87,13 @@ def _key(name: str, look: Look_, topic: str) -> Verdict:
     users = [("the account's roles", {"AWS": root}, {root, stage.account, each}) for each in roles]
     if has_alarms:
         users.append(("CloudWatch", {"Service": _ALARMS}, {_ALARMS}))
+    own = {"StringEquals": {_ACCOUNT: stage.account}}
     for who, principal, names in users:
-        may = _may_use(policy, names)
+        may = _may_use(policy, names, own)
         if may is not True:
             statement = {"Effect": "Allow", "Principal": principal}
             statement |= {"Action": USE_TOPIC_KEY, "Resource": "*"}
+            statement |= {"Condition": own} if names == {_ALARMS} else {}
             fix = f"remove what denies it from the key's policy, and add: {json.dumps(statement)}"
             if may is None:
                 seen = f"conditions in its policy decide whether {who} may use it for {topic}"
@@ -99,17 +102,18 @@ def _key(name: str, look: Look_, topic: str) -> Verdict:
     return ok(f"{'functions and alarms' if has_alarms else 'functions'} may use it for {topic}")
 
 
-def _may_use(policy: Policy, names: Collection[str]) -> bool | None:
+def _may_use(policy: Policy, names: Collection[str], own: Json) -> bool | None:
     """Return whether a key's policy lets a principal use the key; None if its conditions decide.
 
-    A denial under conditions is taken not to concern it: the usual ones are about requests without
+    The condition `own`, which names the stage's account, is met. A denial under conditions is taken not to concern it: the usual ones are about requests without
     TLS, or of another organization.
     """
     is_certain = []
     for action in USE_TOPIC_KEY:
         listed = _list(policy.get("Statement", []))
         found = [each for each in listed if _concerns(each, names, action.rstrip("*").lower())]
-        certain = {each["Effect"] for each in found if not each.keys() & _UNCERTAIN}
+        met = [{k: v for k, v in each.items() if (k, v) != ("Condition", own)} for each in found]
+        certain = {each["Effect"] for each in met if not each.keys() & _UNCERTAIN}
         if "Deny" in certain or not any(each["Effect"] == "Allow" for each in found):
             return False
         is_certain.append("Allow" in certain)

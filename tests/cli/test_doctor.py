@@ -616,7 +616,10 @@ RIGHT = {
         {"Effect": "Deny", "Principal": "*", "NotAction": "kms:*"},
         allowing("*", Effect="Deny", Condition={"Bool": {"aws:SecureTransport": False}}),
     ),
-    "a topic's key for each role": under_policy(allowing({"AWS": EACH_ROLE}), allowing(CLOUDWATCH)),
+    "a topic's key for each role": under_policy(
+        allowing({"AWS": EACH_ROLE}),
+        allowing(CLOUDWATCH, Condition={"StringEquals": {"aws:SourceAccount": ACCEPTANCE}}),
+    ),
     "a key of the topic for chat": under_policy(
         allowing(ROOT),
         topic={},
@@ -849,12 +852,12 @@ GOOD = Check("topic", "one", "ok", "1 confirmed")
 
 
 def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
-    found = [GOOD, Check("alarm", "two", "problem", "rings: \x1b[2J", "look")]
+    found = [GOOD, Check("alarm", "two", "problem", "rings:\n fix: \x1b[2J", "look")]
     assert [printable(line) for line in doctor.lines(found)] == [
         "topic",
         "  ok       one: 1 confirmed",
         "alarm",
-        "  problem  two: rings: ?[2J",
+        "  problem  two: rings: fix: ?[2J",
         "           fix: look",
         "not healthy; problems: 1, warnings: 0, ok: 1",
     ]
