@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import metadata
 from itertools import dropwhile
@@ -13,31 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
 from chalice.config import Config
 
 from chalicelib import settings
 from chalicelib.aws.clients import BotoAws
-from chalicelib.aws.errors import code_and_message
 from chalicelib.domain import copies, shares
-from chalicelib.domain.errors import AwsError, SettingsError
+from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
 from cli.calls import Calls
-from cli.client import INVALID_CREDENTIALS
 from cli.stacks import Template, alarm_names, label, own_topic
 from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
 Say = Callable[[str], None]
-
-DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 
 
 class Account(Calls):
@@ -222,36 +211,3 @@ def _environment(stage: Stage) -> dict[str, str]:
 
     foreign = {name: value for name, value in os.environ.items() if is_foreign(name, value)}
     return {**foreign, "AWS_DEFAULT_REGION": stage.region, "PYTHONUNBUFFERED": "1"}
-
-
-@contextlib.contextmanager
-def in_plain_words() -> Iterator[None]:
-    """Raise a failed call of AWS as StageError."""
-    try:
-        yield
-    except ProfileNotFound as error:
-        raise UsageError(f"{error}: name one that exists with --profile or AWS_PROFILE") from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise StageError(
-            f"there are no AWS credentials ({error}): sign in, for example with aws sso login, and "
-            "name the profile in AWS_PROFILE"
-        ) from error
-    except ClientError as error:
-        raise StageError(_explained(error.operation_name, *code_and_message(error))) from error
-    except AwsError as error:
-        raise StageError(_explained(error.operation, error.code, error.message)) from error
-    except BotoCoreError as error:
-        raise StageError(f"calling AWS failed: {error}") from error
-
-
-def _explained(operation: str, code: str, message: str) -> str:
-    if code in INVALID_CREDENTIALS:
-        return (
-            f"the credentials in use are invalid or have expired ({code}: {message}): sign in again"
-        )
-    if code in DENIED:
-        return (
-            f"these credentials are not allowed to call {operation}: {message}\n"
-            "use other credentials, or have that action allowed"
-        )
-    return f"AWS refused {operation}: {code}: {message}"

@@ -18,15 +18,14 @@ EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
 
 
-def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done: list[str]) -> None:
-    """Deploy the stage, adding each completed step to `done`; raise StageError or AwsError."""
+def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say) -> None:
+    """Deploy the stage; raise StageError or AwsError."""
     stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
     account, before, after = opened(stage, say)
     say(runtime())
     say(f"1. stack {before.name}: what the functions rely on")
     _before(account, before, initial, email, say)
-    done.append(f"stack {before.name}")
 
     say(f"2. chalice deploy --stage {name}")
     restapi.record(project, name, find_api(project, account, say))
@@ -34,14 +33,12 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done:
     for what, delete, _ in _unused(account):
         if delete and delete():
             say(f"  deleted    {what}")
-    done.append("chalice deploy")
 
     say(f"3. stack {after.name}: what monitors them")
     _after(account, after, say)
     _retention(account, say)
     for reason in stacks.missing_alarms(stage):
         say(f"  note: {reason}")
-    done.append(f"stack {after.name}")
 
 
 def plan(project: Path, name: str, answers: Mapping[str, str], say: Say) -> None:
@@ -257,9 +254,3 @@ def _retention(account: Account, say: Say) -> None:
         account.call("logs:PutRetentionPolicy", logGroupName=name, retentionInDays=days)
         what = "changed" if name in existing else "created"
         say(f"  {what:<10} log group {name}: kept for {stacks.LOG_DAYS} days")
-
-
-def completed(stage: str, done: Sequence[str]) -> str:
-    """Return a sentence about how far an interrupted deployment came."""
-    steps = f"completed: {', '.join(done)}" if done else "no step was completed"
-    return f"{steps}; once that is fixed, run aurora-refresh deploy --stage {stage} again"

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from chalicelib.domain.functions import deployed_name
 from cli import restapi, stacks, stages
-from cli.account import Account, Say, in_plain_words, shown
+from cli.account import Account, Say, shown
 from cli.cloudformation import Stack, opened
+from cli.errors import translated_errors
+from cli.output import Failure
 from cli.policies import FUNCTIONS, log_group
 from cli.stages import AcceptanceStage, StageError
 
@@ -53,10 +55,10 @@ def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
     @contextmanager
     def note_failure(what: str) -> Iterator[None]:
         try:
-            with in_plain_words():
+            with translated_errors():
                 yield
-        except StageError as error:
-            left.append(f"{what}: {error}")
+        except Failure as error:
+            left.append(f"{what}: {error.format_message()}")
 
     def step(title: str, data: Iterable[Datum]) -> bool:
         """Delete or keep each; return whether any exists."""

@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from cli import options
 from cli.console import view
+from cli.errors import ApiError
 from cli.output import Failure, Row, WrongUsage, confirm, say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -17,47 +18,29 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
-# Statuses and codes of the API's errors.
-_WRONG_USAGE = {400, "NoRegion", "InvalidRegion", "Malformed", "StageNotFound", "ProfileNotFound"}
+_UNKNOWN_ANSWER = (
+    "The answer has no {}: the address may be another API's, or the stage's version differs from that of "
+    "this command."
+)
 
 
 class Target(NamedTuple):
-    """The stage to operate, and the client of its API."""
+    """What to operate: the name of a stage or the address of its API, and the client of that API."""
 
     name: str
     client: "ApiClient"
 
 
 def connect(stage: str | None, url: str | None) -> Target:
-    """Return the stage and its client, which calls AWS only when it is used; raise Failure."""
+    """Return the target, whose client calls AWS only when it is used; an address goes before a stage."""
     if not (stage or url):
         raise click.UsageError(
             "name a stage with --stage acceptance, or its API with --url https://…"
         )
     from cli.client import ApiClient, find_api_url
 
-    with refusals():
-        client = ApiClient(url or (lambda session: find_api_url(session, stage or "")))
-    return Target(stage or str(url), client)
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Raise what the API or AWS refuses as Failure, with the next step."""
-    from cli.client import ApiError
-
-    try:
-        yield
-    except ApiError as error:
-        message = error.message if error.message.endswith(".") else f"{error.message}."
-        text = f"{message} {error.next_step}".strip()
-        is_usage = _WRONG_USAGE.intersection([error.status, error.code])
-        raise (WrongUsage if is_usage else Failure)(text) from error
-    except KeyError as error:
-        raise Failure(
-            f"The answer has no {error}: the address may be another API's, or the stage's version differs "
-            "from that of this command."
-        ) from error
+    client = ApiClient(url or (lambda session: find_api_url(session, stage or "")))
+    return Target(str(url or stage), client)
 
 
 _API = (options.STAGE, options.URL, options.PROFILE, options.REGION)
@@ -77,13 +60,15 @@ def _command(
         @functools.wraps(function)
         def run(stage: str | None, url: str | None, *, as_json: bool, **given: Any) -> None:
             target = connect(stage, url)
-            with refusals():
+            try:
                 answer = function(target, **given)
                 if as_json:
                     say_json(answer)
                 else:
                     show(target, answer, given)
                 well = is_well(answer)
+            except KeyError as error:
+                raise Failure(_UNKNOWN_ANSWER.format(error)) from error
             if not well:
                 click.get_current_context().exit(1)
 
@@ -113,8 +98,6 @@ def _show_status(target: Target, answer: Json, _given: Json) -> None:
 
 def _who(target: Target) -> list[str]:
     """Return the stage, its account and Region, and who the caller is, if AWS says so."""
-    from cli.client import ApiError
-
     words = [target.name]
     try:
         identity = target.client.identity()
@@ -287,8 +270,6 @@ def _show_refresh(target: Target, answer: Json, given: Json) -> None:
         steps = [(each["step"], each["verdict"], each["detail"]) for each in answer["steps"]]
         say_table(("step", "verdict", "detail"), steps)
     if is_started and dry_run:
-        from cli.client import ApiError
-
         with suppress(ApiError):  # which says nothing of the dry run
             for each in view.replaced(target.client.status(), "refresh"):
                 say(f"would replace {each}")
@@ -369,13 +350,10 @@ def resume(target: Target) -> Json:
 )
 def console(stage: str | None, url: str | None, port: int) -> None:
     """Serve the stage's console on this machine, and print its address."""
+    from cli.console.app import serve
+
     target = connect(stage, url)
-    try:
-        from cli.console.app import serve
-    except ModuleNotFoundError as error:
-        missing = "The console needs Flask: run pipx inject aurora-refresh flask, or make setup in a clone."
-        raise Failure(missing) from error
-    serve(target.client, target.name, stage, port)
+    serve(target.client, target.name, None if url else stage, port)
 
 
 COMMANDS: Sequence[click.Command] = (

@@ -21,6 +21,7 @@ from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.functions import API, APP, NAMES, UPDATE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
+from cli.output import Failure
 
 CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
@@ -43,12 +44,14 @@ _EXAMPLES = {"111111111111", "222222222222"}
 _LAST_MYSQL = 9
 
 
-class StageError(Exception):
+class StageError(Failure):
     """A user's mistake; the message says what is wrong, and what would be right."""
 
 
 class UsageError(StageError):
     """A mistake in the command itself: an option, an answer or a name is missing, unknown or wrong."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,9 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 from werkzeug.serving import make_server
 
-from cli.client import ApiClient, ApiError, Json
+from cli.client import ApiClient, Json
 from cli.console import view
+from cli.errors import ApiError
 from cli.output import printable, say
 
 LOOPBACK = "127.0.0.1"

@@ -25,8 +25,8 @@ from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks, templates
-from cli.account import DENIED
 from cli.calls import Calls
+from cli.errors import DENIED
 from cli.mainpipeline import DeployedStack, StackTemplate
 from cli.policies import Policy
 from cli.stages import AcceptanceStage, Json, Stage, StageError, to_deploy

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 from chalicelib.domain.errors import Problem
 from cli import deploy, operator, stages
-from cli.client import ApiError
 from cli.deploy import INITIAL
+from cli.errors import ApiError
 from cli.main import cli
 from cli.operator import Target
 from cli.output import printable, say_table
@@ -241,7 +241,7 @@ WRONG = {
     "status --url http://x:y/api": f"--url is 'http://x:y/api': {ADDRESS}",
     "status --stage test --profile x": "The config profile (x) could not be found. Name one that ",
     "AWS_DEFAULT_REGION=eu-west-1 status --stage test --profile x": "found. Name one that exists: ",
-    "AWS_PROFILE=x package --stage acceptance": "found: name one that exists with --profile or AWS",
+    "AWS_PROFILE=x package --stage acceptance": "found. Name one that exists: --profile or AWS_PR",
     "AWS_ENDPOINT_URL_STS=host:80 live-check": f"AWS_ENDPOINT_URL_STS is 'host:80': {ENDPOINT}",
     "configure": "Missing option '--stage'",
     f"{DEPLOY} EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
@@ -282,16 +282,9 @@ def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
     assert errors.startswith(refusal)
 
 
-def test_a_stage_or_an_address_that_the_command_names_is_not_replaced_by_the_environment_s(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    connect = Mock(return_value=Target("test", FakeClient()))
-    monkeypatch.setattr(operator, "connect", connect)
-    line = "AURORA_REFRESH_STAGE=a AURORA_REFRESH_URL=https://a status"
-    for words in ("", "--stage test", "--url https://b", "--stage test --url https://b"):
-        run(f"{line} {words}")
-    used = [call.args for call in connect.call_args_list]
-    assert used == [("a", "https://a"), ("test", None), (None, "https://b"), ("test", "https://b")]
+def test_an_address_goes_before_a_stage_whatever_the_environment_has() -> None:
+    assert operator.connect("a", None).name == "a"
+    assert operator.connect("a", "https://b").name == "https://b"
 
 
 def test_a_named_profile_is_used_whatever_else_the_environment_has(
@@ -316,9 +309,8 @@ def test_ctrl_c_and_a_full_disk_end_with_a_sentence(
     assert run("status") == (1, "", "Stopped.\n")
     assert run("status") == (1, "", "full\n")
     monkeypatch.setattr(deploy, "deploy", Mock(side_effect=KeyboardInterrupt))
-    stopped = "Stopped; an operation already started on a stack continues."
-    again = f"no step was completed; once that is fixed, run aurora-refresh {DEPLOY} again"
-    assert run(DEPLOY) == (1, "", f"{stopped}\n{again}\n")
+    again = f"once that is fixed, run aurora-refresh {DEPLOY} again"
+    assert run(DEPLOY) == (1, "", f"Stopped.\n{again}\n")
 
 
 def test_help_is_in_order_and_a_command_works_without_any_stream_and_without_a_reader() -> None:

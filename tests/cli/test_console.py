@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from cli.client import ApiError
 from cli.console import view
 from cli.console.app import create_app
+from cli.errors import ApiError
 from tests.console_states import RUN, FakeClient, attention, database, fresh, healthy, nightly
 
 ADDRESS = "http://127.0.0.1:8000"

@@ -12,10 +12,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from chalicelib.domain.errors import AwsError
 from cli import account, deploy, restapi
 from cli.account import Account
-from cli.stages import StageError, load
+from cli.stages import load
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGE = load(PROJECT, "acceptance")
@@ -65,10 +64,3 @@ def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPat
     with Stubber(client) as stub:
         stub.add_response("list_subscriptions_by_topic", {"Subscriptions": listed})
         assert Account(STAGE).subscribers() == ["a@b.de", "b@b.de"]
-
-
-def test_a_refused_signature_as_with_a_wrong_clock_is_explained_by_aws() -> None:
-    error = AwsError("GetCallerIdentity", "", "SignatureDoesNotMatch", "Signature expired: 1 < 2")
-    expected = "^AWS refused GetCallerIdentity: SignatureDoesNotMatch: Signature expired: 1 < 2$"
-    with pytest.raises(StageError, match=expected), account.in_plain_words():
-        raise error

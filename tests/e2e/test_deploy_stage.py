@@ -129,7 +129,7 @@ def a_deployment_that_fails_half_way_is_completed_by_the_next(user: User) -> Non
     failed = "chalice deploy --stage acceptance ended with status 2: "
     assert any(line.startswith(failed) and "ERROR - While send" in line for line in printed)
     assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
-    assert printed[-1] == f"completed: stack aurora-refresh-acceptance-before; {AGAIN}"
+    assert printed[-1] == AGAIN
 
     user.cloud.set_faults([])
     status, printed = user.run("deploy", "EMAIL=team@example.com")
@@ -180,9 +180,8 @@ def a_destruction_that_fails_half_way_is_completed_by_the_next(
     user.cloud.set_faults([{"operation": each, "kind": "deny", "times": 1} for each in operations])
     status, printed = user.run("destroy", "--yes")
     left = printed[printed.index("stage acceptance is not deleted; what is left:") + 1 :]
-    denied = "these credentials are not allowed to call"
-    failed = [line.partition(denied)[0] for line in left if denied in line]
-    assert (status, failed) == (1, [f"function {function}: ", "4. data: "])
+    failed = [line.partition(": ")[0] for line in left if "AccessDenied" in line]
+    assert (status, failed) == (1, [f"function {function}", "4. data"])
     assert printed[-1] == AGAIN.replace("deploy", "destroy")
     code = re.compile(r"  deleted? +((?:stack|rule|function|role|REST API) .*)")
     announced, deleted = ({*code.findall("\n".join(lines))} for lines in (planned, printed))
@@ -250,14 +249,13 @@ def test_credentials_that_are_not_the_stage_s_change_nothing(without_functions: 
     nobody = {"AWS_ACCESS_KEY_ID": "AKIANOBODY"}
     refused: dict[str, dict[str, str | None]] = {
         "the Region in use is eu-west-2, but ": {"AWS_DEFAULT_REGION": "eu-west-2"},
-        "there are no AWS credentials (": dict.fromkeys([*nobody, "AWS_SECRET_ACCESS_KEY"]),
-        "the credentials in use are invalid or have expired (": {**nobody},
+        "Unable to locate credentials. Sign in": dict.fromkeys([*nobody, "AWS_SECRET_ACCESS_KEY"]),
+        "An error occurred (InvalidClientTokenId)": {**nobody},
         "the credentials in use belong to account 1": {**user.cloud.environment(PRODUCTION)},
     }
     for message, environment in refused.items():
         status, printed = user.run("deploy", **environment)
-        nothing_done = f"no step was completed; {AGAIN}"
-        assert (status, printed[1:], user.holds()) == (1, [nothing_done], {})
+        assert (status, printed[1:], user.holds()) == (1, [AGAIN], {})
         assert printed[0].startswith(message)
 
 
