@@ -218,37 +218,42 @@ def destroy(
     click.option(
         "--with-cluster", is_flag=True, help="Also create, copy and restore a small cluster."
     ),
+    click.option(
+        "--delete", "left", metavar="NAME", help="Only delete what a killed check left behind."
+    ),
     options.JSON,
     options.YES,
     *_CREDENTIALS,
 )
-def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
+def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool) -> None:
     """Verify the assumptions about AWS in a sandbox account, fact by fact.
 
     It creates what it needs, tagged aurora-refresh=live-check, and deletes it at the end, even if you
-    stop it. The next check deletes what a killed one left behind, two hours after that one began.
-    Needs an administrator's credentials.
+    stop it. Needs an administrator's credentials.
 
     Exit status: 0 nothing differs; 1 something differs or could not be deleted; 2 wrong usage.
     """
     import boto3
 
     from cli import livecheck
-    from cli.livecheck.sandbox import leftovers
+    from cli.livecheck.sandbox import PREFIX, Sandbox
 
     session = boto3.Session()
     if not session.region_name:
         raise WrongUsage("no Region is set: name one with --region or AWS_DEFAULT_REGION")
-    left, who = leftovers(session), session.client("sts").get_caller_identity()
+    if left is not None and not left.startswith(PREFIX):
+        raise WrongUsage(f"--delete is {left!r}: write the name that a check printed, {PREFIX}…")
     note = partial(click.echo, err=True)
-    where = f"account {who['Account']} ({who['Arn']}), Region {session.region_name}"
-    note(f"In {where}, this creates {livecheck.cost(with_cluster=with_cluster)}.")
-    for box in left:
-        note(f"It first deletes {box.name}, left behind by an earlier check.")
-    confirm("Everything that it creates is deleted afterwards.", yes=yes)
-    undeleted = [each for box in left for each in box.close()]
-    report = livecheck.check(session, note, with_cluster=with_cluster)
-    report.left = undeleted + report.left
+    box = Sandbox(session, left, with_cluster=with_cluster)
+    note(f"account {box.account} ({box.caller['Arn']}), Region {box.region}")
+    if left:
+        confirm(f"This deletes everything named {left}.", yes=yes)
+        report = livecheck.Report(left=box.close())
+    else:
+        note(f"This creates {livecheck.cost(with_cluster=with_cluster)}.")
+        note(f"Should it be killed: aurora-refresh live-check --delete {box.name}")
+        confirm("Everything that it creates is deleted afterwards.", yes=yes)
+        report = livecheck.check(box, note)
     if as_json:
         say_json(report.to_json())
     else:

@@ -29,8 +29,8 @@ DOCUMENT = PROJECT / "docs/operations.md"
 FOUNDED = datetime(2026, 1, 3, 12, tzinfo=UTC)
 PEOPLE = {"tester": "tess", "operator": "omar"}
 
-# Where this stands in the document, the deployed API is asked.
 _STAGE = "acceptance"  # of the document
+# Where this stands in the document, the deployed API is asked.
 API_ID = "API-ID"
 API = f"https://{API_ID}.execute-api.{LocalCloud.region}.amazonaws.com/api"
 

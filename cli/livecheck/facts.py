@@ -280,7 +280,7 @@ def _same(found: str, wanted: str, what: str) -> str:
 
 def _once_assumable(create: Callable[[], Any]) -> Any:
     """Create something whose role is so new that AWS may not know it yet; raise ClientError."""
-    return retry(create, _ROLE_SECONDS, lambda _: True)
+    return retry(create, _ROLE_SECONDS)
 
 
 def _send_to_queue(box: Sandbox, rule: str) -> None:
