@@ -5,12 +5,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import metadata
 from itertools import dropwhile
 from pathlib import Path
-from typing import Any
 
 import boto3
 from chalice.config import Config
@@ -19,11 +18,13 @@ from chalicelib import settings
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain import copies, shares
 from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.functions import APP
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
 from cli.calls import Calls
-from cli.stacks import Template, alarm_names, label, own_topic
+from cli.cloudformation import deletions
+from cli.stacks import alarm_names, own_topic, packaged_stacks
 from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
 Say = Callable[[str], None]
@@ -63,6 +64,16 @@ class Account(Calls):
         found = self.aws.parameters.get(names)
         return {name: found[name].value for name in names if name in found}
 
+    @property
+    def tag(self) -> dict[str, str]:
+        """The tag of the parameters that were made for the stage."""
+        return {"Key": APP, "Value": self.stage.name}
+
+    def has_made(self, parameter: str) -> bool:
+        """Return whether a parameter was made for the stage."""
+        named = {"ResourceType": "Parameter", "ResourceId": parameter}
+        return self.tag in (self.one("ssm:ListTagsForResource", "TagList", **named) or ())
+
     def has_own_topic(self) -> bool:
         """Return whether the stage's topic exists and belongs to this account."""
         path = "Attributes"
@@ -89,26 +100,10 @@ class Account(Calls):
         action = "lambda:GetFunctionConfiguration"
         return [name for name in names if self.one(action, "@", FunctionName=name)]
 
-    def missing(self, template: Template) -> list[str]:
-        """Return the template's alarms, dashboards and invocation settings that do not exist."""
-
-        def exists(kind: str, properties: Mapping[str, Any]) -> bool:
-            if kind == "AWS::CloudWatch::Alarm":
-                names = [properties["AlarmName"]]
-                return bool(self.one("cloudwatch:DescribeAlarms", "MetricAlarms", AlarmNames=names))
-            if kind == "AWS::CloudWatch::Dashboard":
-                name, path = properties["DashboardName"], "DashboardEntries[].DashboardName"
-                listed = self.one("cloudwatch:ListDashboards", path, DashboardNamePrefix=name)
-                return name in listed
-            function = properties["FunctionName"]
-            action = "lambda:GetFunctionEventInvokeConfig"
-            return bool(self.one(action, "@", FunctionName=function))
-
-        return [
-            label(each)
-            for each in template["Resources"].values()
-            if not exists(each["Type"], each["Properties"])
-        ]
+    def alarms(self, names: Sequence[str]) -> list[str]:
+        """Return those of the alarms that exist."""
+        path = "MetricAlarms[].AlarmName"
+        return self.one("cloudwatch:DescribeAlarms", path, AlarmNames=names) or []
 
     def snapshots(self) -> list[str]:
         """Return the names of the snapshots that the stage made; raise AwsError."""
@@ -135,6 +130,20 @@ class Account(Calls):
             or ()
             if group["logGroupName"] == name
         }
+
+
+def opened(stage: Stage, say: Say) -> Account:
+    """Return the stage's account; raise StageError if the credentials or the way to deploy are others."""
+    account = Account(stage)
+    say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {account.check()}")
+    functions = packaged_stacks(stage.name)["sam.json"]
+    if account.one("cloudformation:DescribeStacks", "@", StackName=functions):
+        raise StageError(
+            f"stage {stage.name!r} was deployed from the templates of aurora-refresh package: use these again, or "
+            "delete its stacks, which keeps parameters, topic and logs:\n"
+            + "\n".join(deletions(stage.name))
+        )
+    return account
 
 
 def shown(stage: Stage, name: str, value: str) -> str:

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws.errors import code_and_message
 
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
+_POLL_SECONDS, _POLLS = 2, 600
 # The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}
 # The errors for something that does not exist.
@@ -25,6 +26,7 @@ _ABSENT = {
     "ParameterNotFound",
     "PipelineNotFoundException",
     "QueueDoesNotExist",
+    "ResourceNotFound",
     "ResourceNotFoundException",
     "StateMachineDoesNotExist",
 }
@@ -76,6 +78,15 @@ class Calls:
             if _is_absent(action, error):
                 return None
             raise
+
+    def delete_stack(self, name: str) -> bool:
+        """Delete a stack and wait; return whether it existed; raise WaiterError."""
+        if self.one("cloudformation:DescribeStacks", "@", StackName=name) is None:
+            return False
+        self.call("cloudformation:DeleteStack", StackName=name)
+        waiter = self.client("cloudformation").get_waiter("stack_delete_complete")
+        waiter.wait(StackName=name, WaiterConfig={"Delay": _POLL_SECONDS, "MaxAttempts": _POLLS})
+        return True
 
     def delete_rule(self, name: str) -> bool:
         """Delete an EventBridge rule and its targets; return whether it existed."""

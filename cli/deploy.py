@@ -1,31 +1,54 @@
 """Deploy a stage: what the functions rely on, `chalice deploy`, and what monitors them.
 
-It is safe to run again: it prints what it changed, and never resets a value that has changed since.
+It is safe to run again. Parameters, topic and subscriptions that exist are left alone, so no value that
+has moved is reset. Everything else is set anew each time, whoever has changed or deleted it.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from chalicelib.domain.functions import API, deployed_name
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import destroy, restapi, stacks, stages
-from cli.account import Account, Say, chalice, runtime, shown
-from cli.cloudformation import Stack, opened
+from cli.account import Account, Say, chalice, opened, runtime, shown
 from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
 EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
 
 
+# These take a template's properties as they are.
+_SET = {
+    "AWS::CloudWatch::Alarm": "cloudwatch:PutMetricAlarm",
+    "AWS::CloudWatch::Dashboard": "cloudwatch:PutDashboard",
+    "AWS::Lambda::EventInvokeConfig": "lambda:PutFunctionEventInvokeConfig",
+}
+
+
+class Item(NamedTuple):
+    """Something that the functions rely on."""
+
+    what: str
+    exists: bool
+    create: Callable[[], object]
+
+
 def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say) -> None:
     """Deploy the stage; raise StageError or AwsError."""
     stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
-    account, before, after = opened(stage, say)
+    account = opened(stage, say)
     say(runtime())
-    say(f"1. stack {before.name}: what the functions rely on")
-    _before(account, before, initial, email, say)
+    say("1. what the functions rely on")
+    for what, exists, create in _foundations(account, initial, email):
+        if not exists:
+            create()
+        say(f"  {'unchanged' if exists else 'created':<10} {what}")
+    for note in _notes_on_values(account, initial):
+        say(f"  note: {note}")
 
     say(f"2. chalice deploy --stage {name}")
     restapi.record(project, name, find_api(project, account, say))
@@ -34,8 +57,8 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say) -> No
         if delete and delete():
             say(f"  deleted    {what}")
 
-    say(f"3. stack {after.name}: what monitors them")
-    _after(account, after, say)
+    say("3. what monitors them")
+    _monitor(account, say)
     _retention(account, say)
     for reason in stacks.missing_alarms(stage):
         say(f"  note: {reason}")
@@ -45,9 +68,10 @@ def plan(project: Path, name: str, answers: Mapping[str, str], say: Say) -> None
     """Say what a deployment would change; raise StageError or AwsError."""
     stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
-    account, before, after = opened(stage, say)
-    say(f"1. stack {before.name}: what the functions rely on")
-    before.plan(_template_before(account, before, initial, email)[0])
+    account = opened(stage, say)
+    say("1. what the functions rely on")
+    for what, exists, _ in _foundations(account, initial, email):
+        say(f"  {'unchanged' if exists else 'create':<10} {what}")
     say(f"2. chalice deploy --stage {name}")
     functions = stacks.function_names(stage).values()
     existing = account.functions(functions)
@@ -55,8 +79,11 @@ def plan(project: Path, name: str, answers: Mapping[str, str], say: Say) -> None
         say(f"  {'update' if function in existing else 'create':<10} function {function}")
     for what in [datum.what for datum in _unused(account) if datum.exists()]:
         say(f"  delete     {what}")
-    say(f"3. stack {after.name}: what monitors them")
-    after.plan(stacks.after(stage))
+    say("3. what monitors them")
+    for resource in stacks.after(stage)["Resources"].values():
+        say(f"  set        {stacks.label(resource)}")
+    for alarm in _unused_alarms(account):
+        say(f"  delete     alarm {alarm}")
 
 
 def deployable(project: Path, name: str) -> Stage:
@@ -136,10 +163,10 @@ def _is_restorable(stage: Stage, arn: SnapshotArn | None) -> bool:
 
 
 def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
-    """Return the address; None without an answer, which keeps the present one; raise StageError."""
+    """Return the address to subscribe; None without an answer; raise StageError."""
     email = answers.get(EMAIL)
     if not email:
-        return email
+        return None
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
         raise UsageError(f"{EMAIL} is {email!r}: write an address such as team@example.com")
     if stacks.own_topic(stage) is None:
@@ -153,52 +180,34 @@ def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
     return email
 
 
-def _template_before(
-    account: Account, stack: Stack, initial: Mapping[str, str], email: str | None
-) -> tuple[stacks.Template, dict[str, str], set[str]]:
-    """Return the template, the parameters that exist with their values, and all that exists."""
-    stage, previous = account.stage, stack.template()
-    held, topic = account.parameters(), account.topic
-    existing = set(held)
-    if topic and account.has_own_topic():
-        existing |= {topic, *account.subscribers()}
-    return stacks.before(stage, previous, existing, initial, email), held, existing
+def _foundations(account: Account, initial: Mapping[str, str], email: str | None) -> Iterator[Item]:
+    """Yield the parameters, the topic and the subscription; none that exists is ever changed."""
+    stage, topic, held = account.stage, account.topic, account.parameters()
+    for name, (value, description) in stacks.wanted_parameters(stage, initial).items():
+        given: dict[str, Any] = {"Name": name, "Value": value, "Type": "String"}
+        given |= {"Description": description, "Tags": [account.tag]}
+        found = f", which exists: {shown(stage, name, held[name])}" if name in held else ""
+        create = partial(account.call, "ssm:PutParameter", **given)
+        yield Item(f"parameter {name}{found}", name in held, create)
+    if not topic:
+        return
+    name, exists = topic.rsplit(":", 1)[1], account.has_own_topic()
+    yield Item(f"topic {name}", exists, partial(account.call, "sns:CreateTopic", Name=name))
+    if email:
+        is_subscribed = exists and email in account.subscribers()
+        given = {"TopicArn": topic, "Protocol": "email", "Endpoint": email}
+        begin = "" if is_subscribed else ", which begins once the link in AWS's e-mail is clicked"
+        subscribe = partial(account.call, "sns:Subscribe", **given)
+        yield Item(f"e-mail subscription of {email}{begin}", is_subscribed, subscribe)
 
 
-def _before(
-    account: Account, stack: Stack, initial: Mapping[str, str], email: str | None, say: Say
-) -> None:
-    stage, topic = account.stage, account.topic
-    template, held, existing = _template_before(account, stack, initial, email)
-    ours = {stacks.label(resource) for resource in template["Resources"].values()}
-    for name, value in held.items():
-        if f"parameter {name}" not in ours:
-            say(f"  unchanged  parameter {name}, which exists: {shown(stage, name, value)}")
-    if topic in existing and f"topic {topic.rsplit(':', 1)[1]}" not in ours:
-        say(f"  unchanged  topic {topic.rsplit(':', 1)[1]}, which exists")
-    if template["Resources"]:
-        stack.deploy(template)
-    elif stack.delete():
-        say("  the stack is deleted, because it would be empty")
-    else:
-        say("  there is no stack, because it would be empty")
-    for note in (
-        *_notes_on_values(account, held, initial),
-        *_notes_on_email(stage, template, existing, email),
-    ):
-        say(f"  note: {note}")
-
-
-def _notes_on_values(
-    account: Account, held: Mapping[str, str], initial: Mapping[str, str]
-) -> Iterator[str]:
+def _notes_on_values(account: Account, initial: Mapping[str, str]) -> Iterator[str]:
     """Yield a note for each parameter with another value than intended."""
-    stage = account.stage
+    stage, held = account.stage, account.parameters()
     if not isinstance(stage, AcceptanceStage):
         return
     parameter = stage.settings.pipeline_parameter
-    # CloudFormation does not notice a change by hand, even of a parameter of its own.
-    if account.parameters().get(parameter) != stage.pipeline:
+    if held.get(parameter) != stage.pipeline:
         yield (
             f"{parameter} exists and is left alone, but the functions may start only {stage.pipeline}: "
             f"aws ssm put-parameter --overwrite --name {parameter} --value {stage.pipeline}"
@@ -211,29 +220,21 @@ def _notes_on_values(
             )
 
 
-def _notes_on_email(
-    stage: Stage, template: stacks.Template, existing: Collection[str], email: str | None
-) -> Iterator[str]:
-    """Yield what people have to do before they receive e-mail."""
-    subscribed = stacks.subscribed(template)
-    if subscribed and subscribed not in existing and email:
-        yield f"AWS has sent {subscribed} an e-mail; notifications start once its link is clicked"
-    elif subscribed and subscribed not in existing:
-        yield (
-            f"{subscribed} has unsubscribed; aurora-refresh deploy --stage {stage.name} "
-            f"{EMAIL}={subscribed} subscribes it again"
-        )
+def _monitor(account: Account, say: Say) -> None:
+    """Set alarms, dashboard and asynchronous invocations, whatever they were."""
+    for resource in stacks.after(account.stage)["Resources"].values():
+        account.call(_SET[resource["Type"]], **resource["Properties"])
+        say(f"  set        {stacks.label(resource)}")
+    for alarm in _unused_alarms(account):
+        account.delete("cloudwatch:DeleteAlarms", AlarmNames=[alarm])
+        say(f"  deleted    alarm {alarm}")
 
 
-def _after(account: Account, stack: Stack, say: Say) -> None:
-    previous = stack.template()
-    missing = account.missing(previous) if previous else []
-    for gone in missing:
-        say(f"  missing    {gone}, which was deleted outside the stack")
-    if missing:
-        # CloudFormation would not notice, and nothing in this stack has a state to lose.
-        stack.delete()
-    stack.deploy(stacks.after(account.stage))
+def _unused_alarms(account: Account) -> list[str]:
+    """Return the alarms that the stage has no longer, as its settings have changed."""
+    wanted = stacks.alarm_names(account.stage)
+    found = account.alarms(stacks.alarm_names(account.stage, whatever_it_has=True))
+    return [each for each in found if each not in wanted]
 
 
 def _retention(account: Account, say: Say) -> None:

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from chalicelib.domain.functions import deployed_name
 from cli import restapi, stacks, stages
-from cli.account import Account, Say, shown
-from cli.cloudformation import Stack, opened
+from cli.account import Account, Say, opened, shown
 from cli.errors import translated_errors
 from cli.output import Failure
 from cli.policies import FUNCTIONS, log_group
@@ -37,20 +36,19 @@ class Datum(NamedTuple):
 def plan(project: Path, name: str, say: Say, extent: Extent) -> None:
     """Say what `destroy` would delete and keep; raise StageError or AwsError."""
     stages.check_name(name)
-    account, before, after = opened(stages.load(project, name), say)
-    deleted = [f"stack {stack.name}" for stack in (after, before) if stack.exists()]
-    deleted += [datum.what for datum in code(account) if datum.exists()]
-    for what in deleted:
-        say(f"  {'delete':<10} {what}")
-    for datum in _data(account, _held_by(before), extent):
+    account = opened(stages.load(project, name), say)
+    for datum in (*_monitoring(account), *code(account)):
+        if datum.exists():
+            say(f"  {'delete':<10} {datum.what}")
+    for datum in _data(account, extent):
         say(f"  {'delete' if datum.delete else 'keep':<10} {datum.what}")
 
 
 def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
     """Destroy the stage; raise StageError, naming what is left, or AwsError."""
     stages.check_name(name)
-    account, before, after = opened(stages.load(project, name), say)
-    made, left, kept = _held_by(before), list[str](), list[str]()
+    account = opened(stages.load(project, name), say)
+    left, kept = list[str](), list[str]()
 
     @contextmanager
     def note_failure(what: str) -> Iterator[None]:
@@ -79,12 +77,11 @@ def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
         return any_exists
 
     existed = [
-        step(f"1. stack {after.name}", [Datum(f"stack {after.name}", after.delete)]),
+        step("1. what monitors the functions", _monitoring(account)),
         step("2. functions, rules, REST API and roles", code(account)),
-        step(f"3. stack {before.name}", [Datum(f"stack {before.name}", before.delete)]),
     ]
     (project / restapi.record_of(name)).unlink(missing_ok=True)
-    step("4. data", _data(account, made, extent))
+    step("3. data", _data(account, extent))
     if left:
         raise StageError("\n".join([f"stage {name} is not deleted; what is left:", *left]))
     fate = "is deleted" if any(existed) else "did not exist"
@@ -92,10 +89,21 @@ def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
     say(f"stage {name} {fate}{reuse}")
 
 
-def _held_by(stack: Stack) -> set[str]:
-    """Return the names of the parameters that the stack made."""
-    resources = (stack.template() or {"Resources": {}})["Resources"].values()
-    return {str(resource["Properties"].get("Name")) for resource in resources}
+def _monitoring(account: Account) -> Iterator[Datum]:
+    """Yield what monitors the functions, and the stacks in which earlier versions deployed a stage."""
+    stage = account.stage
+    for which in (stacks.AFTER, stacks.BEFORE):
+        stack = stacks.stack_name(stage.name, which)
+        look = partial(account.one, "cloudformation:DescribeStacks", "@", StackName=stack)
+        yield Datum(f"stack {stack}", partial(account.delete_stack, stack), look)
+    for alarm in account.alarms(stacks.alarm_names(stage, whatever_it_has=True)):
+        delete = partial(account.delete, "cloudwatch:DeleteAlarms", AlarmNames=[alarm])
+        yield Datum(f"alarm {alarm}", delete)
+    if isinstance(stage, AcceptanceStage):
+        name = stacks.dashboard_name(stage.name)
+        look = partial(account.one, "cloudwatch:GetDashboard", "@", DashboardName=name)
+        delete = partial(account.delete, "cloudwatch:DeleteDashboards", DashboardNames=[name])
+        yield Datum(f"dashboard {name}", delete, look)
 
 
 def code(account: Account, functions: Iterable[str] = FUNCTIONS) -> Iterator[Datum]:
@@ -121,15 +129,15 @@ def code(account: Account, functions: Iterable[str] = FUNCTIONS) -> Iterator[Dat
             yield Datum(f"REST API {api}", delete)
 
 
-def _data(account: Account, made: set[str], extent: Extent) -> Iterator[Datum]:
-    """Yield the data that the stage has; `made` has the parameters that its stack made."""
+def _data(account: Account, extent: Extent) -> Iterator[Datum]:
+    """Yield the data that the stage has."""
     stage = account.stage
     for name, value in account.parameters().items():
         # Others may read the main pipeline's name, unless it was made for this stage.
         is_shared = (
             isinstance(stage, AcceptanceStage)
             and name == stage.settings.pipeline_parameter
-            and name not in made
+            and not account.has_made(name)
         )
         is_wanted = (extent.parameters or extent.everything) and not is_shared
         delete = partial(account.aws.parameters.delete, name)

@@ -61,7 +61,6 @@ def _unusable(look: AcceptanceLook, name: str, value: str) -> Verdict | None:
     """Return what is wrong with a parameter whatever it holds; the fixes write the value."""
     found, create = look.parameters().get(name), _put(name, value, overwrite=value != PLACEHOLDER)
     if found is None:
-        # Deploying does not recreate a parameter that was deleted from its stack.
         fix = look.deploy if look.is_new else create
         return problem("does not exist", fix)
     if found["Type"] == "String":

@@ -61,7 +61,7 @@ Entries = Mapping[str, Mapping[str, Any]]
 @check("stage")
 def undeployed(_name: str, look: Look_) -> Verdict:
     """Report a stage of which nothing is in the account."""
-    seen = "has not been deployed: no function and no stack of it is in the account"
+    seen = "has not been deployed: no function of it is in the account"
     return problem(seen, look.deploy)
 
 
@@ -75,10 +75,10 @@ def needed(look: Look_) -> Iterator[Check]:
 
 
 def own_stacks(look: Look_) -> Iterator[Check]:
-    """Check the stacks around the functions; their resources are checked one by one."""
-    packaged = [look.packaged_stack] if look.is_packaged else []
-    for name in [*stacks.own_stacks(look.stage), *packaged]:
-        yield from _stack(name, look)
+    """Check the stacks of a stage that was deployed from the templates of `aurora-refresh package`."""
+    if look.is_packaged:
+        for name in stacks.packaged_stacks(look.stage.name).values():
+            yield from _stack(name, look)
 
 
 @check("stack")
@@ -662,11 +662,9 @@ def _alarm(name: str, look: Look_, alarm: Json | None) -> Verdict:
 
 
 def _remake(look: Look_) -> str:
-    """Return how to restore what the stack holds: CloudFormation does not notice changes by others."""
-    deploy, after = look.deploy, stacks.stack_name(look.stage.name, stacks.AFTER)
-    if not known(look.stack, after):
-        return deploy
-    return f"{deletion(after)} && {deploy}"
+    """Return how to restore an alarm: CloudFormation would not notice changes by others."""
+    after = stacks.stack_name(look.stage.name, stacks.AFTER)
+    return f"{deletion(after)} && {look.deploy}" if look.is_packaged else look.deploy
 
 
 def _list(value: Any) -> list[Any]:

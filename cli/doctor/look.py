@@ -165,17 +165,14 @@ class Look(Generic[S_co]):
 
     @property
     def is_deployed(self) -> bool:
-        """Whether anything of the stage is in the account, or cannot be looked at."""
+        """Whether a function of the stage is in the account, or cannot be looked at."""
         functions = self.function_names.values()
-        return not (
-            all(is_absent(self.function, name) for name in functions)
-            and all(is_absent(self.stack, name) for name in stacks.own_stacks(self.stage))
-        )
+        return not all(is_absent(self.function, name) for name in functions)
 
     @property
     def is_new(self) -> bool:
-        """Whether the stage has never been deployed."""
-        return is_absent(self.stack, stacks.stack_name(self.stage.name, stacks.BEFORE))
+        """Whether nothing of the stage has been deployed."""
+        return not self.is_deployed
 
     @property
     def packaged_stack(self) -> str:

@@ -110,7 +110,7 @@ class Sandbox(Calls):
             yield f"rule {each}", partial(self.delete_rule, each)
         yield f"queue {name}", self._delete_queue
         yield topic, partial(delete, "sns:DeleteTopic", TopicArn=topic)
-        yield f"stack {name}", self._delete_stack
+        yield f"stack {name}", partial(self.delete_stack, name)
         yield f"bucket {self.bucket}", self._delete_bucket
         for service in ("codepipeline", "states"):
             yield f"role {name}-{service}", partial(self.delete_role, f"{name}-{service}")
@@ -121,10 +121,6 @@ class Sandbox(Calls):
         named = {"DBClusterIdentifier": name}
         if self.delete("rds:DeleteDBCluster", **named, SkipFinalSnapshot=True):
             self.wait("rds", "db_cluster_deleted", _DELETION_SECONDS, **named)
-
-    def _delete_stack(self) -> None:
-        self.call("cloudformation:DeleteStack", StackName=self.name)
-        self.wait("cloudformation", "stack_delete_complete", _DELETION_SECONDS, StackName=self.name)
 
     def _delete_queue(self) -> None:
         if url := self.one("sqs:GetQueueUrl", "QueueUrl", QueueName=self.name):

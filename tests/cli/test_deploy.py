@@ -14,7 +14,7 @@ from botocore.stub import Stubber
 
 from cli import account, deploy, restapi
 from cli.account import Account
-from cli.stages import load
+from cli.stages import StageError, load
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGE = load(PROJECT, "acceptance")
@@ -53,6 +53,15 @@ def test_the_recorded_rest_api_is_used_or_else_the_first_and_without_one_chalice
             [api, "note: REST API a1"] if api else ["a1", chosen, "note: REST API b2"]
         )
         assert [each["name"] for each in json.loads(record.read_text())["resources"]] == kept
+
+
+def test_a_stage_whose_functions_a_package_deployed_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packaged = Mock(check=lambda: "me", one=lambda *_, **named: named)
+    monkeypatch.setattr(account, "Account", lambda _: packaged)
+    with pytest.raises(StageError, match="'acceptance' was deployed from the templates of"):
+        account.opened(STAGE, print)
 
 
 def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:
