@@ -60,7 +60,7 @@ def cost(*, with_cluster: bool) -> str:
     https://aws.amazon.com/codepipeline/pricing/
     https://aws.amazon.com/rds/aurora/pricing/
     """
-    made = "parameters, a topic, a queue, rules, a state machine, a pipeline with its bucket, a stack, roles"
+    made = "parameters, a queue, rules, a pipeline with its bucket and its role, a stack"
     if with_cluster:
         return (
             f"{made}, two Aurora clusters without instances and three snapshots; it takes about 45 minutes "

@@ -47,24 +47,18 @@ class Sandbox(Calls):
         self.account = str(self.caller["Account"])
         self.bucket = f"{self.name}-{self.account}"
         self.tags = [{"Key": "aurora-refresh", "Value": "live-check"}]
-        self.tags_in_lower_case = [{"key": "aurora-refresh", "value": "live-check"}]
 
     def arn(self, service: str, resource: str) -> str:
         """Return the ARN of a resource of this account and Region."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
     def role(self, service: str, *statements: dict[str, Any]) -> str:
-        """Create the service's role with these rights; return its ARN."""
-        iam, name = self.client("iam"), f"{self.name}-{service}"
-        principal = {"Service": f"{service}.amazonaws.com"}
-        trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
-        role = iam.create_role(
-            RoleName=name, AssumeRolePolicyDocument=_policy(trust), Tags=self.tags
-        )
-        if statements:
-            iam.put_role_policy(
-                RoleName=name, PolicyName="check", PolicyDocument=_policy(*statements)
-            )
+        """Create the role of a service with these rights; return its ARN."""
+        iam, principal = self.client("iam"), {"Service": f"{service}.amazonaws.com"}
+        trust = _policy({"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"})
+        role = iam.create_role(RoleName=self.name, AssumeRolePolicyDocument=trust, Tags=self.tags)
+        rights = _policy(*statements)
+        iam.put_role_policy(RoleName=self.name, PolicyName="check", PolicyDocument=rights)
         return str(role["Role"]["Arn"])
 
     def queue(self) -> None:
@@ -104,16 +98,12 @@ class Sandbox(Calls):
         for each in (f"{name}-encrypted", f"{name}-copy", name):
             yield f"snapshot {each}", partial(delete, action, DBClusterSnapshotIdentifier=each)
         yield f"pipeline {name}", partial(delete, "codepipeline:DeletePipeline", name=name)
-        machine, topic = self.arn("states", f"stateMachine:{name}"), self.arn("sns", name)
-        yield machine, partial(delete, "states:DeleteStateMachine", stateMachineArn=machine)
         for each in (f"{name}-schedule", f"{name}-runs"):
             yield f"rule {each}", partial(self.delete_rule, each)
         yield f"queue {name}", self._delete_queue
-        yield topic, partial(delete, "sns:DeleteTopic", TopicArn=topic)
         yield f"stack {name}", partial(self.delete_stack, name)
         yield f"bucket {self.bucket}", self._delete_bucket
-        for service in ("codepipeline", "states"):
-            yield f"role {name}-{service}", partial(self.delete_role, f"{name}-{service}")
+        yield f"role {name}", partial(self.delete_role, name)
         for each in (name, f"{name}-labelled", f"{name}-value"):
             yield f"parameter {each}", partial(delete, "ssm:DeleteParameter", Name=each)
 

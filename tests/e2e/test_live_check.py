@@ -53,10 +53,8 @@ def made(cloud: LocalCloud) -> list[str]:
     rds = cloud.client("rds")
     listings = (
         cloud.client("ssm").describe_parameters()["Parameters"],
-        cloud.client("sns").list_topics()["Topics"],
         cloud.client("sqs").list_queues().get("QueueUrls", []),
         cloud.client("events").list_rules()["Rules"],
-        cloud.client("stepfunctions").list_state_machines()["stateMachines"],
         cloud.client("codepipeline").list_pipelines()["pipelines"],
         cloud.client("s3").list_buckets()["Buckets"],
         cloud.client("iam").list_roles()["Roles"],
@@ -130,9 +128,9 @@ def test_what_is_refused_is_named_and_what_a_killed_check_left_is_deleted_by_its
 ) -> None:
     interrupted(cloud, signal.SIGKILL)
     left = made(cloud)
-    assert len(left) > 5
+    assert len(left) > 4
     (name,) = set(re.findall(r"aurora-refresh-live-check-[0-9a-f]{8}", str(left)))
-    denied = ("sns:DeleteTopic", "events:PutRule", "sqs:CreateQueue")
+    denied = ("iam:DeleteRole", "events:PutRule", "sqs:CreateQueue")
     cloud.set_faults([{"operation": each, "kind": "deny", "times": 0} for each in denied])
     ended = run(cloud, "--yes", "--json")
     report = json.loads(ended.stdout)
@@ -140,9 +138,9 @@ def test_what_is_refused_is_named_and_what_a_killed_check_left_is_deleted_by_its
     verdict, reason = found["rule-state"]
     assert (ended.exit_code, verdict, "AccessDeniedException" in reason) == (1, "not tried", True)
     assert found["copy-date"][1].endswith("needs --with-cluster")
-    (topic,) = report["left"]
+    (role,) = report["left"]
     (kept,) = set(made(cloud)) - {*left}
-    assert ("DeleteTopic" in topic, "sns" in kept) == (True, True)
+    assert ("DeleteRole" in role, ":role/" in kept) == (True, True)
     cloud.set_faults([])
     assert run(cloud, "--yes", "--delete", "aurora-refresh-acceptance").exit_code == 2
     assert run(cloud, "--yes", "--delete", name).exit_code == 0
