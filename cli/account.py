@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import metadata
-from itertools import dropwhile
 from pathlib import Path
 
 import boto3
@@ -178,12 +177,8 @@ def runtime() -> str:
 
 
 def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> None:
-    """Run a command of Chalice, passing on what it prints; raise StageError if it fails.
-
-    Chalice prints a stack trace for unexpected errors, of which people need only the end.
-    """
+    """Run a command of Chalice, passing on what it prints; raise StageError if it fails."""
     words = ["chalice", command, "--stage", stage.name]
-    trace: list[str] | None = None
     with (
         subprocess.Popen(  # noqa: S603 (Chalice's own command, of this Python)
             [Path(sys.executable).with_name("chalice"), *words[1:], *more],
@@ -196,16 +191,9 @@ def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> 
     ):
         assert running.stdout is not None
         for line in running.stdout:
-            if line.startswith("Traceback (most recent call last)"):
-                trace = []
-            elif trace is None:
-                say(line.rstrip())
-            else:
-                trace.append(line)
+            say(line.rstrip())
     if running.returncode:
-        error = "".join(dropwhile(lambda line: line.startswith(" "), trace or [])).strip()
-        status = f"ended with status {running.returncode}"
-        raise StageError(f"{' '.join(words)} {status}: {error or 'see above'}")
+        raise StageError(f"{' '.join(words)} ended with status {running.returncode}: see above")
 
 
 def _environment(stage: Stage) -> dict[str, str]:

@@ -51,7 +51,7 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say) -> No
         say(f"  note: {note}")
 
     say(f"2. chalice deploy --stage {name}")
-    restapi.record(project, name, find_api(project, account, say))
+    restapi.record(project, name, find_api(project, account))
     chalice(project, stage, "deploy", say)
     for what, delete, _ in _unused(account):
         if delete and delete():
@@ -107,59 +107,41 @@ def _unused(account: Account) -> Sequence[destroy.Datum]:
     return [*destroy.code(account, [API])][::-1]
 
 
-def find_api(project: Path, account: Account, say: Say) -> str | None:
+def find_api(project: Path, account: Account) -> str | None:
     """Return the stage's REST API, if it has one, even if Chalice has no record of it."""
+    name = account.stage.name
     if API not in stacks.function_names(account.stage):
         return None
-    name = account.stage.name
     apis = restapi.invoking(account.client("apigateway"), name)
     known = restapi.recorded(project, name)
-    if apis and known not in apis:
-        known = apis[0]
-        chosen = f", the first of {len(apis)} by creation time and id" if len(apis) > 1 else ""
-        say(f"  found      REST API {known}{chosen}, which had no record here: it is used again")
-    for other in apis:
-        if other != known:
-            say(
-                f"  note: REST API {other} also invokes the stage's function, but nothing updates it: "
-                f"{restapi.deletion(other)}"
-            )
-    return known if apis else None
+    return known if known in apis else next(iter(apis), None)
 
 
 def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
     """Return the answered first values of *current* by parameter name; raise StageError."""
     databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
-    known = {f"{each.name.upper()}_{INITIAL}": each.current_parameter for each in databases}
+    known = {f"{each.name.upper()}_{INITIAL}": each for each in databases}
     if len(databases) == 1:
-        known[INITIAL] = databases[0].current_parameter
-    problems, values = [], {}
-    for name, value in answers.items():
-        if name not in (*known, EMAIL):
-            problems.append(
-                f"deploy takes no answer {name}. It takes: {', '.join([EMAIL, *known])}"
-            )
-        elif name != EMAIL and value and not _is_restorable(stage, SnapshotArn.parse(value)):
-            production = databases[0].criteria.account
-            problems.append(
-                f"{name} is {value!r}: write the ARN of a cluster snapshot of production "
-                f"({production}, SOURCE_ACCOUNT) or of {stage.account}, in {stage.region}, such as "
-                f"arn:{stage.partition}:rds:{stage.region}:{production}:cluster-snapshot:orders-2026-01-03"
-            )
-        elif name != EMAIL and value:
-            values[known[name]] = value
-    if problems:
-        raise UsageError("\n".join(problems))
+        known[INITIAL] = databases[0]
+    if unknown := [name for name in answers if name not in (EMAIL, *known)]:
+        raise UsageError(
+            f"deploy takes no answer {', '.join(unknown)}. It takes: {', '.join([EMAIL, *known])}"
+        )
+    values = {}
+    for name, database in known.items():
+        value = answers.get(name)
+        if not value:
+            continue
+        # Anyone may share a snapshot with the account.
+        sources = [
+            f"arn:{stage.partition}:rds:{stage.region}:{account}:cluster-snapshot:"
+            for account in (database.criteria.account, stage.account)
+        ]
+        if not SnapshotArn.parse(value) or not value.startswith(tuple(sources)):
+            right = f"such as {sources[0]}orders-2026-01-03, or of the stage's own account"
+            raise UsageError(f"{name} is {value!r}: write the ARN of a cluster snapshot, {right}")
+        values[database.current_parameter] = value
     return values
-
-
-def _is_restorable(stage: Stage, arn: SnapshotArn | None) -> bool:
-    """Return whether the main pipeline may restore the snapshot; anyone may share one."""
-    if arn is None or not isinstance(stage, AcceptanceStage):
-        return False
-    accounts = {stage.account, stage.settings.databases[0].criteria.account}
-    there = (arn.text.split(":")[1], arn.region)
-    return there == (stage.partition, stage.region) and arn.account in accounts
 
 
 def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:

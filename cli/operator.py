@@ -220,23 +220,14 @@ _DEPLOY = click.option(
 _CHANGE = (options.REASON, options.DATABASE, _DEPLOY, options.YES)
 
 
-def _show_pinned(_target: Target, answer: Json, given: Json) -> None:
-    named = f"{given['database']}: " if given["database"] else ""
-    was = f"; it was {view.short(answer['previous'])}" if answer["previous"] else ""
-    say(f"{named}current is {view.short(answer['current'])} (version {answer['version']}){was}.")
-    if answer["execution_id"]:
-        say(f"Started run {answer['execution_id']}, which deploys it.")
-    else:
-        say("The pipeline's next run deploys it.")
-    _say_under_way(answer)
+def _show_done(_target: Target, answer: Json, given: Json) -> None:
+    action = str(click.get_current_context().info_name)
+    done = view.done(action, answer, given.get("database"))
+    when = _local(answer.get("next_restore"))
+    say(f"{done} Next refresh: {when}." if when else done)
 
 
-def _say_under_way(answer: Json) -> None:
-    if answer["under_way"]:
-        say(f"Note: {view.brief(answer['under_way'])}.")
-
-
-@_command(_show_pinned, click.argument("snapshot"), *_CHANGE)
+@_command(_show_done, click.argument("snapshot"), *_CHANGE)
 def pin(target: Target, snapshot: str, database: str | None, *, yes: bool, **wanted: Any) -> Json:
     """Set current to SNAPSHOT: an identifier, an ARN, or latest.
 
@@ -245,7 +236,7 @@ def pin(target: Target, snapshot: str, database: str | None, *, yes: bool, **wan
     return _move(target, "pin", database, snapshot, yes=yes, **wanted)
 
 
-@_command(_show_pinned, *_CHANGE)
+@_command(_show_done, *_CHANGE)
 def rollback(target: Target, database: str | None, *, yes: bool, **wanted: Any) -> Json:
     """Set current back to the newest earlier snapshot that differs."""
     return _move(target, "rollback", database, yes=yes, **wanted)
@@ -274,11 +265,7 @@ def _show_refresh(target: Target, answer: Json, given: Json) -> None:
             for each in view.replaced(target.client.status(), "refresh"):
                 say(f"would replace {each}")
     elif is_started:
-        for each in answer["databases"]:
-            if each["current"] != each["previous"]:
-                move = f"{view.short(each['previous'])} → {view.short(each['current'])}"
-                say(f"{each['name']}: {move}")
-        say(f"Run {answer['execution_id']} was started.")
+        _show_done(target, answer, given)
     else:
         say(f"{answer['outcome']}, {answer['reason']}: {answer['message']}")
 
@@ -320,22 +307,13 @@ def _confirm(
     confirm(f"This replaces {what}, {data}." if replaced else "This replaces no cluster.", yes=yes)
 
 
-def _show_hold(_target: Target, answer: Json, _given: Json) -> None:
-    hold, when = answer["hold"], _local(answer["next_restore"]) or "none is scheduled"
-    if hold:
-        say(f"Scheduled refreshes are on hold until {hold['until']}. Next refresh: {when}.")
-    else:
-        say(f"There is no hold. Next refresh: {when}.")
-    _say_under_way(answer)
-
-
-@_command(_show_hold, click.argument("until"), options.REASON)
+@_command(_show_done, click.argument("until"), options.REASON)
 def hold(target: Target, until: str, reason: str) -> Json:
     """Stop scheduled refreshes until the day UNTIL, such as 2026-01-22."""
     return target.client.hold(until, reason)
 
 
-@_command(_show_hold)
+@_command(_show_done)
 def resume(target: Target) -> Json:
     """Lift the hold."""
     return target.client.resume()

@@ -40,6 +40,8 @@ _PIPELINE_ARN = re.compile(
 _VPC = ("subnet_ids", "security_group_ids")
 # The accounts of the examples in the documentation.
 _EXAMPLES = {"111111111111", "222222222222"}
+# The settings of what the functions use.
+_USED = ("_TOPIC_ARN", "_KMS_KEY_ID", "_AFTER_RESTORE")
 # Major versions of MySQL and PostgreSQL that Aurora has do not overlap.
 _LAST_MYSQL = 9
 
@@ -224,14 +226,13 @@ def to_change(stage: str, answers: str = "") -> str:
 
 def contradictions(stage: Stage) -> list[Problem]:
     """Return settings that are right by themselves but would make every run fail."""
-    wrong = [
-        *_own_account(stage),
-        *_examples_left(stage),
-        *_wrong_topics(stage),
-        *_wrong_keys(stage),
-    ]
+    wrong = [*_own_account(stage), *_examples_left(stage), *_elsewhere(stage)]
+    chat = stage.settings.chat_topic_arn
+    if chat and chat == stage.settings.topic_arn:
+        right = "people would receive the chat's JSON; write another topic"
+        wrong.append(("CHAT_TOPIC_ARN", chat, right))
     if isinstance(stage, AcceptanceStage):
-        wrong += [*_wrong_versions(stage), *_machines_elsewhere(stage)]
+        wrong += _wrong_versions(stage)
         region, own = stage.settings.source_region, stage.partition
         if region and partition_of(region) != own:
             right = f"write a Region of the partition {own}, the stage's"
@@ -243,30 +244,24 @@ def contradictions(stage: Stage) -> list[Problem]:
 _Wrong = Iterator[tuple[str, str, str]]
 
 
-def _other_account(stage: Stage) -> str:
-    """Return the account that shares with the stage's, or with which the stage's shares."""
+def _other_account(stage: Stage) -> tuple[str, str]:
+    """Return the account that shares with the stage's, or with which that shares, and its setting."""
     if isinstance(stage, AcceptanceStage):
-        return stage.settings.databases[0].criteria.account
-    return stage.settings.share_with
+        return settings.ACCEPTANCE, stage.settings.databases[0].criteria.account
+    return settings.PRODUCTION, stage.settings.share_with
 
 
 def _own_account(stage: Stage) -> _Wrong:
     """Yield the setting of the other account if it is the stage's own."""
-    other = _other_account(stage)
-    if isinstance(stage, AcceptanceStage):
-        name = settings.ACCEPTANCE
-        right = "this is the main pipeline's account, acceptance; write production's"
-    else:
-        name = settings.PRODUCTION
-        right = "this is the stage's own account, production; write acceptance's"
+    name, other = _other_account(stage)
     if other == stage.account:
-        yield name, other, right
+        yield name, other, "this is the stage's own account; write the other one"
 
 
 def _examples_left(stage: Stage) -> _Wrong:
     """Yield each value of an example in a stage that is not the example's."""
     right = "is an example account of the documentation; write your own"
-    if {stage.account, _other_account(stage)} <= _EXAMPLES:
+    if {stage.account, _other_account(stage)[1]} <= _EXAMPLES:
         return
     if stage.account in _EXAMPLES and isinstance(stage, AcceptanceStage):
         yield PIPELINE, stage.pipeline_arn, f"{stage.account} {right}"
@@ -277,23 +272,18 @@ def _examples_left(stage: Stage) -> _Wrong:
             yield name, value, f"{left.pop()} {right}"
 
 
-def _wrong_topics(stage: Stage) -> _Wrong:
-    """Yield each topic that the functions cannot publish to, and one that has both roles."""
-    people, chat = stage.settings.topic_arn, stage.settings.chat_topic_arn
-    for name, topic in {"NOTIFICATION_TOPIC_ARN": people, "CHAT_TOPIC_ARN": chat}.items():
-        if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
-            right = f"functions cannot publish to another Region; write a topic in {stage.region}"
-            yield name, topic, right
-    if chat and chat == people:
-        yield "CHAT_TOPIC_ARN", chat, "people would receive the chat's JSON; write another topic"
-
-
-def _wrong_keys(stage: Stage) -> _Wrong:
-    """Yield each key that is not in the Region where the stage makes copies."""
-    for name, key in stage.variables.items():
-        is_arn = name.endswith("_KMS_KEY_ID") and key.startswith("arn:")
-        if is_arn and key.split(":")[3] != stage.region:
-            yield name, key, f"copies are made in {stage.region}; write a key there"
+def _elsewhere(stage: Stage) -> _Wrong:
+    """Yield each topic, key and state machine that is not where the functions can use it."""
+    for name in settings.names_of(stage.variables):
+        value = stage.variables.get(name, "")
+        if not name.endswith(_USED) or not value.startswith("arn:"):
+            continue
+        place, wanted = value.split(":")[3:5], [stage.region, stage.account]
+        if not name.endswith("_AFTER_RESTORE"):
+            place, wanted = place[:1], wanted[:1]  # topics and keys may be another account's
+        if place != wanted:
+            right = f"the functions cannot use it there; write one in {', '.join(wanted)}"
+            yield name, value, right
 
 
 def _wrong_versions(stage: AcceptanceStage) -> _Wrong:
@@ -307,15 +297,6 @@ def _wrong_versions(stage: AcceptanceStage) -> _Wrong:
             yield name, version, "the version is PostgreSQL's; write one of MySQL's, such as 8.0"
         elif criteria.engine == "aurora-postgresql" and is_mysql:
             yield name, version, "the version is MySQL's; write one of PostgreSQL's, such as 16"
-
-
-def _machines_elsewhere(stage: AcceptanceStage) -> _Wrong:
-    """Yield each state machine that the functions cannot start."""
-    for database in stage.settings.databases:
-        machine = database.after_restore
-        if machine and machine.split(":")[3:5] != [stage.region, stage.account]:
-            right = f"functions cannot start it there; write one in {stage.account}, {stage.region}"
-            yield database.setting("AFTER_RESTORE"), machine, right
 
 
 def own_answers(body: Json) -> dict[str, str]:

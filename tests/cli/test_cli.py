@@ -135,19 +135,18 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
 
 # --- changes --------------------------------------------------------------------------------------
 
-MOVED = f"current is {NEWEST} (version 5); it was {DEPLOYED}.\n"
 DONE = {
     f"pin {NEWEST} --reason why --database orders": (
         ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"}),
-        f"orders: {MOVED}The pipeline's next run deploys it.\n",
+        f"The pipeline deploys orders from {NEWEST} in its next run.\n",
     ),
     "rollback --deploy-now --yes": (
         ("rollback", {"reason": "", "deploy": True}),
-        f"{MOVED}Started run {RUN}, which deploys it.\n",
+        f"The pipeline deploys the database from {NEWEST} now, in run {RUN}.\n",
     ),
     "refresh --yes": (
         ("refresh", {"reason": "", "outside_window": False, "dry_run": False}),
-        f"orders: {DEPLOYED} → {NEWEST}\nRun {RUN} was started.\n",
+        f"The refresh has started: run {RUN}.\n",
     ),
     "refresh --dry-run --outside-window": (
         ("refresh", {"reason": "", "outside_window": True, "dry_run": True}),
@@ -159,11 +158,12 @@ would replace billing (billing-2026-11-21 → billing-2026-11-25)
     ),
     "hold 2026-12-03 --reason test": (
         ("hold", "2026-12-03", "test", {}),
-        f"""Scheduled refreshes are on hold until 2026-12-03. Next refresh: Sun 06 Dec 2026 04:00 UTC.
-Note: run 7 restores {NEWEST}.
-""",
+        (
+            f"The schedule is on hold until 2026-12-03. Note: run 7 restores {NEWEST}. "
+            "Next refresh: Sun 06 Dec 2026 04:00 UTC.\n"
+        ),
     ),
-    "resume": (("resume", {}), "There is no hold. Next refresh: none is scheduled.\n"),
+    "resume": (("resume", {}), "There is no hold. No refresh is planned.\n"),
 }
 
 

@@ -133,8 +133,8 @@ def a_deployment_that_fails_half_way_is_completed_by_the_next(user: User) -> Non
     user.cloud.set_faults([denied])
     status, printed = user.run("deploy")
     assert status == 1
-    failed = "chalice deploy --stage acceptance ended with status 2: "
-    assert any(line.startswith(failed) and "ERROR - While send" in line for line in printed)
+    assert "chalice deploy --stage acceptance ended with status 2: see above" in printed
+    assert any("ERROR - While send" in line for line in printed)
     assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
     assert printed[-1] == AGAIN
 
