@@ -166,11 +166,8 @@ def build(
         for function in (*NAMES, API)
         if all(tuned(config or {}, name, function).get(each) for each in _VPC)
     )
-    body = stages_of(config or {}).get(name, {})
-    keys = body.get(OWN_KEY, {}).get(TOPIC_KEYS, [])
-    if not isinstance(keys, list) or not all(isinstance(each, str) for each in keys):
-        raise StageError(f"{CONFIG}: {TOPIC_KEYS} is {json.dumps(keys)}, not a list of ARNs")
-    more: Json = {"in_vpc": in_vpc, "topic_keys": (*keys,)}
+    own_key = stages_of(config or {}).get(name, {}).get(OWN_KEY, {})
+    more: Json = {"in_vpc": in_vpc, "topic_keys": (*own_key.get(TOPIC_KEYS, ()),)}
     if isinstance(parsed, Settings):
         return AcceptanceStage(name, variables, parsed, own[PIPELINE], **more)
     return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION], **more)
@@ -301,12 +298,32 @@ def _wrong_versions(stage: AcceptanceStage) -> _Wrong:
 
 def own_answers(body: Json) -> dict[str, str]:
     """Return the answers under the stage's own key, by the names that `aurora-refresh configure` gives them."""
-    own = as_object(body.get(OWN_KEY, {}), OWN_KEY)
+    own = body.get(OWN_KEY, {})
     return {answer: str(own[name]) for answer, name in OWN_NAMES.items() if name in own}
 
 
+def variables_of(body: Json) -> dict[str, str]:
+    """Return the environment variables of a stage, or those of all stages."""
+    return dict(body.get("environment_variables", {}))
+
+
+def stages_of(config: Json) -> Json:
+    """Return every stage's object by name."""
+    return dict(config.get("stages", {}))
+
+
+def tuned(config: Json, stage: str, function: str) -> Json:
+    """Return a function's configuration, looked up as Chalice does."""
+
+    def own(level: Json) -> Json:
+        return dict(level.get("lambda_functions", {}).get(function, {}))
+
+    body = stages_of(config).get(stage, {})
+    return {**config, **own(config), **body, **own(body)}
+
+
 def read_config(project: Path) -> Json:
-    """Return the content of `.chalice/config.json`; raise StageError if it cannot be read."""
+    """Return the content of `.chalice/config.json`; raise StageError if it cannot be used."""
     file = project / CONFIG
     if not file.is_file():
         raise UsageError(f"there is no {CONFIG} here: name the folder that holds app.py")
@@ -314,45 +331,31 @@ def read_config(project: Path) -> Json:
         document = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise StageError(f"{CONFIG} is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise StageError(f"{CONFIG} is not a JSON object")
-    return document
+    _check({"the file": document})
+    return dict(document)
 
 
-def stages_of(config: Json) -> Json:
-    """Return every stage's object by name; raise StageError."""
-    return {
-        name: as_object(body, f"the stage {name}")
-        for name, body in as_object(config.get("stages", {}), "stages").items()
-    }
+def _check(read: Json) -> None:
+    """Raise StageError for a part of the configuration that is of another type than it must be."""
+    config = _object(read, "the file")
+    stages = _object(config, "stages")
+    for level in (config, *(_object(stages, name) for name in stages)):
+        functions = _object(level, "lambda_functions")
+        for body in (level, *(_object(functions, name) for name in functions)):
+            for name, value in _object(body, "environment_variables").items():
+                if not isinstance(value, str):  # which Lambda refuses
+                    right = f"write {json.dumps(str(value))}"
+                    raise StageError(f"{CONFIG}: {name} is {json.dumps(value)}, not text: {right}")
+        keys = _object(level, OWN_KEY).get(TOPIC_KEYS, [])
+        if not isinstance(keys, list) or not all(isinstance(each, str) for each in keys):
+            raise StageError(f"{CONFIG}: {TOPIC_KEYS} is {json.dumps(keys)}, not a list of ARNs")
 
 
-def tuned(config: Json, stage: str, function: str) -> Json:
-    """Return a function's configuration, looked up as Chalice does; raise StageError."""
-    body = as_object(stages_of(config).get(stage, {}), f"the stage {stage}")
-
-    def own(level: Json) -> Json:
-        entries = as_object(level.get("lambda_functions", {}), "lambda_functions")
-        return as_object(entries.get(function, {}), function)
-
-    return {**config, **own(config), **body, **own(body)}
-
-
-def variables_of(body: Json) -> dict[str, str]:
-    """Return the environment variables of a stage, or those of all stages; raise StageError."""
-    variables = as_object(body.get("environment_variables", {}), "environment_variables")
-    for name, value in variables.items():
-        if not isinstance(value, str):  # which Lambda refuses
-            raise StageError(
-                f"{CONFIG}: {name} is {json.dumps(value)}, not text: write {json.dumps(str(value))}"
-            )
-    return dict(variables)
-
-
-def as_object(value: Any, what: str) -> Json:
-    """Return the value, which must be a JSON object; raise StageError."""
+def _object(parent: Json, name: str) -> Json:
+    """Return a part that must be a JSON object; raise StageError."""
+    value = parent.get(name, {})
     if not isinstance(value, dict):
-        raise StageError(f"{CONFIG}: {what} is {json.dumps(value)}, not an object")
+        raise StageError(f"{CONFIG}: {name} is {json.dumps(value)}, not an object")
     return value
 
 

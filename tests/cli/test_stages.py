@@ -61,9 +61,9 @@ def test_a_stage_is_its_variables_their_meaning_and_where_its_pipeline_is(projec
     ("text", "message"),
     [
         ("{", " is not JSON: "),
-        ("[]", " is not a JSON object"),
+        ("[]", ": the file is [], not an object"),
         ('{"stages": {"other": {}}}', " has no stage 'acceptance', only: other. aurora-refresh "),
-        ('{"stages": {"acceptance": 1}}', ": the stage acceptance is 1, not an object"),
+        ('{"stages": {"acceptance": 1}}', ": acceptance is 1, not an object"),
         (
             '{"environment_variables": {"N": 2}, "stages": {"acceptance": {}}}',
             ': N is 2, not text: write "2"',
