@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import boto3
 from chalice.config import Config
@@ -27,6 +28,14 @@ from cli.stacks import alarm_names, own_topic, packaged_stacks
 from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
 Say = Callable[[str], None]
+
+
+class Step(NamedTuple):
+    """What a command does to one thing in the account; nothing without `act`."""
+
+    verb: str
+    what: str
+    act: Callable[[], object] | None = None
 
 
 class Account(Calls):
@@ -101,6 +110,8 @@ class Account(Calls):
 
     def alarms(self, names: Sequence[str]) -> list[str]:
         """Return those of the alarms that exist."""
+        if not names:
+            return []  # AWS would list everybody's
         path = "MetricAlarms[].AlarmName"
         return self.one("cloudwatch:DescribeAlarms", path, AlarmNames=names) or []
 

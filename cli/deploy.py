@@ -5,15 +5,15 @@ has moved is reset. Everything else is set anew each time, whoever has changed o
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from chalicelib.domain.functions import API, deployed_name
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import destroy, restapi, stacks, stages
-from cli.account import Account, Say, chalice, opened, runtime, shown
+from cli.account import Account, Say, Step, chalice, opened, runtime, shown
 from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
 EMAIL = "EMAIL"
@@ -28,62 +28,39 @@ _SET = {
 }
 
 
-class Item(NamedTuple):
-    """Something that the functions rely on."""
-
-    what: str
-    exists: bool
-    create: Callable[[], object]
-
-
-def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say) -> None:
-    """Deploy the stage; raise StageError or AwsError."""
+def deploy(
+    project: Path, name: str, answers: Mapping[str, str], say: Say, *, dry_run: bool = False
+) -> None:
+    """Deploy the stage, or only say what that would do; raise StageError or AwsError."""
     stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
     account = opened(stage, say)
+
+    def perform(steps: Iterable[Step]) -> None:
+        for verb, what, act in steps:
+            if act and not dry_run:
+                act()
+            say(f"  {verb:<10} {what}")
+
     say(runtime())
     say("1. what the functions rely on")
-    for what, exists, create in _foundations(account, initial, email):
-        if not exists:
-            create()
-        say(f"  {'unchanged' if exists else 'created':<10} {what}")
-    for note in _notes_on_values(account, initial):
+    perform(_foundations(account, initial, email))
+    for note in () if dry_run else _notes_on_values(account, initial):
         say(f"  note: {note}")
 
     say(f"2. chalice deploy --stage {name}")
-    restapi.record(project, name, find_api(project, account))
-    chalice(project, stage, "deploy", say)
-    for what, delete, _ in _unused(account):
-        if delete and delete():
-            say(f"  deleted    {what}")
+    if dry_run:
+        perform(_functions(account))
+    else:
+        restapi.record(project, name, find_api(project, account))
+        chalice(project, stage, "deploy", say)
+    perform(_unused(account))
 
     say("3. what monitors them")
-    _monitor(account, say)
-    _retention(account, say)
+    perform(_monitoring(account))
+    perform(_log_groups(account))
     for reason in stacks.missing_alarms(stage):
         say(f"  note: {reason}")
-
-
-def plan(project: Path, name: str, answers: Mapping[str, str], say: Say) -> None:
-    """Say what a deployment would change; raise StageError or AwsError."""
-    stage = deployable(project, name)
-    initial, email = first_values(stage, answers), _email(stage, answers)
-    account = opened(stage, say)
-    say("1. what the functions rely on")
-    for what, exists, _ in _foundations(account, initial, email):
-        say(f"  {'unchanged' if exists else 'create':<10} {what}")
-    say(f"2. chalice deploy --stage {name}")
-    functions = stacks.function_names(stage).values()
-    existing = account.functions(functions)
-    for function in functions:
-        say(f"  {'update' if function in existing else 'create':<10} function {function}")
-    for what in [datum.what for datum in _unused(account) if datum.exists()]:
-        say(f"  delete     {what}")
-    say("3. what monitors them")
-    for resource in stacks.after(stage)["Resources"].values():
-        say(f"  set        {stacks.label(resource)}")
-    for alarm in _unused_alarms(account):
-        say(f"  delete     alarm {alarm}")
 
 
 def deployable(project: Path, name: str) -> Stage:
@@ -95,7 +72,15 @@ def deployable(project: Path, name: str) -> Stage:
     return stage
 
 
-def _unused(account: Account) -> Sequence[destroy.Datum]:
+def _functions(account: Account) -> Iterator[Step]:
+    """Yield what Chalice does to the functions."""
+    functions = stacks.function_names(account.stage).values()
+    existing = account.functions(functions)
+    for function in functions:
+        yield Step("update" if function in existing else "create", f"function {function}")
+
+
+def _unused(account: Account) -> Sequence[Step]:
     """Return what is left of an API that the stage no longer has; its function comes after the API.
 
     Without the function, the APIs are not listed.
@@ -162,25 +147,33 @@ def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
     return email
 
 
-def _foundations(account: Account, initial: Mapping[str, str], email: str | None) -> Iterator[Item]:
+def _foundations(account: Account, initial: Mapping[str, str], email: str | None) -> Iterator[Step]:
     """Yield the parameters, the topic and the subscription; none that exists is ever changed."""
     stage, topic, held = account.stage, account.topic, account.parameters()
     for name, (value, description) in stacks.wanted_parameters(stage, initial).items():
+        if name in held:
+            found = f", which exists: {shown(stage, name, held[name])}"
+            yield Step("unchanged", f"parameter {name}{found}")
+            continue
         given: dict[str, Any] = {"Name": name, "Value": value, "Type": "String"}
         given |= {"Description": description, "Tags": [account.tag]}
-        found = f", which exists: {shown(stage, name, held[name])}" if name in held else ""
-        create = partial(account.call, "ssm:PutParameter", **given)
-        yield Item(f"parameter {name}{found}", name in held, create)
+        yield Step(
+            "create", f"parameter {name}", partial(account.call, "ssm:PutParameter", **given)
+        )
     if not topic:
         return
-    name, exists = topic.rsplit(":", 1)[1], account.has_own_topic()
-    yield Item(f"topic {name}", exists, partial(account.call, "sns:CreateTopic", Name=name))
-    if email:
-        is_subscribed = exists and email in account.subscribers()
+    name, subscribers = topic.rsplit(":", 1)[1], account.subscribers()
+    create = partial(account.call, "sns:CreateTopic", Name=name)
+    exists = account.has_own_topic()
+    yield Step("unchanged" if exists else "create", f"topic {name}", None if exists else create)
+    if email in subscribers:
+        yield Step("unchanged", f"e-mail subscription of {email}")
+    elif email:
         given = {"TopicArn": topic, "Protocol": "email", "Endpoint": email}
-        begin = "" if is_subscribed else ", which begins once the link in AWS's e-mail is clicked"
-        subscribe = partial(account.call, "sns:Subscribe", **given)
-        yield Item(f"e-mail subscription of {email}{begin}", is_subscribed, subscribe)
+        what = (
+            f"e-mail subscription of {email}, which begins once the link in AWS's e-mail is clicked"
+        )
+        yield Step("create", what, partial(account.call, "sns:Subscribe", **given))
 
 
 def _notes_on_values(account: Account, initial: Mapping[str, str]) -> Iterator[str]:
@@ -202,25 +195,17 @@ def _notes_on_values(account: Account, initial: Mapping[str, str]) -> Iterator[s
             )
 
 
-def _monitor(account: Account, say: Say) -> None:
-    """Set alarms, dashboard and asynchronous invocations, whatever they were."""
+def _monitoring(account: Account) -> Iterator[Step]:
+    """Yield alarms, dashboard and asynchronous invocations, and the alarms that are no longer wanted."""
     for resource in stacks.after(account.stage)["Resources"].values():
-        account.call(_SET[resource["Type"]], **resource["Properties"])
-        say(f"  set        {stacks.label(resource)}")
-    for alarm in _unused_alarms(account):
-        account.delete("cloudwatch:DeleteAlarms", AlarmNames=[alarm])
-        say(f"  deleted    alarm {alarm}")
+        act = partial(account.call, _SET[resource["Type"]], **resource["Properties"])
+        yield Step("set", stacks.label(resource), act)
+    every = {*stacks.alarm_names(account.stage, whatever_it_has=True)}
+    yield from destroy.alarms(account, every.difference(stacks.alarm_names(account.stage)))
 
 
-def _unused_alarms(account: Account) -> list[str]:
-    """Return the alarms that the stage has no longer, as its settings have changed."""
-    wanted = stacks.alarm_names(account.stage)
-    found = account.alarms(stacks.alarm_names(account.stage, whatever_it_has=True))
-    return [each for each in found if each not in wanted]
-
-
-def _retention(account: Account, say: Say) -> None:
-    """Give the functions' log groups a retention, creating those that Lambda has not made yet.
+def _log_groups(account: Account) -> Iterator[Step]:
+    """Yield the functions' log groups, which Lambda may not have made yet, with their retention.
 
     A longer retention stays: a shorter one would delete logs.
     """
@@ -228,12 +213,12 @@ def _retention(account: Account, say: Say) -> None:
     existing = account.log_groups(groups)
     for name in groups:
         if name not in existing:
-            account.call("logs:CreateLogGroup", logGroupName=name)
+            create = partial(account.call, "logs:CreateLogGroup", logGroupName=name)
+            yield Step("create", f"log group {name}", create)
         days = existing.get(name)
         if days is not None and days >= stacks.LOG_DAYS:
-            say(f"  unchanged  log group {name}: kept for {days} days")
+            yield Step("unchanged", f"log group {name}: kept for {days} days")
             continue
-        days = stacks.LOG_DAYS
-        account.call("logs:PutRetentionPolicy", logGroupName=name, retentionInDays=days)
-        what = "changed" if name in existing else "created"
-        say(f"  {what:<10} log group {name}: kept for {stacks.LOG_DAYS} days")
+        given: dict[str, Any] = {"logGroupName": name, "retentionInDays": stacks.LOG_DAYS}
+        act = partial(account.call, "logs:PutRetentionPolicy", **given)
+        yield Step("set", f"log group {name}: kept for {stacks.LOG_DAYS} days", act)

@@ -121,13 +121,12 @@ def deploy(
     """
     from cli import deploy as deployment
 
-    if dry_run:
-        deployment.plan(project, name, answers, say)
-        say("this is a dry run; nothing was changed")
-        return
     with as_failures(f"once that is fixed, run aurora-refresh deploy --stage {name} again"):
-        deployment.deploy(project, name, answers, say)
-    say(f"stage {name} is deployed; next: aurora-refresh doctor --stage {name}")
+        deployment.deploy(project, name, answers, say, dry_run=dry_run)
+    if dry_run:
+        say("this is a dry run; nothing was changed")
+    else:
+        say(f"stage {name} is deployed; next: aurora-refresh doctor --stage {name}")
 
 
 @click.command()
@@ -199,18 +198,18 @@ def destroy(
     Parameters, topic, logs and snapshots are kept. It continues after a failure, and reports what is
     left.
     """
-    from cli.destroy import Extent, destroy, plan
+    from cli import destroy as destruction
 
-    extent = Extent(delete_parameters, everything)
+    extent = destruction.Extent(delete_parameters, everything)
     if dry_run or not yes:
-        plan(project, name, say, extent)
+        destruction.destroy(project, name, say, extent, dry_run=True)
     if dry_run:
         say("this is a dry run; nothing was deleted")
         return
     data = " and everything that it has made" if everything else ""
     confirm(f"This deletes stage {name}{data}.", yes=yes)
     with as_failures(f"once that is fixed, run aurora-refresh destroy --stage {name} again"):
-        destroy(project, name, say, extent)
+        destruction.destroy(project, name, say, extent)
 
 
 @click.command("live-check")

@@ -12,7 +12,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from cli import account, deploy, restapi
+from cli import account, deploy, restapi, stacks
 from cli.account import Account
 from cli.stages import StageError, load
 
@@ -54,6 +54,19 @@ def test_a_stage_whose_functions_a_package_deployed_is_refused(
     monkeypatch.setattr(account, "Account", lambda _: packaged)
     with pytest.raises(StageError, match="'acceptance' was deployed from the templates of"):
         account.opened(STAGE, print)
+
+
+def test_alarms_that_a_stage_has_no_longer_are_deleted_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole: Any = Mock(stage=STAGE, alarms=list)
+    assert not [each for each in deploy._monitoring(whole) if each.verb == "delete"]  # noqa: SLF001
+    wanted = stacks.after(STAGE)
+    wanted["Resources"] = {"One": wanted["Resources"].pop("AlarmRefreshFailed972c14")}
+    monkeypatch.setattr(stacks, "after", lambda _: wanted)
+    deleted = {each.what for each in deploy._monitoring(whole) if each.verb == "delete"}  # noqa: SLF001
+    assert (len(deleted), "alarm aurora-refresh-acceptance-refresh-failed" in deleted) == (8, False)
+    assert Account(STAGE).alarms([]) == []  # without a call, which would list everybody's
 
 
 def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,12 +191,12 @@ def a_destruction_that_fails_half_way_is_completed_by_the_next(
     failed = [line.partition(": ")[0] for line in left if "AccessDenied" in line]
     assert (status, failed) == (1, [f"function {function}", "3. data"])
     assert printed[-1] == AGAIN.replace("deploy", "destroy")
-    code = re.compile(r"  deleted? +((?:stack|rule|function|role|REST API) .*)")
+    code = re.compile(r"  delete +((?:stack|rule|function|role|REST API) .*)")
     announced, deleted = ({*code.findall("\n".join(lines))} for lines in (planned, printed))
     assert announced == deleted | {f"function {function}"}
     for name, value in moved.items():
-        assert f"  kept       parameter {name}: {value}" in printed
-    assert f"  kept       topic {TOPIC}" in printed
+        assert f"  keep       parameter {name}: {value}" in printed
+    assert f"  keep       topic {TOPIC}" in printed
     assert user.existing() == ([function], roles, rules, [], [])
 
     assert user.run("destroy", "--yes")[0] == 0
@@ -227,7 +227,7 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
     status, printed = user.run("destroy", "--yes", "--everything")
     found = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
     assert (status, names(found, "DBClusterSnapshotIdentifier")) == (0, [others, "by-hand"])
-    assert f"  kept       topic {TOPIC}, which other alarms notify: others" in printed
+    assert f"  keep       topic {TOPIC}, which other alarms notify: others" in printed
     assert (user.holds(), user.log_days()) == ({}, {})
     cloudwatch.delete_alarms(AlarmNames=["others"])
     assert user.run("destroy", "--yes", "--everything")[0] == 0
@@ -293,7 +293,7 @@ def test_what_exists_is_left_alone_and_what_was_deleted_is_recreated(
     hidden = f"something else, {len(secret)} characters long"
     for name in held:
         assert f"  unchanged  parameter {name}, which exists: {hidden}" in deployed
-        assert f"  kept       parameter {name}: {hidden}" in destroyed
+        assert f"  keep       parameter {name}: {hidden}" in destroyed
     everything = "\n".join(deployed + printed + destroyed)
     assert f"  note: {CURRENT} already holds {hidden}, and keeps it" in everything
     assert ("Geheim" in everything, "\x1b" in everything, user.holds()) == (False, False, held)
