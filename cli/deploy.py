@@ -59,8 +59,6 @@ def deploy(
     say("3. what monitors them")
     perform(_monitoring(account))
     perform(_log_groups(account))
-    for reason in stacks.missing_alarms(stage):
-        say(f"  note: {reason}")
 
 
 def deployable(project: Path, name: str) -> Stage:
@@ -137,12 +135,9 @@ def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
         raise UsageError(f"{EMAIL} is {email!r}: write an address such as team@example.com")
     if stacks.own_topic(stage) is None:
-        topic = stage.settings.topic_arn
-        found = f"is {topic}, in another account" if topic else "is not set"
         raise UsageError(
-            f"{EMAIL} is {email!r}: it would receive NOTIFICATION_TOPIC_ARN's messages, which {found}; "
-            f"aurora-refresh configure --stage {stage.name} "
-            f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)} sets it"
+            f"{EMAIL} is {email!r}, but NOTIFICATION_TOPIC_ARN is no topic of this account: aurora-refresh "
+            f"configure --stage {stage.name} NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)} sets it"
         )
     return email
 

@@ -275,23 +275,6 @@ def invocations(stage: Stage) -> dict[str, Resource]:
     return {each["Properties"]["FunctionName"]: each["Properties"] for each in found}
 
 
-def missing_alarms(stage: Stage) -> list[str]:
-    """Return why the stage has fewer alarms than it could."""
-    missing = []
-    if isinstance(stage, AcceptanceStage) and not fires_weekly(stage):
-        missing.append(
-            f"no alarm on an overdue refresh: {stage.settings.restore_schedule} does not fire in "
-            "every 7 days, the longest period of an alarm"
-        )
-    if stage.settings.topic_arn is None:
-        missing.append(
-            "alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set; "
-            f"aurora-refresh configure --stage {stage.name} NOTIFICATION_TOPIC_ARN={proposed_topic(stage)} sets "
-            f"it, and aurora-refresh deploy --stage {stage.name} creates the topic"
-        )
-    return missing
-
-
 def proposed_topic(stage: Stage) -> str:
     """Return the ARN of a topic that `aurora-refresh deploy` could create."""
     return f"arn:{stage.partition}:sns:{stage.region}:{stage.account}:{APP}"
