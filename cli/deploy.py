@@ -52,7 +52,9 @@ def deploy(
     if dry_run:
         perform(_functions(account))
     else:
-        restapi.record(project, name, find_api(project, account))
+        has_api = API in stacks.function_names(stage)
+        client = account.client("apigateway")
+        restapi.record(project, name, restapi.invoking(client, name) if has_api else [])
         chalice(project, stage, "deploy", say)
     perform(_unused(account))
 
@@ -88,16 +90,6 @@ def _unused(account: Account) -> Sequence[Step]:
     if has_api or not account.functions([deployed_name(stage.name, API)]):
         return []
     return [*destroy.code(account, [API])][::-1]
-
-
-def find_api(project: Path, account: Account) -> str | None:
-    """Return the stage's REST API, if it has one, even if Chalice has no record of it."""
-    name = account.stage.name
-    if API not in stacks.function_names(account.stage):
-        return None
-    apis = restapi.invoking(account.client("apigateway"), name)
-    known = restapi.recorded(project, name)
-    return known if known in apis else next(iter(apis), None)
 
 
 def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:

@@ -27,7 +27,6 @@ LOG_DAYS = 90
 Resource = dict[str, Any]
 Template = dict[str, Any]
 
-_RETAINED = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
 _INVOCATION = "AWS::Lambda::EventInvokeConfig"
 _INFRASTRUCTURE = Path(__file__).parents[1] / "infrastructure"
 _YEAR = timedelta(days=366)
@@ -184,18 +183,21 @@ def packaged_before(stage: Stage) -> Template:
                 "overwrite whatever the parameter holds by then",
             }
             first = {"Ref": given}
-        description = f"{APP}; the stack knows only its first value"
-        resources[_logical("Packaged", name)] = _parameter(name, first, description)
+        resources[_logical("Packaged", name)] = _retained(
+            "AWS::SSM::Parameter",
+            Name=name,
+            Type="String",
+            Value=first,
+            Description=f"{APP}; the stack knows only its first value",
+        )
     for group in log_groups(stage):
-        resources[_logical("Packaged", group)] = {
-            "Type": "AWS::Logs::LogGroup",
-            **_RETAINED,
-            "Properties": {"LogGroupName": group, "RetentionInDays": LOG_DAYS},
-        }
+        resources[_logical("Packaged", group)] = _retained(
+            "AWS::Logs::LogGroup", LogGroupName=group, RetentionInDays=LOG_DAYS
+        )
     topic, conditions = own_topic(stage), {}
     if topic:
         made = _logical("Packaged", topic)
-        resources[made] = _topic(topic)
+        resources[made] = _retained("AWS::SNS::Topic", TopicName=topic.rsplit(":", 1)[1])
         parameters["Email"] = {
             "Type": "String",
             "Default": "",
@@ -218,14 +220,10 @@ def packaged_before(stage: Stage) -> Template:
     }
 
 
-def _parameter(name: str, value: Any, description: str) -> Resource:
-    properties = {"Name": name, "Type": "String", "Value": value, "Description": description}
-    return {"Type": "AWS::SSM::Parameter", **_RETAINED, "Properties": properties}
-
-
-def _topic(arn: str) -> Resource:
-    properties = {"TopicName": arn.rsplit(":", 1)[1]}
-    return {"Type": "AWS::SNS::Topic", **_RETAINED, "Properties": properties}
+def _retained(kind: str, **properties: Any) -> Resource:
+    """Return a resource that outlives its stack."""
+    policies = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
+    return {"Type": kind, **policies, "Properties": properties}
 
 
 def _logical(word: str, name: str) -> str:

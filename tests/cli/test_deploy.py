@@ -29,22 +29,25 @@ def test_a_runtime_that_is_not_the_one_tested_is_named(monkeypatch: pytest.Monke
 
 
 def test_the_recorded_rest_api_is_used_or_else_the_first_and_without_one_chalice_forgets_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Its record need not be whole. By the rest, Chalice deletes what a new version no longer has."""
-    monkeypatch.setattr(restapi, "invoking", lambda *_: ["a1", "b2"])
     record = tmp_path / restapi.record_of("acceptance")
     record.parent.mkdir(parents=True)
     names = ["old", "api_handler", "api_handler_role"]
     resources = [{"name": name, "resource_type": "lambda_function"} for name in names]
-    here: Any = Mock(stage=STAGE)
+
+    def recorded(*apis: str) -> list[str]:
+        restapi.record(tmp_path, "acceptance", apis)
+        found = json.loads(record.read_text())["resources"]
+        return [each.get("rest_api_id", each["name"]) for each in found]
+
     record.write_text('{"resources": [')
-    assert deploy.find_api(tmp_path, here) == "a1"
+    assert recorded("a1", "b2") == ["a1"]
     record.write_text(json.dumps({"resources": resources}))
-    for api, kept in (("b2", [*names, "rest_api"]), (None, ["old"])):
-        restapi.record(tmp_path, "acceptance", api)
-        assert deploy.find_api(tmp_path, here) == (api or "a1")
-        assert [each["name"] for each in json.loads(record.read_text())["resources"]] == kept
+    assert recorded("b2") == [*names, "b2"]
+    assert recorded("a1", "b2") == [*names, "b2"]
+    assert recorded() == ["old"]
 
 
 def test_a_stage_whose_functions_a_package_deployed_is_refused(
