@@ -53,10 +53,11 @@ def destroy(project: Path, name: str, say: Say, extent: Extent, *, dry_run: bool
     perform("2. functions, rules, REST API and roles", code(account))
     existed = "delete" in verbs
     perform("3. data", _data(account, extent))
+    if not dry_run:
+        (project / restapi.record_of(name)).unlink(missing_ok=True)
     if left:
         raise StageError("\n".join([f"stage {name} is not deleted; what is left:", *left]))
     if not dry_run:
-        (project / restapi.record_of(name)).unlink(missing_ok=True)
         fate = "is deleted" if existed else "did not exist"
         reuse = f"; aurora-refresh deploy --stage {name} uses what was kept"
         say(f"stage {name} {fate}{reuse if 'keep' in verbs else ''}")

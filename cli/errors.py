@@ -6,7 +6,6 @@ from contextlib import contextmanager
 import click
 from botocore import exceptions
 
-from chalicelib.aws.errors import code_and_message
 from chalicelib.domain.errors import AwsError
 from cli.output import Failure
 
@@ -87,6 +86,8 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except exceptions.ClientError as error:
+        from chalicelib.aws.errors import code_and_message  # which takes long to import
+
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         raise ApiError(status, code_and_message(error)[0], str(error)) from error
     except AwsError as error:
