@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws.errors import code_and_message
 
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
-_POLL_SECONDS, _POLLS = 2, 600
+_POLL_SECONDS = 2.0
 # The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}
 # The errors for something that does not exist.
@@ -79,13 +79,17 @@ class Calls:
                 return None
             raise
 
+    def wait(self, service: str, waiter: str, seconds: float = 1_200, **named: str) -> None:
+        """Wait as boto3's waiters do; raise WaiterError."""
+        often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(seconds / _POLL_SECONDS)}
+        self.client(service).get_waiter(waiter).wait(**named, WaiterConfig=often)
+
     def delete_stack(self, name: str) -> bool:
         """Delete a stack and wait; return whether it existed; raise WaiterError."""
         if self.one("cloudformation:DescribeStacks", "@", StackName=name) is None:
             return False
         self.call("cloudformation:DeleteStack", StackName=name)
-        waiter = self.client("cloudformation").get_waiter("stack_delete_complete")
-        waiter.wait(StackName=name, WaiterConfig={"Delay": _POLL_SECONDS, "MaxAttempts": _POLLS})
+        self.wait("cloudformation", "stack_delete_complete", StackName=name)
         return True
 
     def delete_rule(self, name: str) -> bool:

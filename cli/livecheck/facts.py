@@ -20,7 +20,6 @@ from botocore.exceptions import ClientError
 
 from cli.livecheck.sandbox import Sandbox, retry, wait_for
 
-_VERSIONS = 100
 _EVENT_SECONDS = 180.0
 _ROLE_SECONDS = 60.0
 _RUN_SECONDS = 300.0
@@ -55,7 +54,7 @@ Experiment = Callable[[Sandbox], Iterator[Found]]
 
 
 def parameters(box: Sandbox) -> Iterator[Found]:
-    """Try values, descriptions and labels of Parameter Store."""
+    """Try values and descriptions of Parameter Store."""
     ssm, name = box.client("ssm"), box.name
     put = {"Name": name, "Value": "same", "Type": "String"}
     ssm.put_parameter(**put, Description="first", Tags=box.tags)
@@ -73,20 +72,6 @@ def parameters(box: Sandbox) -> Iterator[Found]:
     (last,) = [each for each in history if each["Version"] == third]
     inherits = last.get("Description") == "second"
     yield "inherited-description", "that of the version before" if inherits else "none"
-
-    ssm.label_parameter_version(Name=name, ParameterVersion=third, Labels=["good"])
-    ssm.put_parameter(**put, Overwrite=True)
-    labelled = ssm.get_parameter(Name=f"{name}:good")["Parameter"]["Version"]
-    yield "label", "the version that got it" if labelled == third else f"version {labelled}"
-    yield "wrong-label", _answer(lambda: _label(box, "1-is-no-letter"))
-
-    full = {"Name": f"{name}-labelled", "Type": "String"}
-    ssm.put_parameter(**full, Value="0", Tags=box.tags)
-    ssm.label_parameter_version(Name=full["Name"], ParameterVersion=1, Labels=["good"])
-    for value in range(1, _VERSIONS):
-        ssm.put_parameter(**full, Value=str(value), Overwrite=True)
-    more = full | {"Value": "more", "Overwrite": True}
-    yield "oldest-labelled", _answer(lambda: _taken(ssm.put_parameter(**more)))
 
 
 def rules(box: Sandbox) -> Iterator[Found]:
@@ -222,7 +207,9 @@ def clusters(box: Sandbox) -> Iterator[Found]:
     new = _cluster(box, restored)
     later = new["ClusterCreateTime"] > old["ClusterCreateTime"]
     yield "cluster-time", "the restore's" if later else "the first cluster's"
-    yield "cluster-label", _answer(lambda: _label(box, new["DbClusterResourceId"]))
+    labels = [new["DbClusterResourceId"]]
+    answer = box.client("ssm").label_parameter_version(Name=name, Labels=labels)
+    yield "cluster-label", "not allowed" if answer.get("InvalidLabels") else "taken"
 
 
 def _answer(look: Callable[[], str]) -> str:
@@ -235,12 +222,6 @@ def _answer(look: Callable[[], str]) -> str:
 
 def _taken(_: object) -> str:
     return "taken"
-
-
-def _label(box: Sandbox, label: str) -> str:
-    """Label a parameter's newest version; return whether the label is listed as not allowed."""
-    answer = box.client("ssm").label_parameter_version(Name=box.name, Labels=[label])
-    return "listed" if answer.get("InvalidLabels") else "taken"
 
 
 def _same(found: str, wanted: str, what: str) -> str:

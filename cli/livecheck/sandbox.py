@@ -79,11 +79,6 @@ class Sandbox(Calls):
             tags={each["Key"]: each["Value"] for each in self.tags},
         )
 
-    def wait(self, service: str, waiter: str, seconds: float, **named: str) -> None:
-        """Wait as boto3's waiters do; raise WaiterError."""
-        often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(seconds / _POLL_SECONDS)}
-        self.client(service).get_waiter(waiter).wait(**named, WaiterConfig=often)
-
     def close(self) -> list[str]:
         """Delete everything; return what is left, with AWS's reason."""
         return [
@@ -104,7 +99,7 @@ class Sandbox(Calls):
         yield f"stack {name}", partial(self.delete_stack, name)
         yield f"bucket {self.bucket}", self._delete_bucket
         yield f"role {name}", partial(self.delete_role, name)
-        for each in (name, f"{name}-labelled", f"{name}-value"):
+        for each in (name, f"{name}-value"):
             yield f"parameter {each}", partial(delete, "ssm:DeleteParameter", Name=each)
 
     def _delete_cluster(self, name: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from click.testing import Result
 
-from cli import livecheck
+from cli import calls, livecheck
 from cli.livecheck import sandbox
 from cli.livecheck.facts import EXPERIMENTS, FACTS
 from cli.livecheck.sandbox import Sandbox
@@ -40,7 +40,8 @@ SILENT = {
 
 @pytest.fixture
 def cloud(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> LocalCloud:
-    monkeypatch.setattr(sandbox, "_POLL_SECONDS", 0.1)
+    for module in (calls, sandbox):
+        monkeypatch.setattr(module, "_POLL_SECONDS", 0.1)
     return cloud
 
 
