@@ -93,7 +93,8 @@ class Account(Calls):
         """Return the alarms that notify the stage's topic and are not the stage's."""
         alarms = self.all("cloudwatch:DescribeAlarms", "MetricAlarms[]", ActionPrefix=self.topic)
         found = {each["AlarmName"] for each in alarms or () if self.topic in each["AlarmActions"]}
-        return sorted(found.difference(alarm_names(self.stage)))
+        own = alarm_names(self.stage, whatever_it_has=True)
+        return sorted(found.difference(own))
 
     def subscribers(self) -> list[str]:
         """Return the subscribers of the stage's own topic, confirmed or not.
