@@ -5,39 +5,37 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import metadata
-from itertools import dropwhile
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import boto3
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
 from chalice.config import Config
 
 from chalicelib import settings
 from chalicelib.aws.clients import BotoAws
-from chalicelib.aws.errors import code_and_message
 from chalicelib.domain import copies, shares
-from chalicelib.domain.errors import AwsError, SettingsError
+from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.functions import APP
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
 from cli.calls import Calls
-from cli.client import INVALID_CREDENTIALS
-from cli.stacks import Template, alarm_names, label, own_topic
+from cli.cloudformation import deletions
+from cli.stacks import alarm_names, own_topic, packaged_stacks
 from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
 Say = Callable[[str], None]
 
-DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+
+class Step(NamedTuple):
+    """What a command does to one thing in the account; nothing without `act`."""
+
+    verb: str
+    what: str
+    act: Callable[[], object] | None = None
 
 
 class Account(Calls):
@@ -74,6 +72,16 @@ class Account(Calls):
         found = self.aws.parameters.get(names)
         return {name: found[name].value for name in names if name in found}
 
+    @property
+    def tag(self) -> dict[str, str]:
+        """The tag of the parameters that were made for the stage."""
+        return {"Key": APP, "Value": self.stage.name}
+
+    def has_made(self, parameter: str) -> bool:
+        """Return whether a parameter was made for the stage."""
+        named = {"ResourceType": "Parameter", "ResourceId": parameter}
+        return self.tag in (self.one("ssm:ListTagsForResource", "TagList", **named) or ())
+
     def has_own_topic(self) -> bool:
         """Return whether the stage's topic exists and belongs to this account."""
         path = "Attributes"
@@ -85,7 +93,8 @@ class Account(Calls):
         """Return the alarms that notify the stage's topic and are not the stage's."""
         alarms = self.all("cloudwatch:DescribeAlarms", "MetricAlarms[]", ActionPrefix=self.topic)
         found = {each["AlarmName"] for each in alarms or () if self.topic in each["AlarmActions"]}
-        return sorted(found.difference(alarm_names(self.stage)))
+        own = alarm_names(self.stage, whatever_it_has=True)
+        return sorted(found.difference(own))
 
     def subscribers(self) -> list[str]:
         """Return the subscribers of the stage's own topic, confirmed or not.
@@ -100,26 +109,12 @@ class Account(Calls):
         action = "lambda:GetFunctionConfiguration"
         return [name for name in names if self.one(action, "@", FunctionName=name)]
 
-    def missing(self, template: Template) -> list[str]:
-        """Return the template's alarms, dashboards and invocation settings that do not exist."""
-
-        def exists(kind: str, properties: Mapping[str, Any]) -> bool:
-            if kind == "AWS::CloudWatch::Alarm":
-                names = [properties["AlarmName"]]
-                return bool(self.one("cloudwatch:DescribeAlarms", "MetricAlarms", AlarmNames=names))
-            if kind == "AWS::CloudWatch::Dashboard":
-                name, path = properties["DashboardName"], "DashboardEntries[].DashboardName"
-                listed = self.one("cloudwatch:ListDashboards", path, DashboardNamePrefix=name)
-                return name in listed
-            function = properties["FunctionName"]
-            action = "lambda:GetFunctionEventInvokeConfig"
-            return bool(self.one(action, "@", FunctionName=function))
-
-        return [
-            label(each)
-            for each in template["Resources"].values()
-            if not exists(each["Type"], each["Properties"])
-        ]
+    def alarms(self, names: Sequence[str]) -> list[str]:
+        """Return those of the alarms that exist."""
+        if not names:
+            return []  # AWS would list everybody's
+        path = "MetricAlarms[].AlarmName"
+        return self.one("cloudwatch:DescribeAlarms", path, AlarmNames=names) or []
 
     def snapshots(self) -> list[str]:
         """Return the names of the snapshots that the stage made; raise AwsError."""
@@ -146,6 +141,20 @@ class Account(Calls):
             or ()
             if group["logGroupName"] == name
         }
+
+
+def opened(stage: Stage, say: Say) -> Account:
+    """Return the stage's account; raise StageError if the credentials or the way to deploy are others."""
+    account = Account(stage)
+    say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {account.check()}")
+    functions = packaged_stacks(stage.name)["sam.json"]
+    if account.one("cloudformation:DescribeStacks", "@", StackName=functions):
+        raise StageError(
+            f"stage {stage.name!r} was deployed from the templates of aurora-refresh package: use these again, or "
+            "delete its stacks, which keeps parameters, topic and logs:\n"
+            + "\n".join(deletions(stage.name))
+        )
+    return account
 
 
 def shown(stage: Stage, name: str, value: str) -> str:
@@ -180,12 +189,8 @@ def runtime() -> str:
 
 
 def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> None:
-    """Run a command of Chalice, passing on what it prints; raise StageError if it fails.
-
-    Chalice prints a stack trace for unexpected errors, of which people need only the end.
-    """
+    """Run a command of Chalice, passing on what it prints; raise StageError if it fails."""
     words = ["chalice", command, "--stage", stage.name]
-    trace: list[str] | None = None
     with (
         subprocess.Popen(  # noqa: S603 (Chalice's own command, of this Python)
             [Path(sys.executable).with_name("chalice"), *words[1:], *more],
@@ -198,16 +203,9 @@ def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> 
     ):
         assert running.stdout is not None
         for line in running.stdout:
-            if line.startswith("Traceback (most recent call last)"):
-                trace = []
-            elif trace is None:
-                say(line.rstrip())
-            else:
-                trace.append(line)
+            say(line.rstrip())
     if running.returncode:
-        error = "".join(dropwhile(lambda line: line.startswith(" "), trace or [])).strip()
-        status = f"ended with status {running.returncode}"
-        raise StageError(f"{' '.join(words)} {status}: {error or 'see above'}")
+        raise StageError(f"{' '.join(words)} ended with status {running.returncode}: see above")
 
 
 def _environment(stage: Stage) -> dict[str, str]:
@@ -222,36 +220,3 @@ def _environment(stage: Stage) -> dict[str, str]:
 
     foreign = {name: value for name, value in os.environ.items() if is_foreign(name, value)}
     return {**foreign, "AWS_DEFAULT_REGION": stage.region, "PYTHONUNBUFFERED": "1"}
-
-
-@contextlib.contextmanager
-def in_plain_words() -> Iterator[None]:
-    """Raise a failed call of AWS as StageError."""
-    try:
-        yield
-    except ProfileNotFound as error:
-        raise UsageError(f"{error}: name one that exists with --profile or AWS_PROFILE") from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise StageError(
-            f"there are no AWS credentials ({error}): sign in, for example with aws sso login, and "
-            "name the profile in AWS_PROFILE"
-        ) from error
-    except ClientError as error:
-        raise StageError(_explained(error.operation_name, *code_and_message(error))) from error
-    except AwsError as error:
-        raise StageError(_explained(error.operation, error.code, error.message)) from error
-    except BotoCoreError as error:
-        raise StageError(f"calling AWS failed: {error}") from error
-
-
-def _explained(operation: str, code: str, message: str) -> str:
-    if code in INVALID_CREDENTIALS:
-        return (
-            f"the credentials in use are invalid or have expired ({code}: {message}): sign in again"
-        )
-    if code in DENIED:
-        return (
-            f"these credentials are not allowed to call {operation}: {message}\n"
-            "use other credentials, or have that action allowed"
-        )
-    return f"AWS refused {operation}: {code}: {message}"

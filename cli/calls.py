@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws.errors import code_and_message
 
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
+_POLL_SECONDS = 2.0
 # The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}
 # The errors for something that does not exist.
@@ -25,6 +26,7 @@ _ABSENT = {
     "ParameterNotFound",
     "PipelineNotFoundException",
     "QueueDoesNotExist",
+    "ResourceNotFound",
     "ResourceNotFoundException",
     "StateMachineDoesNotExist",
 }
@@ -76,6 +78,19 @@ class Calls:
             if _is_absent(action, error):
                 return None
             raise
+
+    def wait(self, service: str, waiter: str, seconds: float = 1_200, **named: str) -> None:
+        """Wait as boto3's waiters do; raise WaiterError."""
+        often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(seconds / _POLL_SECONDS)}
+        self.client(service).get_waiter(waiter).wait(**named, WaiterConfig=often)
+
+    def delete_stack(self, name: str) -> bool:
+        """Delete a stack and wait; return whether it existed; raise WaiterError."""
+        if self.one("cloudformation:DescribeStacks", "@", StackName=name) is None:
+            return False
+        self.call("cloudformation:DeleteStack", StackName=name)
+        self.wait("cloudformation", "stack_delete_complete", StackName=name)
+        return True
 
     def delete_rule(self, name: str) -> bool:
         """Delete an EventBridge rule and its targets; return whether it existed."""

@@ -17,7 +17,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
-from chalicelib.aws.errors import code_and_message
+from cli.errors import ApiError, translated_errors
 
 Json = dict[str, Any]
 
@@ -25,53 +25,6 @@ _TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up 
 # With botocore's own, a person would wait five minutes for a service that cannot be reached.
 _CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 _CURRENT = "/snapshots/current"
-
-# The codes of AWS's services for credentials that are invalid or have expired.
-INVALID_CREDENTIALS = {
-    "AuthFailure",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-}
-# As with a clock that is wrong.
-_INVALID_SIGNATURE = {"InvalidSignatureException", "SignatureDoesNotMatch"}
-_SIGN_IN = "Sign in, for example with aws sso login, or set AWS_PROFILE."
-
-_NEXT_STEPS = {
-    "StageNotFound": "Check the stage's name, your profile and your Region.",
-    "ConfigParse": "Correct that file.",
-    "ProfileNotFound": "Name one that exists: --profile or AWS_PROFILE.",
-    "Unreachable": "Check your network, VPN and proxy, then try again.",
-    **dict.fromkeys(
-        ("NoRegion", "InvalidRegion"),
-        "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
-    ),
-    "Malformed": "Check the command, and the variables whose names begin with AWS_.",
-    **dict.fromkeys(INVALID_CREDENTIALS, _SIGN_IN),
-    **dict.fromkeys(
-        _INVALID_SIGNATURE, "Check your machine's clock, the Region and the secret key."
-    ),
-    "None": _SIGN_IN,
-    "403": "Check that your profile belongs to the stage's account, and ask its owner for the "
-    "missing permission. docs/operations.md has a policy. With --url, no API is looked up.",
-    "429": "Wait a moment, then try again.",
-    "500": "Check the status, then try again.",
-    "504": "Wait a minute, check the status, then try again.",
-}
-
-
-class ApiError(Exception):
-    """A refusal by the API or AWS; `status` is None without an answer, `next_step` may be empty."""
-
-    def __init__(self, status: int | None, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-        self.next_step = _NEXT_STEPS.get(code) or _NEXT_STEPS.get(str(status), "")
-        is_local = status is None and code != "Unreachable"  # such as no credentials, or no Region
-        self.may_pass_with_new_session = (
-            is_local or code in INVALID_CREDENTIALS | _INVALID_SIGNATURE
-        )
 
 
 class ApiClient:
@@ -88,7 +41,7 @@ class ApiClient:
 
     def begin_session(self) -> None:
         """Read profile and credentials anew; a session keeps what it has read."""
-        with _translated_errors():
+        with _calling():
             self._session = self._new_session()
             self._identity: Json | None = None
             self.region: str | None = self._session.get_config_variable("region")
@@ -96,7 +49,7 @@ class ApiClient:
     def identity(self) -> Json:
         """Return the caller's Account and Arn, as STS names them."""
         if self._identity is None:
-            with _translated_errors():
+            with _calling():
                 sts: Any = self._session.create_client("sts", config=_CONFIG)
                 self._identity = dict(sts.get_caller_identity())
         return self._identity
@@ -144,7 +97,7 @@ class ApiClient:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if data else {}
         request = AWSRequest(method, url, headers, data, {"database": database} if database else {})
-        with _translated_errors():
+        with _calling():
             credentials = self._session.get_credentials()
             if credentials is None:
                 raise exceptions.NoCredentialsError
@@ -171,7 +124,7 @@ def find_api_url(session: Session, stage: str) -> str:
     """Return the address of the REST API that invokes a stage's function; raise ApiError."""
     from cli import restapi  # not needed with --url
 
-    with _translated_errors():
+    with _calling():
         client: Any = session.create_client("apigateway", config=_CONFIG)
         found = restapi.invoking(client, stage)
     if not found:
@@ -181,7 +134,7 @@ def find_api_url(session: Session, stage: str) -> str:
     if len(found) > 1:
         message = f"Stage {stage!r} has several APIs: {', '.join(found)}. Name one with --url."
         raise ApiError(409, "AmbiguousStage", message)
-    with _translated_errors():
+    with _calling():
         # Its own stage is named by api_gateway_stage in Chalice's configuration.
         stages = client.get_stages(restApiId=found[0])["item"]
     path = stages[0]["stageName"] if stages else "api"
@@ -194,15 +147,10 @@ def find_api_url(session: Session, stage: str) -> str:
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def _calling() -> Iterator[None]:
+    """Raise a failed call, or one that cannot be made, as ApiError."""
     try:
-        yield
-    except exceptions.ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        raise ApiError(status, code_and_message(error)[0], str(error)) from error
-    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        raise ApiError(None, "Unreachable", str(error)) from error
-    except exceptions.BotoCoreError as error:
-        raise ApiError(None, type(error).__name__.removesuffix("Error"), str(error)) from error
+        with translated_errors():
+            yield
     except ValueError as error:  # such as an address that is none, or a text that is not UTF-8
         raise ApiError(None, "Malformed", str(error)) from error

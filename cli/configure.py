@@ -105,9 +105,7 @@ def files(
     body[OWN_KEY] = {OWN_NAMES[name]: value for name, value in own.items()}
     if built.topic_keys:
         body[OWN_KEY][TOPIC_KEYS] = [*built.topic_keys]
-    body["lambda_functions"] = _functions(
-        stage, stages.as_object(before.get("lambda_functions", {}), "lambda_functions"), wanted
-    )
+    body["lambda_functions"] = _functions(stage, before.get("lambda_functions", {}), wanted)
     document.setdefault("stages", {})[stage] = body
     folder = project / ".chalice"
     made: Files = {project / CONFIG: stages.to_text(document)}
@@ -280,7 +278,7 @@ def _functions(stage: str, before: Json, wanted: Mapping[str, Any]) -> Json:
     entries = {}
     for function, defaults in FUNCTIONS.items():
         if function in wanted:
-            tuned = stages.as_object(before.get(function, defaults), function)
+            tuned = before.get(function, defaults)
             policy = {"iam_policy_file": file_name(stage, function)}
             entries[function] = policy | {
                 name: value for name, value in tuned.items() if name not in policy

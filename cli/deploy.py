@@ -1,65 +1,66 @@
 """Deploy a stage: what the functions rely on, `chalice deploy`, and what monitors them.
 
-It is safe to run again: it prints what it changed, and never resets a value that has changed since.
+It is safe to run again. Parameters, topic and subscriptions that exist are left alone, so no value that
+has moved is reset. Everything else is set anew each time, whoever has changed or deleted it.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from chalicelib.domain.functions import API, deployed_name
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import destroy, restapi, stacks, stages
-from cli.account import Account, Say, chalice, runtime, shown
-from cli.cloudformation import Stack, opened
+from cli.account import Account, Say, Step, chalice, opened, runtime, shown
 from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
 EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
 
 
-def deploy(project: Path, name: str, answers: Mapping[str, str], say: Say, done: list[str]) -> None:
-    """Deploy the stage, adding each completed step to `done`; raise StageError or AwsError."""
+# These take a template's properties as they are.
+_SET = {
+    "AWS::CloudWatch::Alarm": "cloudwatch:PutMetricAlarm",
+    "AWS::CloudWatch::Dashboard": "cloudwatch:PutDashboard",
+    "AWS::Lambda::EventInvokeConfig": "lambda:PutFunctionEventInvokeConfig",
+}
+
+
+def deploy(
+    project: Path, name: str, answers: Mapping[str, str], say: Say, *, dry_run: bool = False
+) -> None:
+    """Deploy the stage, or only say what that would do; raise StageError or AwsError."""
     stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
-    account, before, after = opened(stage, say)
+    account = opened(stage, say)
+
+    def perform(steps: Iterable[Step]) -> None:
+        for verb, what, act in steps:
+            if act and not dry_run:
+                act()
+            say(f"  {verb:<10} {what}")
+
     say(runtime())
-    say(f"1. stack {before.name}: what the functions rely on")
-    _before(account, before, initial, email, say)
-    done.append(f"stack {before.name}")
+    say("1. what the functions rely on")
+    perform(_foundations(account, initial, email))
+    for note in () if dry_run else _notes_on_values(account, initial):
+        say(f"  note: {note}")
 
     say(f"2. chalice deploy --stage {name}")
-    restapi.record(project, name, find_api(project, account, say))
-    chalice(project, stage, "deploy", say)
-    for what, delete, _ in _unused(account):
-        if delete and delete():
-            say(f"  deleted    {what}")
-    done.append("chalice deploy")
+    if dry_run:
+        perform(_functions(account))
+    else:
+        has_api = API in stacks.function_names(stage)
+        client = account.client("apigateway")
+        restapi.record(project, name, restapi.invoking(client, name) if has_api else [])
+        chalice(project, stage, "deploy", say)
+    perform(_unused(account))
 
-    say(f"3. stack {after.name}: what monitors them")
-    _after(account, after, say)
-    _retention(account, say)
-    for reason in stacks.missing_alarms(stage):
-        say(f"  note: {reason}")
-    done.append(f"stack {after.name}")
-
-
-def plan(project: Path, name: str, answers: Mapping[str, str], say: Say) -> None:
-    """Say what a deployment would change; raise StageError or AwsError."""
-    stage = deployable(project, name)
-    initial, email = first_values(stage, answers), _email(stage, answers)
-    account, before, after = opened(stage, say)
-    say(f"1. stack {before.name}: what the functions rely on")
-    before.plan(_template_before(account, before, initial, email)[0])
-    say(f"2. chalice deploy --stage {name}")
-    functions = stacks.function_names(stage).values()
-    existing = account.functions(functions)
-    for function in functions:
-        say(f"  {'update' if function in existing else 'create':<10} function {function}")
-    for what in [datum.what for datum in _unused(account) if datum.exists()]:
-        say(f"  delete     {what}")
-    say(f"3. stack {after.name}: what monitors them")
-    after.plan(stacks.after(stage))
+    say("3. what monitors them")
+    perform(_monitoring(account))
+    perform(_log_groups(account))
 
 
 def deployable(project: Path, name: str) -> Stage:
@@ -71,7 +72,15 @@ def deployable(project: Path, name: str) -> Stage:
     return stage
 
 
-def _unused(account: Account) -> Sequence[destroy.Datum]:
+def _functions(account: Account) -> Iterator[Step]:
+    """Yield what Chalice does to the functions."""
+    functions = stacks.function_names(account.stage).values()
+    existing = account.functions(functions)
+    for function in functions:
+        yield Step("update" if function in existing else "create", f"function {function}")
+
+
+def _unused(account: Account) -> Sequence[Step]:
     """Return what is left of an API that the stage no longer has; its function comes after the API.
 
     Without the function, the APIs are not listed.
@@ -83,125 +92,84 @@ def _unused(account: Account) -> Sequence[destroy.Datum]:
     return [*destroy.code(account, [API])][::-1]
 
 
-def find_api(project: Path, account: Account, say: Say) -> str | None:
-    """Return the stage's REST API, if it has one, even if Chalice has no record of it."""
-    if API not in stacks.function_names(account.stage):
-        return None
-    name = account.stage.name
-    apis = restapi.invoking(account.client("apigateway"), name)
-    known = restapi.recorded(project, name)
-    if apis and known not in apis:
-        known = apis[0]
-        chosen = f", the first of {len(apis)} by creation time and id" if len(apis) > 1 else ""
-        say(f"  found      REST API {known}{chosen}, which had no record here: it is used again")
-    for other in apis:
-        if other != known:
-            say(
-                f"  note: REST API {other} also invokes the stage's function, but nothing updates it: "
-                f"{restapi.deletion(other)}"
-            )
-    return known if apis else None
-
-
 def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
     """Return the answered first values of *current* by parameter name; raise StageError."""
     databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
-    known = {f"{each.name.upper()}_{INITIAL}": each.current_parameter for each in databases}
+    known = {f"{each.name.upper()}_{INITIAL}": each for each in databases}
     if len(databases) == 1:
-        known[INITIAL] = databases[0].current_parameter
-    problems, values = [], {}
-    for name, value in answers.items():
-        if name not in (*known, EMAIL):
-            problems.append(
-                f"deploy takes no answer {name}. It takes: {', '.join([EMAIL, *known])}"
-            )
-        elif name != EMAIL and value and not _is_restorable(stage, SnapshotArn.parse(value)):
-            production = databases[0].criteria.account
-            problems.append(
-                f"{name} is {value!r}: write the ARN of a cluster snapshot of production "
-                f"({production}, SOURCE_ACCOUNT) or of {stage.account}, in {stage.region}, such as "
-                f"arn:{stage.partition}:rds:{stage.region}:{production}:cluster-snapshot:orders-2026-01-03"
-            )
-        elif name != EMAIL and value:
-            values[known[name]] = value
-    if problems:
-        raise UsageError("\n".join(problems))
+        known[INITIAL] = databases[0]
+    if unknown := [name for name in answers if name not in (EMAIL, *known)]:
+        raise UsageError(
+            f"deploy takes no answer {', '.join(unknown)}. It takes: {', '.join([EMAIL, *known])}"
+        )
+    values = {}
+    for name, database in known.items():
+        value = answers.get(name)
+        if not value:
+            continue
+        # Anyone may share a snapshot with the account.
+        sources = [
+            f"arn:{stage.partition}:rds:{stage.region}:{account}:cluster-snapshot:"
+            for account in (database.criteria.account, stage.account)
+        ]
+        if not SnapshotArn.parse(value) or not value.startswith(tuple(sources)):
+            right = f"such as {sources[0]}orders-2026-01-03, or of the stage's own account"
+            raise UsageError(f"{name} is {value!r}: write the ARN of a cluster snapshot, {right}")
+        values[database.current_parameter] = value
     return values
 
 
-def _is_restorable(stage: Stage, arn: SnapshotArn | None) -> bool:
-    """Return whether the main pipeline may restore the snapshot; anyone may share one."""
-    if arn is None or not isinstance(stage, AcceptanceStage):
-        return False
-    accounts = {stage.account, stage.settings.databases[0].criteria.account}
-    there = (arn.text.split(":")[1], arn.region)
-    return there == (stage.partition, stage.region) and arn.account in accounts
-
-
 def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
-    """Return the address; None without an answer, which keeps the present one; raise StageError."""
+    """Return the address to subscribe; None without an answer; raise StageError."""
     email = answers.get(EMAIL)
     if not email:
-        return email
+        return None
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
         raise UsageError(f"{EMAIL} is {email!r}: write an address such as team@example.com")
     if stacks.own_topic(stage) is None:
-        topic = stage.settings.topic_arn
-        found = f"is {topic}, in another account" if topic else "is not set"
         raise UsageError(
-            f"{EMAIL} is {email!r}: it would receive NOTIFICATION_TOPIC_ARN's messages, which {found}; "
-            f"aurora-refresh configure --stage {stage.name} "
-            f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)} sets it"
+            f"{EMAIL} is {email!r}, but NOTIFICATION_TOPIC_ARN is no topic of this account: aurora-refresh "
+            f"configure --stage {stage.name} NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)} sets it"
         )
     return email
 
 
-def _template_before(
-    account: Account, stack: Stack, initial: Mapping[str, str], email: str | None
-) -> tuple[stacks.Template, dict[str, str], set[str]]:
-    """Return the template, the parameters that exist with their values, and all that exists."""
-    stage, previous = account.stage, stack.template()
-    held, topic = account.parameters(), account.topic
-    existing = set(held)
-    if topic and account.has_own_topic():
-        existing |= {topic, *account.subscribers()}
-    return stacks.before(stage, previous, existing, initial, email), held, existing
+def _foundations(account: Account, initial: Mapping[str, str], email: str | None) -> Iterator[Step]:
+    """Yield the parameters, the topic and the subscription; none that exists is ever changed."""
+    stage, topic, held = account.stage, account.topic, account.parameters()
+    for name, (value, description) in stacks.wanted_parameters(stage, initial).items():
+        if name in held:
+            found = f", which exists: {shown(stage, name, held[name])}"
+            yield Step("unchanged", f"parameter {name}{found}")
+            continue
+        given: dict[str, Any] = {"Name": name, "Value": value, "Type": "String"}
+        given |= {"Description": description, "Tags": [account.tag]}
+        yield Step(
+            "create", f"parameter {name}", partial(account.call, "ssm:PutParameter", **given)
+        )
+    if not topic:
+        return
+    name, subscribers = topic.rsplit(":", 1)[1], account.subscribers()
+    create = partial(account.call, "sns:CreateTopic", Name=name)
+    exists = account.has_own_topic()
+    yield Step("unchanged" if exists else "create", f"topic {name}", None if exists else create)
+    if email in subscribers:
+        yield Step("unchanged", f"e-mail subscription of {email}")
+    elif email:
+        given = {"TopicArn": topic, "Protocol": "email", "Endpoint": email}
+        what = (
+            f"e-mail subscription of {email}, which begins once the link in AWS's e-mail is clicked"
+        )
+        yield Step("create", what, partial(account.call, "sns:Subscribe", **given))
 
 
-def _before(
-    account: Account, stack: Stack, initial: Mapping[str, str], email: str | None, say: Say
-) -> None:
-    stage, topic = account.stage, account.topic
-    template, held, existing = _template_before(account, stack, initial, email)
-    ours = {stacks.label(resource) for resource in template["Resources"].values()}
-    for name, value in held.items():
-        if f"parameter {name}" not in ours:
-            say(f"  unchanged  parameter {name}, which exists: {shown(stage, name, value)}")
-    if topic in existing and f"topic {topic.rsplit(':', 1)[1]}" not in ours:
-        say(f"  unchanged  topic {topic.rsplit(':', 1)[1]}, which exists")
-    if template["Resources"]:
-        stack.deploy(template)
-    elif stack.delete():
-        say("  the stack is deleted, because it would be empty")
-    else:
-        say("  there is no stack, because it would be empty")
-    for note in (
-        *_notes_on_values(account, held, initial),
-        *_notes_on_email(stage, template, existing, email),
-    ):
-        say(f"  note: {note}")
-
-
-def _notes_on_values(
-    account: Account, held: Mapping[str, str], initial: Mapping[str, str]
-) -> Iterator[str]:
+def _notes_on_values(account: Account, initial: Mapping[str, str]) -> Iterator[str]:
     """Yield a note for each parameter with another value than intended."""
-    stage = account.stage
+    stage, held = account.stage, account.parameters()
     if not isinstance(stage, AcceptanceStage):
         return
     parameter = stage.settings.pipeline_parameter
-    # CloudFormation does not notice a change by hand, even of a parameter of its own.
-    if account.parameters().get(parameter) != stage.pipeline:
+    if held.get(parameter) != stage.pipeline:
         yield (
             f"{parameter} exists and is left alone, but the functions may start only {stage.pipeline}: "
             f"aws ssm put-parameter --overwrite --name {parameter} --value {stage.pipeline}"
@@ -214,33 +182,17 @@ def _notes_on_values(
             )
 
 
-def _notes_on_email(
-    stage: Stage, template: stacks.Template, existing: Collection[str], email: str | None
-) -> Iterator[str]:
-    """Yield what people have to do before they receive e-mail."""
-    subscribed = stacks.subscribed(template)
-    if subscribed and subscribed not in existing and email:
-        yield f"AWS has sent {subscribed} an e-mail; notifications start once its link is clicked"
-    elif subscribed and subscribed not in existing:
-        yield (
-            f"{subscribed} has unsubscribed; aurora-refresh deploy --stage {stage.name} "
-            f"{EMAIL}={subscribed} subscribes it again"
-        )
+def _monitoring(account: Account) -> Iterator[Step]:
+    """Yield alarms, dashboard and asynchronous invocations, and the alarms that are no longer wanted."""
+    for resource in stacks.after(account.stage)["Resources"].values():
+        act = partial(account.call, _SET[resource["Type"]], **resource["Properties"])
+        yield Step("set", stacks.label(resource), act)
+    every = {*stacks.alarm_names(account.stage, whatever_it_has=True)}
+    yield from destroy.alarms(account, every.difference(stacks.alarm_names(account.stage)))
 
 
-def _after(account: Account, stack: Stack, say: Say) -> None:
-    previous = stack.template()
-    missing = account.missing(previous) if previous else []
-    for gone in missing:
-        say(f"  missing    {gone}, which was deleted outside the stack")
-    if missing:
-        # CloudFormation would not notice, and nothing in this stack has a state to lose.
-        stack.delete()
-    stack.deploy(stacks.after(account.stage))
-
-
-def _retention(account: Account, say: Say) -> None:
-    """Give the functions' log groups a retention, creating those that Lambda has not made yet.
+def _log_groups(account: Account) -> Iterator[Step]:
+    """Yield the functions' log groups, which Lambda may not have made yet, with their retention.
 
     A longer retention stays: a shorter one would delete logs.
     """
@@ -248,18 +200,12 @@ def _retention(account: Account, say: Say) -> None:
     existing = account.log_groups(groups)
     for name in groups:
         if name not in existing:
-            account.call("logs:CreateLogGroup", logGroupName=name)
+            create = partial(account.call, "logs:CreateLogGroup", logGroupName=name)
+            yield Step("create", f"log group {name}", create)
         days = existing.get(name)
         if days is not None and days >= stacks.LOG_DAYS:
-            say(f"  unchanged  log group {name}: kept for {days} days")
+            yield Step("unchanged", f"log group {name}: kept for {days} days")
             continue
-        days = stacks.LOG_DAYS
-        account.call("logs:PutRetentionPolicy", logGroupName=name, retentionInDays=days)
-        what = "changed" if name in existing else "created"
-        say(f"  {what:<10} log group {name}: kept for {stacks.LOG_DAYS} days")
-
-
-def completed(stage: str, done: Sequence[str]) -> str:
-    """Return a sentence about how far an interrupted deployment came."""
-    steps = f"completed: {', '.join(done)}" if done else "no step was completed"
-    return f"{steps}; once that is fixed, run aurora-refresh deploy --stage {stage} again"
+        given: dict[str, Any] = {"logGroupName": name, "retentionInDays": stacks.LOG_DAYS}
+        act = partial(account.call, "logs:PutRetentionPolicy", **given)
+        yield Step("set", f"log group {name}: kept for {stacks.LOG_DAYS} days", act)

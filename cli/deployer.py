@@ -2,14 +2,14 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 
 from cli import options
+from cli.errors import as_failures
 from cli.output import (
     Failure,
     WrongUsage,
@@ -20,31 +20,6 @@ from cli.output import (
     say_json,
     say_table,
 )
-
-_MISSING = (
-    "This command needs a clone of the project with its tools: run make setup there, or "
-    "pip install --editable '.[deploy]'. Missing: {}."
-)
-
-
-@contextmanager
-def _explained(after: str = "", stopped: str = "Stopped.") -> Iterator[None]:
-    """Raise a mistake, or a failed call of AWS, as Failure."""
-    try:
-        from cli.account import in_plain_words
-        from cli.stages import StageError, UsageError
-    except ModuleNotFoundError as error:
-        raise Failure(_MISSING.format(error.name)) from error
-    try:
-        with in_plain_words():
-            yield
-    except UsageError as error:
-        raise WrongUsage(str(error)) from error
-    except (StageError, OSError) as error:
-        raise Failure("\n".join(filter(None, [str(error), after]))) from error
-    except (KeyboardInterrupt, click.Abort, EOFError):
-        raise Failure("\n".join(filter(None, [stopped, after]))) from None
-
 
 _CREDENTIALS = (options.PROFILE, options.REGION)
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would change.")
@@ -91,21 +66,20 @@ def configure(
     value, and an empty value removes it. On a terminal, you are asked for required answers that are
     missing.
     """
-    with _explained(stopped="Stopped; nothing was written."):
-        from cli import configure, discovery
+    from cli import configure, discovery
 
-        if from_environment:
-            answers = {**configure.answers_in(os.environ, project, name, answers), **answers}
-        notes: list[str] = []
-        look = None if offline else partial(discovery.find_stack_names, notes.append)
-        find_keys = None if offline else partial(discovery.find_topic_keys, notes.append)
-        ask = _ask if is_interactive() else None
-        wanted = configure.files(project, name, answers, ask, look, find_keys)
-        changed = configure.changes(project, wanted)
-        for line in configure.diff(project, changed):
-            say(line)
-        if not dry_run:
-            configure.write(changed)
+    if from_environment:
+        answers = {**configure.answers_in(os.environ, project, name, answers), **answers}
+    notes: list[str] = []
+    look = None if offline else partial(discovery.find_stack_names, notes.append)
+    find_keys = None if offline else partial(discovery.find_topic_keys, notes.append)
+    ask = _ask if is_interactive() else None
+    wanted = configure.files(project, name, answers, ask, look, find_keys)
+    changed = configure.changes(project, wanted)
+    for line in configure.diff(project, changed):
+        say(line)
+    if not dry_run:
+        configure.write(changed)
     for note in notes:
         say(f"note: {note}")
     if not changed:
@@ -145,22 +119,14 @@ def deploy(
 
     It is safe to run again: it prints what it changed, and never resets a value that has changed.
     """
-    with _explained():
-        from cli import deploy as deployment
+    from cli import deploy as deployment
 
-        if dry_run:
-            deployment.plan(project, name, answers, say)
-            say("this is a dry run; nothing was changed")
-            return
-    done: list[str] = []
-    try:
-        with _explained(stopped="Stopped; an operation already started on a stack continues."):
-            deployment.deploy(project, name, answers, say, done)
-    except WrongUsage:
-        raise
-    except Failure as failure:
-        raise Failure(f"{failure.message}\n{deployment.completed(name, done)}") from failure
-    say(f"stage {name} is deployed; next: aurora-refresh doctor --stage {name}")
+    with as_failures(f"once that is fixed, run aurora-refresh deploy --stage {name} again"):
+        deployment.deploy(project, name, answers, say, dry_run=dry_run)
+    if dry_run:
+        say("this is a dry run; nothing was changed")
+    else:
+        say(f"stage {name} is deployed; next: aurora-refresh doctor --stage {name}")
 
 
 @click.command()
@@ -173,10 +139,9 @@ def doctor(name: str, project: Path, *, as_json: bool) -> None:
     Exit status: 0 healthy, perhaps with warnings; 1 problems, or something could not be checked;
     2 wrong usage.
     """
-    with _explained():
-        from cli import doctor
+    from cli import doctor
 
-        done = doctor.examine(project, name)
+    done = doctor.examine(project, name)
     if as_json:
         say_json([check.to_json() for check in done])
     else:
@@ -198,12 +163,11 @@ def doctor(name: str, project: Path, *, as_json: bool) -> None:
 )
 def package(name: str, out: Path | None, project: Path) -> None:
     """Write a stage as CloudFormation templates, and its functions' package. Makes no AWS calls."""
-    folder = out or project / ".chalice/deployments" / name
-    with _explained():
-        from cli.package import next_steps, package
+    from cli.package import next_steps, package
 
-        parameters = package(project, name, folder, say)
-        say(next_steps(name, folder, parameters).rstrip())
+    folder = out or project / ".chalice/deployments" / name
+    parameters = package(project, name, folder, say)
+    say(next_steps(name, folder, parameters).rstrip())
 
 
 @click.command()
@@ -234,20 +198,18 @@ def destroy(
     Parameters, topic, logs and snapshots are kept. It continues after a failure, and reports what is
     left.
     """
-    again = f"once that is fixed, run aurora-refresh destroy --stage {name} again"
-    with _explained(again):
-        from cli.destroy import Extent, destroy, plan
+    from cli import destroy as destruction
 
-        extent = Extent(delete_parameters, everything)
-        if dry_run or not yes:
-            plan(project, name, say, extent)
+    extent = destruction.Extent(delete_parameters, everything)
+    if dry_run or not yes:
+        destruction.destroy(project, name, say, extent, dry_run=True)
     if dry_run:
         say("this is a dry run; nothing was deleted")
         return
     data = " and everything that it has made" if everything else ""
     confirm(f"This deletes stage {name}{data}.", yes=yes)
-    with _explained(again):
-        destroy(project, name, say, extent)
+    with as_failures(f"once that is fixed, run aurora-refresh destroy --stage {name} again"):
+        destruction.destroy(project, name, say, extent)
 
 
 @click.command("live-check")
@@ -255,38 +217,42 @@ def destroy(
     click.option(
         "--with-cluster", is_flag=True, help="Also create, copy and restore a small cluster."
     ),
+    click.option(
+        "--delete", "left", metavar="NAME", help="Only delete what a killed check left behind."
+    ),
     options.JSON,
     options.YES,
     *_CREDENTIALS,
 )
-def live_check(*, with_cluster: bool, as_json: bool, yes: bool) -> None:
+def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool) -> None:
     """Verify the assumptions about AWS in a sandbox account, fact by fact.
 
     It creates what it needs, tagged aurora-refresh=live-check, and deletes it at the end, even if you
-    stop it. The next check deletes what a killed one left behind, two hours after that one began.
-    Needs an administrator's credentials.
+    stop it. Needs an administrator's credentials.
 
     Exit status: 0 nothing differs; 1 something differs or could not be deleted; 2 wrong usage.
     """
-    with _explained():
-        import boto3
+    import boto3
 
-        from cli import livecheck
-        from cli.livecheck.sandbox import leftovers
+    from cli import livecheck
+    from cli.livecheck.sandbox import PREFIX, Sandbox
 
-        session = boto3.Session()
-        if not session.region_name:
-            raise WrongUsage("no Region is set: name one with --region or AWS_DEFAULT_REGION")
-        left, who = leftovers(session), session.client("sts").get_caller_identity()
-        note = partial(click.echo, err=True)
-        where = f"account {who['Account']} ({who['Arn']}), Region {session.region_name}"
-        note(f"In {where}, this creates {livecheck.cost(with_cluster=with_cluster)}.")
-        for box in left:
-            note(f"It first deletes {box.name}, left behind by an earlier check.")
+    session = boto3.Session()
+    if not session.region_name:
+        raise WrongUsage("no Region is set: name one with --region or AWS_DEFAULT_REGION")
+    if left is not None and not left.startswith(PREFIX):
+        raise WrongUsage(f"--delete is {left!r}: write the name that a check printed, {PREFIX}…")
+    note = partial(click.echo, err=True)
+    box = Sandbox(session, left, with_cluster=with_cluster)
+    note(f"account {box.account} ({box.caller['Arn']}), Region {box.region}")
+    if left:
+        confirm(f"This deletes everything named {left}.", yes=yes)
+        report = livecheck.Report(left=box.close())
+    else:
+        note(f"This creates {livecheck.cost(with_cluster=with_cluster)}.")
+        note(f"Should it be killed: aurora-refresh live-check --delete {box.name}")
         confirm("Everything that it creates is deleted afterwards.", yes=yes)
-        undeleted = [each for box in left for each in box.close()]
-        report = livecheck.check(session, note, with_cluster=with_cluster)
-        report.left = undeleted + report.left
+        report = livecheck.check(box, note)
     if as_json:
         say_json(report.to_json())
     else:

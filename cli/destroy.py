@@ -3,16 +3,17 @@
 It continues after a failure, and reports what is left. It is safe to run again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chalicelib.domain.functions import deployed_name
 from cli import restapi, stacks, stages
-from cli.account import Account, Say, in_plain_words, shown
-from cli.cloudformation import Stack, opened
+from cli.account import Account, Say, Step, opened, shown
+from cli.errors import translated_errors
+from cli.output import Failure
 from cli.policies import FUNCTIONS, log_group
 from cli.stages import AcceptanceStage, StageError
 
@@ -24,79 +25,67 @@ class Extent(NamedTuple):
     everything: bool = False
 
 
-class Datum(NamedTuple):
-    """Something that a stage has, or may have, in its account; it is kept without `delete`."""
-
-    what: str
-    delete: Callable[[], Any] | None
-    exists: Callable[[], object] = lambda: True
-
-
-def plan(project: Path, name: str, say: Say, extent: Extent) -> None:
-    """Say what `destroy` would delete and keep; raise StageError or AwsError."""
+def destroy(project: Path, name: str, say: Say, extent: Extent, *, dry_run: bool = False) -> None:
+    """Destroy the stage, or only say what that would do; raise StageError, naming what is left."""
     stages.check_name(name)
-    account, before, after = opened(stages.load(project, name), say)
-    deleted = [f"stack {stack.name}" for stack in (after, before) if stack.exists()]
-    deleted += [datum.what for datum in code(account) if datum.exists()]
-    for what in deleted:
-        say(f"  {'delete':<10} {what}")
-    for datum in _data(account, _held_by(before), extent):
-        say(f"  {'delete' if datum.delete else 'keep':<10} {datum.what}")
-
-
-def destroy(project: Path, name: str, say: Say, extent: Extent) -> None:
-    """Destroy the stage; raise StageError, naming what is left, or AwsError."""
-    stages.check_name(name)
-    account, before, after = opened(stages.load(project, name), say)
-    made, left, kept = _held_by(before), list[str](), list[str]()
+    account = opened(stages.load(project, name), say)
+    left, verbs = list[str](), set[str]()
 
     @contextmanager
     def note_failure(what: str) -> Iterator[None]:
         try:
-            with in_plain_words():
+            with translated_errors():
                 yield
-        except StageError as error:
-            left.append(f"{what}: {error}")
+        except Failure as error:
+            left.append(f"{what}: {error.format_message()}")
 
-    def step(title: str, data: Iterable[Datum]) -> bool:
-        """Delete or keep each; return whether any exists."""
+    def perform(title: str, steps: Iterable[Step]) -> None:
         say(title)
-        any_exists = False
         with note_failure(title):  # of what lists them
-            for what, delete, _ in data:
-                exists = True
+            for verb, what, act in steps:
                 with note_failure(what):
-                    exists = delete is None or delete() is not False
-                    if exists:
-                        say(f"  {'deleted' if delete else 'kept':<10} {what}")
-                        if not delete:
-                            kept.append(what)
-                any_exists |= exists
-            if not any_exists:
-                say("  does not exist")
-        return any_exists
+                    if act and not dry_run:
+                        act()
+                    say(f"  {verb:<10} {what}")
+                    verbs.add(verb)
 
-    existed = [
-        step(f"1. stack {after.name}", [Datum(f"stack {after.name}", after.delete)]),
-        step("2. functions, rules, REST API and roles", code(account)),
-        step(f"3. stack {before.name}", [Datum(f"stack {before.name}", before.delete)]),
-    ]
-    (project / restapi.record_of(name)).unlink(missing_ok=True)
-    step("4. data", _data(account, made, extent))
+    perform("1. what monitors the functions", _monitoring(account))
+    perform("2. functions, rules, REST API and roles", code(account))
+    existed = "delete" in verbs
+    perform("3. data", _data(account, extent))
+    if not dry_run:
+        (project / restapi.record_of(name)).unlink(missing_ok=True)
     if left:
         raise StageError("\n".join([f"stage {name} is not deleted; what is left:", *left]))
-    fate = "is deleted" if any(existed) else "did not exist"
-    reuse = f"; aurora-refresh deploy --stage {name} uses what was kept" if kept else ""
-    say(f"stage {name} {fate}{reuse}")
+    if not dry_run:
+        fate = "is deleted" if existed else "did not exist"
+        reuse = f"; aurora-refresh deploy --stage {name} uses what was kept"
+        say(f"stage {name} {fate}{reuse if 'keep' in verbs else ''}")
 
 
-def _held_by(stack: Stack) -> set[str]:
-    """Return the names of the parameters that the stack made."""
-    resources = (stack.template() or {"Resources": {}})["Resources"].values()
-    return {str(resource["Properties"].get("Name")) for resource in resources}
+def _monitoring(account: Account) -> Iterator[Step]:
+    """Yield what monitors the functions, and the stacks in which earlier versions deployed a stage."""
+    stage = account.stage
+    for which in (stacks.AFTER, stacks.BEFORE):
+        stack = stacks.stack_name(stage.name, which)
+        if account.one("cloudformation:DescribeStacks", "@", StackName=stack):
+            yield Step("delete", f"stack {stack}", partial(account.delete_stack, stack))
+    yield from alarms(account, stacks.alarm_names(stage, whatever_it_has=True))
+    dashboard = stacks.dashboard_name(stage.name)
+    if account.one("cloudwatch:GetDashboard", "@", DashboardName=dashboard):
+        given = {"DashboardNames": [dashboard]}
+        delete = partial(account.delete, "cloudwatch:DeleteDashboards", **given)
+        yield Step("delete", f"dashboard {dashboard}", delete)
 
 
-def code(account: Account, functions: Iterable[str] = FUNCTIONS) -> Iterator[Datum]:
+def alarms(account: Account, names: Iterable[str]) -> Iterator[Step]:
+    """Yield those of the alarms that exist."""
+    for alarm in account.alarms([*names]):
+        delete = partial(account.delete, "cloudwatch:DeleteAlarms", AlarmNames=[alarm])
+        yield Step("delete", f"alarm {alarm}", delete)
+
+
+def code(account: Account, functions: Iterable[str] = FUNCTIONS) -> Iterator[Step]:
     """Yield what `chalice deploy` makes for functions and API.
 
     It uses the exact names, because Chalice's record may be missing or wrong: git ignores it,
@@ -106,36 +95,39 @@ def code(account: Account, functions: Iterable[str] = FUNCTIONS) -> Iterator[Dat
     stage = account.stage.name
     for function in functions:
         rule, deployed = stacks.rule_name(stage, function), deployed_name(stage, function)
-        look = partial(account.one, "events:ListTargetsByRule", "@", Rule=rule)
-        yield Datum(f"rule {rule}", partial(account.delete_rule, rule), look)
-        delete = partial(account.delete, "lambda:DeleteFunction", FunctionName=deployed)
-        yield Datum(f"function {deployed}", delete, partial(account.functions, [deployed]))
+        if account.one("events:ListTargetsByRule", "@", Rule=rule):
+            yield Step("delete", f"rule {rule}", partial(account.delete_rule, rule))
+        if account.functions([deployed]):
+            delete = partial(account.delete, "lambda:DeleteFunction", FunctionName=deployed)
+            yield Step("delete", f"function {deployed}", delete)
         role = stacks.role_name(stage, function)
-        look = partial(account.one, "iam:ListRolePolicies", "@", RoleName=role)
-        yield Datum(f"role {role}", partial(account.delete_role, role), look)
+        if account.one("iam:ListRolePolicies", "@", RoleName=role):
+            yield Step("delete", f"role {role}", partial(account.delete_role, role))
     if isinstance(account.stage, AcceptanceStage):
         for api in restapi.invoking(account.client("apigateway"), stage):
             delete = partial(account.delete, "apigateway:DeleteRestApi", restApiId=api)
-            yield Datum(f"REST API {api}", delete)
+            yield Step("delete", f"REST API {api}", delete)
 
 
-def _data(account: Account, made: set[str], extent: Extent) -> Iterator[Datum]:
-    """Yield the data that the stage has; `made` has the parameters that its stack made."""
+def _data(account: Account, extent: Extent) -> Iterator[Step]:
+    """Yield the data that the stage has."""
     stage = account.stage
     for name, value in account.parameters().items():
         # Others may read the main pipeline's name, unless it was made for this stage.
         is_shared = (
             isinstance(stage, AcceptanceStage)
             and name == stage.settings.pipeline_parameter
-            and name not in made
+            and not account.has_made(name)
         )
         is_wanted = (extent.parameters or extent.everything) and not is_shared
         delete = partial(account.aws.parameters.delete, name)
-        yield Datum(f"parameter {name}: {shown(stage, name, value)}", delete if is_wanted else None)
+        what = f"parameter {name}: {shown(stage, name, value)}"
+        yield Step("delete", what, delete) if is_wanted else Step("keep", what)
 
-    def datum(what: str, action: str, *, is_used: bool = False, **named: str) -> Datum:
+    def datum(what: str, action: str, *, is_used: bool = False, **named: str) -> Step:
         is_wanted = extent.everything and not is_used
-        return Datum(what, partial(account.delete, action, **named) if is_wanted else None)
+        delete = partial(account.delete, action, **named)
+        return Step("delete", what, delete) if is_wanted else Step("keep", what)
 
     if account.has_own_topic():
         topic, others = account.topic or "", account.other_alarms_on_topic()

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from cli import deployer, operator, options
-from cli.output import Failure, WrongUsage
+from cli.errors import as_failures
+from cli.output import WrongUsage
 
 _EPILOG = """\b
 Examples:
@@ -36,12 +37,8 @@ class _Group(click.Group):
             if name.startswith("AWS_ENDPOINT_URL") and value and not options.is_address(value):
                 right = "write an address such as http://127.0.0.1:5000, or unset it"
                 raise WrongUsage(f"{name} is {value!r}: {right}")
-        try:
+        with as_failures():
             return super().invoke(context)
-        except (KeyboardInterrupt, click.Abort, EOFError):
-            raise Failure("Stopped.") from None
-        except OSError as error:  # such as a full disk
-            raise Failure(str(error)) from error
 
 
 @click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from cli import options
 from cli.console import view
+from cli.errors import ApiError
 from cli.output import Failure, Row, WrongUsage, confirm, say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -17,47 +18,29 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
-# Statuses and codes of the API's errors.
-_WRONG_USAGE = {400, "NoRegion", "InvalidRegion", "Malformed", "StageNotFound", "ProfileNotFound"}
+_UNKNOWN_ANSWER = (
+    "The answer has no {}: the address may be another API's, or the stage's version differs from that of "
+    "this command."
+)
 
 
 class Target(NamedTuple):
-    """The stage to operate, and the client of its API."""
+    """What to operate: the name of a stage or the address of its API, and the client of that API."""
 
     name: str
     client: "ApiClient"
 
 
 def connect(stage: str | None, url: str | None) -> Target:
-    """Return the stage and its client, which calls AWS only when it is used; raise Failure."""
+    """Return the target, whose client calls AWS only when it is used; an address goes before a stage."""
     if not (stage or url):
         raise click.UsageError(
             "name a stage with --stage acceptance, or its API with --url https://…"
         )
     from cli.client import ApiClient, find_api_url
 
-    with refusals():
-        client = ApiClient(url or (lambda session: find_api_url(session, stage or "")))
-    return Target(stage or str(url), client)
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Raise what the API or AWS refuses as Failure, with the next step."""
-    from cli.client import ApiError
-
-    try:
-        yield
-    except ApiError as error:
-        message = error.message if error.message.endswith(".") else f"{error.message}."
-        text = f"{message} {error.next_step}".strip()
-        is_usage = _WRONG_USAGE.intersection([error.status, error.code])
-        raise (WrongUsage if is_usage else Failure)(text) from error
-    except KeyError as error:
-        raise Failure(
-            f"The answer has no {error}: the address may be another API's, or the stage's version differs "
-            "from that of this command."
-        ) from error
+    client = ApiClient(url or (lambda session: find_api_url(session, stage or "")))
+    return Target(str(url or stage), client)
 
 
 _API = (options.STAGE, options.URL, options.PROFILE, options.REGION)
@@ -77,13 +60,15 @@ def _command(
         @functools.wraps(function)
         def run(stage: str | None, url: str | None, *, as_json: bool, **given: Any) -> None:
             target = connect(stage, url)
-            with refusals():
+            try:
                 answer = function(target, **given)
                 if as_json:
                     say_json(answer)
                 else:
                     show(target, answer, given)
                 well = is_well(answer)
+            except KeyError as error:
+                raise Failure(_UNKNOWN_ANSWER.format(error)) from error
             if not well:
                 click.get_current_context().exit(1)
 
@@ -113,8 +98,6 @@ def _show_status(target: Target, answer: Json, _given: Json) -> None:
 
 def _who(target: Target) -> list[str]:
     """Return the stage, its account and Region, and who the caller is, if AWS says so."""
-    from cli.client import ApiError
-
     words = [target.name]
     try:
         identity = target.client.identity()
@@ -237,23 +220,14 @@ _DEPLOY = click.option(
 _CHANGE = (options.REASON, options.DATABASE, _DEPLOY, options.YES)
 
 
-def _show_pinned(_target: Target, answer: Json, given: Json) -> None:
-    named = f"{given['database']}: " if given["database"] else ""
-    was = f"; it was {view.short(answer['previous'])}" if answer["previous"] else ""
-    say(f"{named}current is {view.short(answer['current'])} (version {answer['version']}){was}.")
-    if answer["execution_id"]:
-        say(f"Started run {answer['execution_id']}, which deploys it.")
-    else:
-        say("The pipeline's next run deploys it.")
-    _say_under_way(answer)
+def _show_done(_target: Target, answer: Json, given: Json) -> None:
+    action = str(click.get_current_context().info_name)
+    done = view.done(action, answer, given.get("database"))
+    when = _local(answer.get("next_restore"))
+    say(f"{done} Next refresh: {when}." if when else done)
 
 
-def _say_under_way(answer: Json) -> None:
-    if answer["under_way"]:
-        say(f"Note: {view.brief(answer['under_way'])}.")
-
-
-@_command(_show_pinned, click.argument("snapshot"), *_CHANGE)
+@_command(_show_done, click.argument("snapshot"), *_CHANGE)
 def pin(target: Target, snapshot: str, database: str | None, *, yes: bool, **wanted: Any) -> Json:
     """Set current to SNAPSHOT: an identifier, an ARN, or latest.
 
@@ -262,7 +236,7 @@ def pin(target: Target, snapshot: str, database: str | None, *, yes: bool, **wan
     return _move(target, "pin", database, snapshot, yes=yes, **wanted)
 
 
-@_command(_show_pinned, *_CHANGE)
+@_command(_show_done, *_CHANGE)
 def rollback(target: Target, database: str | None, *, yes: bool, **wanted: Any) -> Json:
     """Set current back to the newest earlier snapshot that differs."""
     return _move(target, "rollback", database, yes=yes, **wanted)
@@ -287,17 +261,11 @@ def _show_refresh(target: Target, answer: Json, given: Json) -> None:
         steps = [(each["step"], each["verdict"], each["detail"]) for each in answer["steps"]]
         say_table(("step", "verdict", "detail"), steps)
     if is_started and dry_run:
-        from cli.client import ApiError
-
         with suppress(ApiError):  # which says nothing of the dry run
             for each in view.replaced(target.client.status(), "refresh"):
                 say(f"would replace {each}")
     elif is_started:
-        for each in answer["databases"]:
-            if each["current"] != each["previous"]:
-                move = f"{view.short(each['previous'])} → {view.short(each['current'])}"
-                say(f"{each['name']}: {move}")
-        say(f"Run {answer['execution_id']} was started.")
+        _show_done(target, answer, given)
     else:
         say(f"{answer['outcome']}, {answer['reason']}: {answer['message']}")
 
@@ -339,22 +307,13 @@ def _confirm(
     confirm(f"This replaces {what}, {data}." if replaced else "This replaces no cluster.", yes=yes)
 
 
-def _show_hold(_target: Target, answer: Json, _given: Json) -> None:
-    hold, when = answer["hold"], _local(answer["next_restore"]) or "none is scheduled"
-    if hold:
-        say(f"Scheduled refreshes are on hold until {hold['until']}. Next refresh: {when}.")
-    else:
-        say(f"There is no hold. Next refresh: {when}.")
-    _say_under_way(answer)
-
-
-@_command(_show_hold, click.argument("until"), options.REASON)
+@_command(_show_done, click.argument("until"), options.REASON)
 def hold(target: Target, until: str, reason: str) -> Json:
     """Stop scheduled refreshes until the day UNTIL, such as 2026-01-22."""
     return target.client.hold(until, reason)
 
 
-@_command(_show_hold)
+@_command(_show_done)
 def resume(target: Target) -> Json:
     """Lift the hold."""
     return target.client.resume()
@@ -369,13 +328,10 @@ def resume(target: Target) -> Json:
 )
 def console(stage: str | None, url: str | None, port: int) -> None:
     """Serve the stage's console on this machine, and print its address."""
+    from cli.console.app import serve
+
     target = connect(stage, url)
-    try:
-        from cli.console.app import serve
-    except ModuleNotFoundError as error:
-        missing = "The console needs Flask: run pipx inject aurora-refresh flask, or make setup in a clone."
-        raise Failure(missing) from error
-    serve(target.client, target.name, stage, port)
+    serve(target.client, target.name, None if url else stage, port)
 
 
 COMMANDS: Sequence[click.Command] = (

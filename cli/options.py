@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
-from click.core import ParameterSource
 
 from cli.output import WrongUsage
 
@@ -39,19 +38,8 @@ def _use(variable: str, *without: str) -> Callable[[click.Context, click.Paramet
     return use
 
 
-def _unless_other_named(
-    context: click.Context, option: click.Parameter, value: str | None
-) -> str | None:
-    """Return a stage or an address; None if it is the environment's and the command names the other."""
-    other = "url" if option.name == "stage" else "stage"
-    sources = [context.get_parameter_source(name) for name in (str(option.name), other)]
-    is_replaced = sources == [ParameterSource.ENVIRONMENT, ParameterSource.COMMANDLINE]
-    return None if is_replaced else value
-
-
-def _address(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """Return the address, unless the command names a stage; raise WrongUsage if it is no address."""
-    url = _unless_other_named(context, option, value)
+def _address(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    """Return the address; raise WrongUsage if it is none."""
     if not url or is_address(url):
         return url
     right = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api"
@@ -86,13 +74,13 @@ _STAGE = partial(
     help="The stage, such as acceptance. [env: AURORA_REFRESH_STAGE]",
 )
 
-STAGE = _STAGE("--stage", callback=_unless_other_named)
+STAGE = _STAGE("--stage")
 REQUIRED_STAGE = _STAGE("--stage", "name", required=True)
 URL = click.option(
     "--url",
     callback=_address,
-    envvar="AURORA_REFRESH_URL",
-    help="The API's address, if it cannot be found by the stage's name. [env: AURORA_REFRESH_URL]",
+    metavar="ADDRESS",
+    help="The API's address, if it cannot be found by the stage's name.",
 )
 PROFILE = click.option(
     "--profile",

@@ -24,7 +24,8 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message to standard error, without a prefix."""
-        click.echo(printable(self.message), file=file, err=True)
+        lines = [self.format_message(), *getattr(self, "__notes__", ())]
+        click.echo(printable("\n".join(lines)), file=file, err=True)
 
 
 class WrongUsage(Failure):

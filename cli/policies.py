@@ -138,14 +138,13 @@ def _copying(stage: AcceptanceStage, names: Sequence[str]) -> _Values:
     productions = f"arn:{stage.partition}:{{}}:{source_region}:{production}:{{}}"
     shares_keys = [productions.format("kms", "key/*")] if names else []
     is_elsewhere = source_region != stage.region
-    keys = dict.fromkeys(_key(stage, name) for name in names if not _alias(stage, name))
     return {
         "source_region": source_region,
         "productions_snapshots": [productions.format("rds", "cluster-snapshot:*")] if names else [],
         "own_copies": [_arn(stage, "rds", f"cluster-snapshot:{copies.PREFIX}*")] if names else [],
-        "source_keys": shares_keys if is_elsewhere else [],
-        "copy_keys": [*([] if is_elsewhere else shares_keys), *keys],
-        **_by_alias(stage, names),
+        "shares_keys_elsewhere": shares_keys if is_elsewhere else [],
+        "shares_keys_here": [] if is_elsewhere else shares_keys,
+        **_keys(stage, names),
     }
 
 
@@ -163,8 +162,7 @@ def _production(stage: ProductionStage) -> _Values:
         "own_shares": own_shares,
         "all_keys": _arn(stage, "kms", "key/*"),
         "copied_snapshots": [*automated, own_shares] if keys else [],
-        "share_key": [_key(stage, each) for each in keys if not _alias(stage, each)],
-        **_by_alias(stage, keys),
+        **_keys(stage, keys),
     }
 
 
@@ -172,25 +170,17 @@ def _arn(stage: Stage, service: str, resource: str) -> str:
     return f"arn:{stage.partition}:{service}:{stage.region}:{stage.account}:{resource}"
 
 
-def _alias(stage: Stage, key: str) -> str | None:
-    """Return the alias that names an own key, if one does."""
-    name = key.removeprefix(_arn(stage, "kms", ""))
-    return name if name.startswith("alias/") else None
-
-
-def _by_alias(stage: Stage, keys: Iterable[str]) -> _Values:
-    aliases = [*dict.fromkeys(alias for key in keys if (alias := _alias(stage, key)))]
+def _keys(stage: Stage, names: Iterable[str]) -> _Values:
+    """Return own keys, which are named by id, alias or the ARN of either."""
+    prefix = _arn(stage, "kms", "")
+    ids = [each if "/" in each else f"key/{each}" for each in names]
+    arns = dict.fromkeys(each if each.startswith("arn:") else prefix + each for each in ids)
+    aliases = [each for each in arns if each.startswith(f"{prefix}alias/")]
     return {
-        "aliases": aliases,
-        "keys_by_alias": [_arn(stage, "kms", "key/*")] if aliases else [],
+        "keys": [each for each in arns if each not in aliases],
+        "aliases": [each.removeprefix(prefix) for each in aliases],
+        "keys_by_alias": [f"{prefix}key/*"] if aliases else [],
     }
-
-
-def _key(stage: Stage, key: str) -> str:
-    """Return the ARN of an own key that is named by its id or ARN."""
-    if key.startswith("arn:"):
-        return key
-    return _arn(stage, "kms", f"key/{key.removeprefix('key/')}")
 
 
 def log_group(deployed: str) -> str:

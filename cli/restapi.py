@@ -5,6 +5,7 @@ deployment, Chalice makes another API with another address. It finds everything 
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +52,18 @@ def _invokes(client: Any, api: str, function: str) -> bool:
         return False  # deleted since it was listed
 
 
-def recorded(project: Path, stage: str) -> str | None:
-    """Return the id of the API in Chalice's record."""
-    resources = _resources(project, stage)
-    return next((each["rest_api_id"] for each in resources if each["name"] == "rest_api"), None)
+def record(project: Path, stage: str, apis: Sequence[str]) -> None:
+    """Have Chalice find the recorded one of the APIs again, or else the first.
 
-
-def record(project: Path, stage: str, api: str | None) -> None:
-    """Have Chalice find the API again; without one, have it forget what belongs to an API.
-
-    It would fail to delete what another clone has deleted.
+    Without one, have it forget what belongs to an API: it would fail to delete what another clone has
+    deleted.
     """
-    own = ("rest_api",) if api else ("rest_api", API, f"{API}_role")
-    resources = [each for each in _resources(project, stage) if each["name"] not in own]
-    if api:
+    found = _resources(project, stage)
+    known = [each["rest_api_id"] for each in found if each["name"] == "rest_api"]
+    own = ("rest_api",) if apis else ("rest_api", API, f"{API}_role")
+    resources = [each for each in found if each["name"] not in own]
+    if apis:
+        api = next((each for each in known if each in apis), apis[0])
         resources.append({"name": "rest_api", "resource_type": "rest_api", "rest_api_id": api})
     document = {"resources": resources, "schema_version": "2.0", "backend": "api"}
     file = project / record_of(stage)

@@ -1,13 +1,13 @@
-"""What `chalice deploy` does not make, as CloudFormation templates: pure functions of the stage.
+"""What `chalice deploy` does not make: pure functions of the stage.
 
-The stack *before* holds what the functions rely on: parameters and the topic. The stack *after* holds
-what monitors them: alarms, settings of asynchronous invocations, a dashboard. Its templates are the
-files infrastructure/monitoring-*.yaml.
+*Before* the functions come the parameters and the topic that they rely on, *after* them what monitors
+them: alarms, settings of asynchronous invocations, a dashboard. These are the templates
+infrastructure/monitoring-*.yaml. `aurora-refresh package` writes both as CloudFormation templates.
 """
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from itertools import pairwise, takewhile
@@ -27,7 +27,6 @@ LOG_DAYS = 90
 Resource = dict[str, Any]
 Template = dict[str, Any]
 
-_RETAINED = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
 _INVOCATION = "AWS::Lambda::EventInvokeConfig"
 _INFRASTRUCTURE = Path(__file__).parents[1] / "infrastructure"
 _YEAR = timedelta(days=366)
@@ -35,11 +34,6 @@ _WEEK = timedelta(days=7)  # an alarm looks back no further
 
 
 # --- names ----------------------------------------------------------------------------------------
-
-
-def own_stacks(stage: Stage) -> list[str]:
-    """Return the names of the stacks that `aurora-refresh deploy` makes."""
-    return [stack_name(stage.name, which) for which in (BEFORE, AFTER)]
 
 
 def stack_name(stage_name: str, which: str) -> str:
@@ -76,10 +70,16 @@ def log_groups(stage: Stage) -> list[str]:
     return [log_group(deployed) for deployed in function_names(stage).values()]
 
 
-def alarm_names(stage: Stage) -> list[str]:
-    """Return the names of the stage's alarms."""
-    properties = (each["Properties"] for each in after(stage)["Resources"].values())
+def alarm_names(stage: Stage, *, whatever_it_has: bool = False) -> list[str]:
+    """Return the names of the stage's alarms, or of those that any stage of this name may have."""
+    template = _evaluated(stage, {}) if whatever_it_has else after(stage)
+    properties = (each["Properties"] for each in template["Resources"].values())
     return [each["AlarmName"] for each in properties if "AlarmName" in each]
+
+
+def dashboard_name(stage_name: str) -> str:
+    """Return the name of an acceptance stage's dashboard."""
+    return f"{APP}-{stage_name}"
 
 
 def packaged_stacks(stage_name: str) -> dict[str, str]:
@@ -132,12 +132,9 @@ def own_topic(stage: Stage) -> str | None:
 
 
 def label(resource: Resource) -> str:
-    """Return what people call a resource of the templates."""
+    """Return what people call a resource that monitors the functions."""
     kind, properties = resource["Type"], resource["Properties"]
     title, key = {
-        "AWS::SSM::Parameter": ("parameter", "Name"),
-        "AWS::SNS::Topic": ("topic", "TopicName"),
-        "AWS::SNS::Subscription": ("e-mail subscription of", "Endpoint"),
         "AWS::CloudWatch::Alarm": ("alarm", "AlarmName"),
         "AWS::CloudWatch::Dashboard": ("dashboard", "DashboardName"),
         _INVOCATION: ("asynchronous invocation of", "FunctionName"),
@@ -148,63 +145,34 @@ def label(resource: Resource) -> str:
 # --- before ---------------------------------------------------------------------------------------
 
 
-def before(
-    stage: Stage,
-    previous: Template | None,
-    existing: Collection[str],
-    initial: Mapping[str, str],
-    email: str | None,
-) -> Template:
-    """Return the template of what the functions rely on; it may have no resources.
-
-    `previous` is the stack's present template. `existing` has those of the stage's parameters, topic
-    and subscribers that exist, in the stack or outside. `initial` has first values of *current* by
-    parameter name. An `email` of None keeps the subscription, "" removes it.
-
-    CloudFormation overwrites a parameter whenever its text in the template changes, whatever it holds
-    by then. So resources of the stack are copied verbatim, and those outside are left alone.
-    """
-    held: Mapping[str, Resource] = (previous or {}).get("Resources", {})
-    resources: dict[str, Resource] = {}
-    for name, (value, description) in _wanted_parameters(stage, initial).items():
-        wanted = _parameter(name, value, description)
-        one = _one(wanted, "Name", name, held, exists=name in existing)
-        if isinstance(stage, AcceptanceStage) and name == stage.settings.pipeline_parameter:
-            # No function changes it, so it follows the configuration.
-            one = {
-                logical: {**each, "Properties": {**each["Properties"], "Value": value}}
-                for logical, each in one.items()
-            }
-        resources |= one
-    topic = own_topic(stage)
-    made: dict[str, Resource] = {}
-    if topic:
-        wanted = _topic(topic)
-        name = wanted["Properties"]["TopicName"]
-        made = _one(wanted, "TopicName", name, held, exists=topic in existing)
-        endpoint = subscribed(previous) if email is None else email
-        if endpoint:
-            gone = email == subscribed(previous) and email not in existing
-            made["EmailAgain" if gone != ("EmailAgain" in held) else "Email"] = {
-                "Type": "AWS::SNS::Subscription",
-                **({"DependsOn": [*made]} if made else {}),
-                "Properties": {"TopicArn": topic, "Protocol": "email", "Endpoint": endpoint},
-            }
-    return _template(f"{APP}, stage {stage.name}: what the functions rely on", resources | made)
+def wanted_parameters(stage: Stage, initial: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the first value and the description of every parameter of the stage, by name."""
+    if not isinstance(stage, AcceptanceStage):
+        return {}
+    settings = stage.settings
+    wanted = {settings.pipeline_parameter: (stage.pipeline, "The main pipeline's name")}
+    for database in settings.databases:
+        name = database.current_parameter
+        wanted[database.latest_parameter] = (PLACEHOLDER, f"Newest snapshot for {database.name}")
+        wanted[name] = (initial.get(name, PLACEHOLDER), f"Snapshot to restore {database.name} from")
+    if settings.hold_parameter:
+        wanted[settings.hold_parameter] = (PLACEHOLDER, "The hold on scheduled refreshes")
+    return wanted
 
 
 def packaged_before(stage: Stage) -> Template:
-    """Return `before` for people who deploy it themselves; it does not depend on what exists.
+    """Return the template of what the functions rely on; it does not depend on what exists.
 
     First values and the e-mail address are parameters of the stack, which an update keeps. Everything
     else of a stored parameter is the same in every package, or CloudFormation would write its first
-    value again. Logical names differ from those of `before`, so that an update of its stack fails.
+    value again. Earlier versions deployed a stack of this name with other logical names: its update
+    fails.
     """
     parameters: dict[str, Any] = {}
     resources: dict[str, Resource] = {}
     databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
     current = [each.current_parameter for each in databases]
-    for name, (value, _) in _wanted_parameters(stage, {}).items():
+    for name, (value, _) in wanted_parameters(stage, {}).items():
         first: Any = value
         if name in current:
             given = _logical("First", name)
@@ -215,18 +183,21 @@ def packaged_before(stage: Stage) -> Template:
                 "overwrite whatever the parameter holds by then",
             }
             first = {"Ref": given}
-        description = f"{APP}; the stack knows only its first value"
-        resources[_logical("Packaged", name)] = _parameter(name, first, description)
+        resources[_logical("Packaged", name)] = _retained(
+            "AWS::SSM::Parameter",
+            Name=name,
+            Type="String",
+            Value=first,
+            Description=f"{APP}; the stack knows only its first value",
+        )
     for group in log_groups(stage):
-        resources[_logical("Packaged", group)] = {
-            "Type": "AWS::Logs::LogGroup",
-            **_RETAINED,
-            "Properties": {"LogGroupName": group, "RetentionInDays": LOG_DAYS},
-        }
+        resources[_logical("Packaged", group)] = _retained(
+            "AWS::Logs::LogGroup", LogGroupName=group, RetentionInDays=LOG_DAYS
+        )
     topic, conditions = own_topic(stage), {}
     if topic:
         made = _logical("Packaged", topic)
-        resources[made] = _topic(topic)
+        resources[made] = _retained("AWS::SNS::Topic", TopicName=topic.rsplit(":", 1)[1])
         parameters["Email"] = {
             "Type": "String",
             "Default": "",
@@ -249,54 +220,10 @@ def packaged_before(stage: Stage) -> Template:
     }
 
 
-def _parameter(name: str, value: Any, description: str) -> Resource:
-    properties = {"Name": name, "Type": "String", "Value": value, "Description": description}
-    return {"Type": "AWS::SSM::Parameter", **_RETAINED, "Properties": properties}
-
-
-def _topic(arn: str) -> Resource:
-    properties = {"TopicName": arn.rsplit(":", 1)[1]}
-    return {"Type": "AWS::SNS::Topic", **_RETAINED, "Properties": properties}
-
-
-def subscribed(template: Template | None) -> str:
-    """Return the e-mail address of the template's subscription; "" for none."""
-    for resource in (template or {}).get("Resources", {}).values():
-        if resource["Type"] == "AWS::SNS::Subscription":
-            return str(resource["Properties"]["Endpoint"])
-    return ""
-
-
-def _wanted_parameters(stage: Stage, initial: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the first value and the description of every parameter of the stage, by name."""
-    if not isinstance(stage, AcceptanceStage):
-        return {}
-    settings = stage.settings
-    wanted = {settings.pipeline_parameter: (stage.pipeline, "The main pipeline's name")}
-    for database in settings.databases:
-        name = database.current_parameter
-        wanted[database.latest_parameter] = (PLACEHOLDER, f"Newest snapshot for {database.name}")
-        wanted[name] = (initial.get(name, PLACEHOLDER), f"Snapshot to restore {database.name} from")
-    if settings.hold_parameter:
-        wanted[settings.hold_parameter] = (PLACEHOLDER, "The hold on scheduled refreshes")
-    return wanted
-
-
-def _one(
-    wanted: Resource, key: str, value: str, held: Mapping[str, Resource], *, exists: bool
-) -> dict[str, Resource]:
-    """Return the resource by its logical name: the stack's own, the wanted one, or none."""
-    logical = _logical(wanted["Type"].rsplit("::")[-1], value)
-    known = [
-        (name, resource)
-        for name, resource in held.items()
-        if resource["Type"] == wanted["Type"] and resource["Properties"].get(key) == value
-    ]
-    if exists:
-        return dict(known[:1])
-    # CloudFormation recreates a resource deleted outside the stack only under another logical name.
-    taken = [name for name, _ in known]
-    return {f"{logical}Again" if logical in taken else logical: wanted}
+def _retained(kind: str, **properties: Any) -> Resource:
+    """Return a resource that outlives its stack."""
+    policies = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
+    return {"Type": kind, **policies, "Properties": properties}
 
 
 def _logical(word: str, name: str) -> str:
@@ -310,26 +237,25 @@ def _logical(word: str, name: str) -> str:
 
 
 def after(stage: Stage) -> Template:
-    """Return the template of what monitors the functions, with its parameters filled in.
-
-    So a dry run can compare each resource, and a package needs no parameters.
-    """
-    kind = "production"
+    """Return the template of what monitors the functions, with its parameters filled in."""
     values = {
-        "Stage": stage.name,
         "Topic": stage.settings.topic_arn or "",
         "Notifies": str(any((stage.settings.topic_arn, stage.settings.chat_topic_arn))).lower(),
-        "AWS::Region": stage.region,
     }
     if isinstance(stage, AcceptanceStage):
-        kind = "acceptance"
         values |= {
             "HasApi": str(stage.settings.pin_api_enabled).lower(),
             "FiresWeekly": str(fires_weekly(stage)).lower(),
         }
+    return _evaluated(stage, values)
+
+
+def _evaluated(stage: Stage, values: Mapping[str, str]) -> Template:
+    kind = "acceptance" if isinstance(stage, AcceptanceStage) else "production"
+    known = {"Stage": stage.name, "AWS::Region": stage.region, **values}
     resources = {
         logical: {key: value for key, value in resource.items() if key != "Condition"}
-        for logical, resource in evaluated(_monitoring(kind), values)["Resources"].items()
+        for logical, resource in evaluated(_monitoring(kind), known)["Resources"].items()
     }
     return _template(f"{APP}, stage {stage.name}: monitoring of the functions", resources)
 
@@ -339,23 +265,6 @@ def _monitoring(kind: str) -> Template:
     """Read the template of what monitors a kind of stage."""
     file = _INFRASTRUCTURE / f"monitoring-{kind}.yaml"
     return parsed(file.read_text(encoding="utf-8"))
-
-
-def missing_alarms(stage: Stage) -> list[str]:
-    """Return why the stage has fewer alarms than it could."""
-    missing = []
-    if isinstance(stage, AcceptanceStage) and not fires_weekly(stage):
-        missing.append(
-            f"no alarm on an overdue refresh: {stage.settings.restore_schedule} does not fire in "
-            "every 7 days, the longest period of an alarm"
-        )
-    if stage.settings.topic_arn is None:
-        missing.append(
-            "alarms notify nobody: NOTIFICATION_TOPIC_ARN is not set; "
-            f"aurora-refresh configure --stage {stage.name} NOTIFICATION_TOPIC_ARN={proposed_topic(stage)} sets "
-            f"it, and aurora-refresh deploy --stage {stage.name} creates the topic"
-        )
-    return missing
 
 
 def proposed_topic(stage: Stage) -> str:

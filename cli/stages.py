@@ -21,6 +21,7 @@ from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.functions import API, APP, NAMES, UPDATE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
+from cli.output import Failure
 
 CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
@@ -39,16 +40,20 @@ _PIPELINE_ARN = re.compile(
 _VPC = ("subnet_ids", "security_group_ids")
 # The accounts of the examples in the documentation.
 _EXAMPLES = {"111111111111", "222222222222"}
+# The settings of what the functions use.
+_USED = ("_TOPIC_ARN", "_KMS_KEY_ID", "_AFTER_RESTORE")
 # Major versions of MySQL and PostgreSQL that Aurora has do not overlap.
 _LAST_MYSQL = 9
 
 
-class StageError(Exception):
+class StageError(Failure):
     """A user's mistake; the message says what is wrong, and what would be right."""
 
 
 class UsageError(StageError):
     """A mistake in the command itself: an option, an answer or a name is missing, unknown or wrong."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +166,8 @@ def build(
         for function in (*NAMES, API)
         if all(tuned(config or {}, name, function).get(each) for each in _VPC)
     )
-    body = stages_of(config or {}).get(name, {})
-    keys = body.get(OWN_KEY, {}).get(TOPIC_KEYS, [])
-    if not isinstance(keys, list) or not all(isinstance(each, str) for each in keys):
-        raise StageError(f"{CONFIG}: {TOPIC_KEYS} is {json.dumps(keys)}, not a list of ARNs")
-    more: Json = {"in_vpc": in_vpc, "topic_keys": (*keys,)}
+    own_key = stages_of(config or {}).get(name, {}).get(OWN_KEY, {})
+    more: Json = {"in_vpc": in_vpc, "topic_keys": (*own_key.get(TOPIC_KEYS, ()),)}
     if isinstance(parsed, Settings):
         return AcceptanceStage(name, variables, parsed, own[PIPELINE], **more)
     return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION], **more)
@@ -221,14 +223,13 @@ def to_change(stage: str, answers: str = "") -> str:
 
 def contradictions(stage: Stage) -> list[Problem]:
     """Return settings that are right by themselves but would make every run fail."""
-    wrong = [
-        *_own_account(stage),
-        *_examples_left(stage),
-        *_wrong_topics(stage),
-        *_wrong_keys(stage),
-    ]
+    wrong = [*_own_account(stage), *_examples_left(stage), *_elsewhere(stage)]
+    chat = stage.settings.chat_topic_arn
+    if chat and chat == stage.settings.topic_arn:
+        right = "people would receive the chat's JSON; write another topic"
+        wrong.append(("CHAT_TOPIC_ARN", chat, right))
     if isinstance(stage, AcceptanceStage):
-        wrong += [*_wrong_versions(stage), *_machines_elsewhere(stage)]
+        wrong += _wrong_versions(stage)
         region, own = stage.settings.source_region, stage.partition
         if region and partition_of(region) != own:
             right = f"write a Region of the partition {own}, the stage's"
@@ -240,30 +241,24 @@ def contradictions(stage: Stage) -> list[Problem]:
 _Wrong = Iterator[tuple[str, str, str]]
 
 
-def _other_account(stage: Stage) -> str:
-    """Return the account that shares with the stage's, or with which the stage's shares."""
+def _other_account(stage: Stage) -> tuple[str, str]:
+    """Return the account that shares with the stage's, or with which that shares, and its setting."""
     if isinstance(stage, AcceptanceStage):
-        return stage.settings.databases[0].criteria.account
-    return stage.settings.share_with
+        return settings.ACCEPTANCE, stage.settings.databases[0].criteria.account
+    return settings.PRODUCTION, stage.settings.share_with
 
 
 def _own_account(stage: Stage) -> _Wrong:
     """Yield the setting of the other account if it is the stage's own."""
-    other = _other_account(stage)
-    if isinstance(stage, AcceptanceStage):
-        name = settings.ACCEPTANCE
-        right = "this is the main pipeline's account, acceptance; write production's"
-    else:
-        name = settings.PRODUCTION
-        right = "this is the stage's own account, production; write acceptance's"
+    name, other = _other_account(stage)
     if other == stage.account:
-        yield name, other, right
+        yield name, other, "this is the stage's own account; write the other one"
 
 
 def _examples_left(stage: Stage) -> _Wrong:
     """Yield each value of an example in a stage that is not the example's."""
     right = "is an example account of the documentation; write your own"
-    if {stage.account, _other_account(stage)} <= _EXAMPLES:
+    if {stage.account, _other_account(stage)[1]} <= _EXAMPLES:
         return
     if stage.account in _EXAMPLES and isinstance(stage, AcceptanceStage):
         yield PIPELINE, stage.pipeline_arn, f"{stage.account} {right}"
@@ -274,23 +269,18 @@ def _examples_left(stage: Stage) -> _Wrong:
             yield name, value, f"{left.pop()} {right}"
 
 
-def _wrong_topics(stage: Stage) -> _Wrong:
-    """Yield each topic that the functions cannot publish to, and one that has both roles."""
-    people, chat = stage.settings.topic_arn, stage.settings.chat_topic_arn
-    for name, topic in {"NOTIFICATION_TOPIC_ARN": people, "CHAT_TOPIC_ARN": chat}.items():
-        if topic and topic.split(":")[1:4:2] != [stage.partition, stage.region]:
-            right = f"functions cannot publish to another Region; write a topic in {stage.region}"
-            yield name, topic, right
-    if chat and chat == people:
-        yield "CHAT_TOPIC_ARN", chat, "people would receive the chat's JSON; write another topic"
-
-
-def _wrong_keys(stage: Stage) -> _Wrong:
-    """Yield each key that is not in the Region where the stage makes copies."""
-    for name, key in stage.variables.items():
-        is_arn = name.endswith("_KMS_KEY_ID") and key.startswith("arn:")
-        if is_arn and key.split(":")[3] != stage.region:
-            yield name, key, f"copies are made in {stage.region}; write a key there"
+def _elsewhere(stage: Stage) -> _Wrong:
+    """Yield each topic, key and state machine that is not where the functions can use it."""
+    for name in settings.names_of(stage.variables):
+        value = stage.variables.get(name, "")
+        if not name.endswith(_USED) or not value.startswith("arn:"):
+            continue
+        place, wanted = value.split(":")[3:5], [stage.region, stage.account]
+        if not name.endswith("_AFTER_RESTORE"):
+            place, wanted = place[:1], wanted[:1]  # topics and keys may be another account's
+        if place != wanted:
+            right = f"the functions cannot use it there; write one in {', '.join(wanted)}"
+            yield name, value, right
 
 
 def _wrong_versions(stage: AcceptanceStage) -> _Wrong:
@@ -306,23 +296,34 @@ def _wrong_versions(stage: AcceptanceStage) -> _Wrong:
             yield name, version, "the version is MySQL's; write one of PostgreSQL's, such as 16"
 
 
-def _machines_elsewhere(stage: AcceptanceStage) -> _Wrong:
-    """Yield each state machine that the functions cannot start."""
-    for database in stage.settings.databases:
-        machine = database.after_restore
-        if machine and machine.split(":")[3:5] != [stage.region, stage.account]:
-            right = f"functions cannot start it there; write one in {stage.account}, {stage.region}"
-            yield database.setting("AFTER_RESTORE"), machine, right
-
-
 def own_answers(body: Json) -> dict[str, str]:
     """Return the answers under the stage's own key, by the names that `aurora-refresh configure` gives them."""
-    own = as_object(body.get(OWN_KEY, {}), OWN_KEY)
+    own = body.get(OWN_KEY, {})
     return {answer: str(own[name]) for answer, name in OWN_NAMES.items() if name in own}
 
 
+def variables_of(body: Json) -> dict[str, str]:
+    """Return the environment variables of a stage, or those of all stages."""
+    return dict(body.get("environment_variables", {}))
+
+
+def stages_of(config: Json) -> Json:
+    """Return every stage's object by name."""
+    return dict(config.get("stages", {}))
+
+
+def tuned(config: Json, stage: str, function: str) -> Json:
+    """Return a function's configuration, looked up as Chalice does."""
+
+    def own(level: Json) -> Json:
+        return dict(level.get("lambda_functions", {}).get(function, {}))
+
+    body = stages_of(config).get(stage, {})
+    return {**config, **own(config), **body, **own(body)}
+
+
 def read_config(project: Path) -> Json:
-    """Return the content of `.chalice/config.json`; raise StageError if it cannot be read."""
+    """Return the content of `.chalice/config.json`; raise StageError if it cannot be used."""
     file = project / CONFIG
     if not file.is_file():
         raise UsageError(f"there is no {CONFIG} here: name the folder that holds app.py")
@@ -330,45 +331,31 @@ def read_config(project: Path) -> Json:
         document = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise StageError(f"{CONFIG} is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise StageError(f"{CONFIG} is not a JSON object")
-    return document
+    _check({"the file": document})
+    return dict(document)
 
 
-def stages_of(config: Json) -> Json:
-    """Return every stage's object by name; raise StageError."""
-    return {
-        name: as_object(body, f"the stage {name}")
-        for name, body in as_object(config.get("stages", {}), "stages").items()
-    }
+def _check(read: Json) -> None:
+    """Raise StageError for a part of the configuration that is of another type than it must be."""
+    config = _object(read, "the file")
+    stages = _object(config, "stages")
+    for level in (config, *(_object(stages, name) for name in stages)):
+        functions = _object(level, "lambda_functions")
+        for body in (level, *(_object(functions, name) for name in functions)):
+            for name, value in _object(body, "environment_variables").items():
+                if not isinstance(value, str):  # which Lambda refuses
+                    right = f"write {json.dumps(str(value))}"
+                    raise StageError(f"{CONFIG}: {name} is {json.dumps(value)}, not text: {right}")
+        keys = _object(level, OWN_KEY).get(TOPIC_KEYS, [])
+        if not isinstance(keys, list) or not all(isinstance(each, str) for each in keys):
+            raise StageError(f"{CONFIG}: {TOPIC_KEYS} is {json.dumps(keys)}, not a list of ARNs")
 
 
-def tuned(config: Json, stage: str, function: str) -> Json:
-    """Return a function's configuration, looked up as Chalice does; raise StageError."""
-    body = as_object(stages_of(config).get(stage, {}), f"the stage {stage}")
-
-    def own(level: Json) -> Json:
-        entries = as_object(level.get("lambda_functions", {}), "lambda_functions")
-        return as_object(entries.get(function, {}), function)
-
-    return {**config, **own(config), **body, **own(body)}
-
-
-def variables_of(body: Json) -> dict[str, str]:
-    """Return the environment variables of a stage, or those of all stages; raise StageError."""
-    variables = as_object(body.get("environment_variables", {}), "environment_variables")
-    for name, value in variables.items():
-        if not isinstance(value, str):  # which Lambda refuses
-            raise StageError(
-                f"{CONFIG}: {name} is {json.dumps(value)}, not text: write {json.dumps(str(value))}"
-            )
-    return dict(variables)
-
-
-def as_object(value: Any, what: str) -> Json:
-    """Return the value, which must be a JSON object; raise StageError."""
+def _object(parent: Json, name: str) -> Json:
+    """Return a part that must be a JSON object; raise StageError."""
+    value = parent.get(name, {})
     if not isinstance(value, dict):
-        raise StageError(f"{CONFIG}: {what} is {json.dumps(value)}, not an object")
+        raise StageError(f"{CONFIG}: {name} is {json.dumps(value)}, not an object")
     return value
 
 

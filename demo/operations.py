@@ -29,6 +29,7 @@ DOCUMENT = PROJECT / "docs/operations.md"
 FOUNDED = datetime(2026, 1, 3, 12, tzinfo=UTC)
 PEOPLE = {"tester": "tess", "operator": "omar"}
 
+_STAGE = "acceptance"  # of the document
 # Where this stands in the document, the deployed API is asked.
 API_ID = "API-ID"
 API = f"https://{API_ID}.execute-api.{LocalCloud.region}.amazonaws.com/api"
@@ -151,7 +152,7 @@ class _Stage:
         self._base = base_of(company)
         self._folder = tempfile.TemporaryDirectory(prefix="demo-of-aurora-refresh-")
         self._shell = _Shell(Path(self._folder.name), self._base, company.cloud.endpoint)
-        # The command as it is in this folder, whichever is installed; the documented stage has another name.
+        # The command as it is in this folder, whichever is installed. The documented stage has another name, so the address goes before it.
         self._shell.run('aurora-refresh() { python -m cli.main "$@" --url "$API"; }')
         self._directions: dict[str, Callable[[str, str], object]] = {
             "policy": lambda _rest, _block: None,
@@ -186,6 +187,7 @@ class _Stage:
         found = self._shell.run(written[1].replace("\n> ", "\n"))
         if any(secret in found for secret in self._secrets):
             raise ValueError(f"a secret is printed by: {written[1]}")
+        found = found.replace(f"{self._base} · ", f"{_STAGE} · ")
         found = found.replace(self._base, API).replace(api_id(self._company), API_ID)
         # A run's new id is no news.
         answer = written[2] if normal(found) == normal(written[2]) else found

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cli.client import ApiError
+from cli.errors import ApiError
 
 Json = dict[str, Any]
 

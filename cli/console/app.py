@@ -16,8 +16,9 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
-from cli.client import ApiClient, ApiError, Json
+from cli.client import ApiClient, Json
 from cli.console import view
+from cli.errors import ApiError
 from cli.output import printable, say
 
 LOOPBACK = "127.0.0.1"
@@ -140,7 +141,8 @@ class _Console:
             return self.form("hold" if action == "resume" else action, error)
         if action == "refresh" and (answer["dry_run"] or answer["outcome"] != "started"):
             return render_template("steps.html", answer=answer)
-        flash(*_message(action, request.form, answer))
+        message = view.done(action, answer, request.form.get("database"))
+        flash(message, answer.get("next_restore") or "")
         return redirect("/", 303)
 
     def form(self, action: str, error: ApiError | None = None) -> ResponseReturnValue:
@@ -180,22 +182,6 @@ def _facts(status: Json, name: str | None) -> Json:
         if found["name"] == name:
             return found
     raise ApiError(404, "NotFoundError", f"There is no database {name}.")
-
-
-def _message(action: str, form: Any, answer: Json) -> tuple[str, str]:
-    """Return what an action has done, and the time of the next refresh if that is of interest."""
-    run, when, under_way = map(answer.get, ("execution_id", "next_restore", "under_way"))
-    if action == "refresh":
-        message = f"The refresh has started: run {run}."
-    elif action in ("pin", "rollback"):
-        how = f"now, in run {run}" if run else "in its next run"
-        name = form.get("database") or "the database"
-        message = f"The pipeline deploys {name} from {view.short(answer['current'])} {how}."
-    else:
-        hold = answer["hold"]
-        done = f"The schedule is on hold until {hold['until']}." if hold else "The hold is lifted."
-        message = done if when else f"{done} No refresh is planned."
-    return message + (f" Note: {under_way}." if under_way else ""), when or ""
 
 
 def _visible(value: Any) -> Any:

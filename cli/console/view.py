@@ -93,6 +93,22 @@ def replaced(
     return [each for each in found if each.target != each.facts["deployed"]]
 
 
+def done(action: str, answer: Json, database: str | None = None) -> str:
+    """Return what an action has done."""
+    run, when, under_way = map(answer.get, ("execution_id", "next_restore", "under_way"))
+    if action == "refresh":
+        message = f"The refresh has started: run {run}."
+    elif action in ("pin", "rollback"):
+        how = f"now, in run {run}" if run else "in its next run"
+        name = database or "the database"
+        message = f"The pipeline deploys {name} from {short(answer['current'])} {how}."
+    else:
+        hold = answer["hold"]
+        message = f"The schedule is on hold until {hold['until']}." if hold else "There is no hold."
+        message += "" if when else " No refresh is planned."
+    return message + (f" Note: {brief(under_way)}." if under_way else "")
+
+
 def is_stale(status: Json, facts: Json) -> bool:
     """Return whether a database's deployed data is older than the limit."""
     limit, age = status["schedule"]["max_age_days"], facts["age_hours"]

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError
 
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
-from cli import stacks, stages
+from cli import stages
 from cli.configure import text_of
 from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
 from cli.doctor.checks import Check
@@ -57,7 +57,7 @@ def examine(project: Path, name: str) -> list[Check]:
         look = Look(stage, session, now)
         own = chain(production.clusters(look), production.share_key(look))
     if not look.is_deployed:
-        seen = "has not been deployed: no function and no stack of it is in the account"
+        seen = "has not been deployed: no function of it is in the account"
         first.append(Check("stage", name, *checks.problem(seen, look.deploy)))
     return [*first, *own, *_deployment(look, wanted)]
 
@@ -81,7 +81,7 @@ def _deployment(look: Look[Stage], wanted: Mapping[str, Wanted]) -> Iterator[Che
         # A first deployment needs this, and does not create it.
         yield from deployment.unreserved("concurrency of the account", look)
         return
-    for stack in [*stacks.own_stacks(look.stage), *look.packaged_stacks]:
+    for stack in look.packaged_stacks:
         yield from deployment.stack(stack, look)
     yield from deployment.functions(look, wanted)
     if isinstance(look, AcceptanceLook):

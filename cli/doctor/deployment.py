@@ -42,7 +42,7 @@ Look_ = Look[Stage]
 
 @check("stack")
 def stack(name: str, look: Look_) -> Verdict:
-    """Judge a stack around the functions; its resources are checked one by one."""
+    """Judge a stack of `aurora-refresh package`; what is in it is checked one by one."""
     found, deploy = look.stack(name), look.deploy
     if found is None:
         return warning("does not exist, which is right only if it would be empty", deploy)
@@ -278,8 +278,6 @@ def _alarm(name: str, look: Look_, alarm: Json | None) -> Verdict:
 
 
 def _remake(look: Look_) -> str:
-    """Return how to restore what the stack holds: CloudFormation does not notice changes by others."""
-    deploy, after = look.deploy, stacks.stack_name(look.stage.name, stacks.AFTER)
-    if not known(look.stack, after):
-        return deploy
-    return f"{deletion(after)} && {deploy}"
+    """Return how to restore an alarm: CloudFormation would not notice changes by others."""
+    after = stacks.stack_name(look.stage.name, stacks.AFTER)
+    return f"{deletion(after)} && {look.deploy}" if look.packaged_stacks else look.deploy

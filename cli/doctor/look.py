@@ -23,8 +23,8 @@ from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks, templates
-from cli.account import DENIED
 from cli.calls import Calls
+from cli.errors import DENIED
 from cli.mainpipeline import DeployedStack, StackTemplate
 from cli.stages import AcceptanceStage, Json, Stage, StageError, to_deploy
 
@@ -155,16 +155,15 @@ class Look(Generic[S_co]):
 
     @property
     def is_deployed(self) -> bool:
-        """Whether anything of the stage is in the account, or cannot be looked at."""
-        functions = (is_absent(self.function, name) for name in self.function_names.values())
-        around = (is_absent(self.stack, name) for name in stacks.own_stacks(self.stage))
-        return not all((*functions, *around))
+        """Whether a function of the stage is in the account, or cannot be looked at."""
+        functions = self.function_names.values()
+        return not all(is_absent(self.function, name) for name in functions)
 
     @property
     def packaged_stacks(self) -> list[str]:
-        """The stack of the functions, if the templates of `aurora-refresh package` were deployed."""
-        name = stacks.packaged_stacks(self.stage.name)["sam.json"]
-        return [name] if known(self.stack, name) else []
+        """The stage's stacks, if the templates of `aurora-refresh package` were deployed."""
+        found = stacks.packaged_stacks(self.stage.name)
+        return [*found.values()] if known(self.stack, found["sam.json"]) else []
 
     @property
     def deploy(self) -> str:

@@ -4,36 +4,23 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.livecheck.facts import EXPERIMENTS, FACTS, Experiment, Fact, NotTried
-from cli.livecheck.sandbox import Sandbox, new
+from cli.livecheck.sandbox import Sandbox
 
 AS_EXPECTED, HANDLED, DIFFERS, NOT_TRIED = "as expected", "handled", "differs", "not tried"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A fact, and what was found; if it was not tried, the reason."""
 
     fact: Fact
     verdict: str
     found: str
-
-    def to_json(self) -> dict[str, str | None]:
-        """Return a record for scripts."""
-        fact = self.fact
-        return {
-            "fact": fact.name,
-            "claim": fact.claim,
-            "expected": fact.expected or None,
-            "found": self.found,
-            "verdict": self.verdict,
-            "source": fact.source,
-        }
 
 
 @dataclass
@@ -51,7 +38,17 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Return the report for scripts."""
-        findings = [finding.to_json() for finding in self.findings]
+        findings = [
+            {
+                "fact": fact.name,
+                "claim": fact.claim,
+                "expected": fact.expected or None,
+                "found": found,
+                "verdict": verdict,
+                "source": fact.source,
+            }
+            for fact, verdict, found in self.findings
+        ]
         return {"findings": findings, "left": self.left, "stopped": self.stopped}
 
 
@@ -63,7 +60,7 @@ def cost(*, with_cluster: bool) -> str:
     https://aws.amazon.com/codepipeline/pricing/
     https://aws.amazon.com/rds/aurora/pricing/
     """
-    made = "parameters, a topic, a queue, rules, a state machine, a pipeline with its bucket, a stack, roles"
+    made = "parameters, a queue, rules, a pipeline with its bucket and its role, a stack"
     if with_cluster:
         return (
             f"{made}, two Aurora clusters without instances and three snapshots; it takes about 45 minutes "
@@ -72,25 +69,20 @@ def cost(*, with_cluster: bool) -> str:
     return f"{made}; it takes about 10 minutes and costs less than 0.01 USD"
 
 
-def check(session: boto3.Session, say: Callable[[str], None], *, with_cluster: bool) -> Report:
-    """Try each fact in a sandbox that is deleted at the end, even if the check is told to stop.
-
-    Raises:
-        ClientError: if not even the sandbox can be made.
-    """
-    box, report = new(session, with_cluster=with_cluster), Report()
-    with _stoppable() as ignore_further:
+def check(box: Sandbox, say: Callable[[str], None]) -> Report:
+    """Try each fact in a sandbox that is deleted at the end, even if the check is told to stop."""
+    report = Report()
+    with _on_signals(signal.default_int_handler):
         try:
-            box.open()
             for experiment in EXPERIMENTS:
                 say(f"trying {experiment.__name__.replace('_', ' ')}")
                 report.findings.extend(_findings(experiment, box))
         except KeyboardInterrupt:
             report.stopped = True
         finally:
-            ignore_further()
-            say(f"deleting everything named {box.name}")
-            report.left = box.close()
+            with _on_signals(signal.SIG_IGN):
+                say(f"deleting everything named {box.name}")
+                report.left = box.close()
     return report
 
 
@@ -109,17 +101,11 @@ def _findings(experiment: Experiment, box: Sandbox) -> Iterator[Finding]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[Callable[[], None]]:
-    """Have the signals to stop raise KeyboardInterrupt, until the yielded function is called."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
-
-    def ignore_further() -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-
+def _on_signals(handler: Any) -> Iterator[None]:
+    """Have the handler receive the signals to stop."""
+    before = {number: signal.signal(number, handler) for number in _SIGNALS}
     try:
-        yield ignore_further
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -1,4 +1,4 @@
-"""What Aurora Refresh assumes about AWS where its documentation is silent, or nobody has tried it.
+"""What Aurora Refresh assumes about AWS where its documentation is silent, or not enough to rely on.
 
 Each experiment tries the facts that facts.csv lists for it, in a sandbox, and yields what it found.
 """
@@ -9,15 +9,17 @@ import json
 import secrets
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from string import Template
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import yaml  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError
 
 from cli.livecheck.sandbox import Sandbox, retry, wait_for
 
-_VERSIONS = 100
 _EVENT_SECONDS = 180.0
 _ROLE_SECONDS = 60.0
 _RUN_SECONDS = 300.0
@@ -52,7 +54,7 @@ Experiment = Callable[[Sandbox], Iterator[Found]]
 
 
 def parameters(box: Sandbox) -> Iterator[Found]:
-    """Try values, descriptions and labels of Parameter Store."""
+    """Try values and descriptions of Parameter Store."""
     ssm, name = box.client("ssm"), box.name
     put = {"Name": name, "Value": "same", "Type": "String"}
     ssm.put_parameter(**put, Description="first", Tags=box.tags)
@@ -70,20 +72,6 @@ def parameters(box: Sandbox) -> Iterator[Found]:
     (last,) = [each for each in history if each["Version"] == third]
     inherits = last.get("Description") == "second"
     yield "inherited-description", "that of the version before" if inherits else "none"
-
-    ssm.label_parameter_version(Name=name, ParameterVersion=third, Labels=["good"])
-    ssm.put_parameter(**put, Overwrite=True)
-    labelled = ssm.get_parameter(Name=f"{name}:good")["Parameter"]["Version"]
-    yield "label", "the version that got it" if labelled == third else f"version {labelled}"
-    yield "wrong-label", _answer(lambda: _label(box, "1-is-no-letter"))
-
-    full = {"Name": f"{name}-labelled", "Type": "String"}
-    ssm.put_parameter(**full, Value="0", Tags=box.tags)
-    ssm.label_parameter_version(Name=full["Name"], ParameterVersion=1, Labels=["good"])
-    for value in range(1, _VERSIONS):
-        ssm.put_parameter(**full, Value=str(value), Overwrite=True)
-    more = full | {"Value": "more", "Overwrite": True}
-    yield "oldest-labelled", _answer(lambda: _taken(ssm.put_parameter(**more)))
 
 
 def rules(box: Sandbox) -> Iterator[Found]:
@@ -131,40 +119,6 @@ def pipelines(box: Sandbox) -> Iterator[Found]:
     yield "retried-run", _answer(retried)
     _reject(box, run)
     yield "old-token", _answer(lambda: _same(start(token), run, "run"))
-
-
-def state_machines(box: Sandbox) -> Iterator[Found]:
-    """Try the names of executions."""
-    states = box.client("stepfunctions")
-    waits = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 600, "End": True}}}
-    role = box.role("states")
-    machine: str = _once_assumable(
-        lambda: states.create_state_machine(
-            name=box.name,
-            definition=json.dumps(waits),
-            roleArn=role,
-            tags=box.tags_in_lower_case,
-        )
-    )["stateMachineArn"]
-    wanted = {"stateMachineArn": machine, "name": "refresh", "input": "{}"}
-    execution = states.start_execution(**wanted)["executionArn"]
-
-    def again() -> str:
-        return _same(states.start_execution(**wanted)["executionArn"], execution, "execution")
-
-    yield "equal-name", _answer(again)
-    states.stop_execution(executionArn=execution)
-    stopped = {"executionArn": execution}  # it may go on for a moment
-    wait_for(lambda: states.describe_execution(**stopped)["status"] != "RUNNING", _RUN_SECONDS)
-    yield "old-name", _answer(again)
-
-
-def topics(box: Sandbox) -> Iterator[Found]:
-    """Try a notification."""
-    sns = box.client("sns")
-    topic = sns.create_topic(Name=box.name, Tags=box.tags)["TopicArn"]
-    note = {"TopicArn": topic, "Subject": "s" * 99, "Message": "live check"}
-    yield "subject", _answer(lambda: _taken(sns.publish(**note)))
 
 
 def stacks(box: Sandbox) -> Iterator[Found]:
@@ -253,7 +207,9 @@ def clusters(box: Sandbox) -> Iterator[Found]:
     new = _cluster(box, restored)
     later = new["ClusterCreateTime"] > old["ClusterCreateTime"]
     yield "cluster-time", "the restore's" if later else "the first cluster's"
-    yield "cluster-label", _answer(lambda: _label(box, new["DbClusterResourceId"]))
+    labels = [new["DbClusterResourceId"]]
+    answer = box.client("ssm").label_parameter_version(Name=name, Labels=labels)
+    yield "cluster-label", "not allowed" if answer.get("InvalidLabels") else "taken"
 
 
 def _answer(look: Callable[[], str]) -> str:
@@ -268,19 +224,8 @@ def _taken(_: object) -> str:
     return "taken"
 
 
-def _label(box: Sandbox, label: str) -> str:
-    """Label a parameter's newest version; return whether the label is listed as not allowed."""
-    answer = box.client("ssm").label_parameter_version(Name=box.name, Labels=[label])
-    return "listed" if answer.get("InvalidLabels") else "taken"
-
-
 def _same(found: str, wanted: str, what: str) -> str:
     return f"the same {what}" if found == wanted else f"a new {what}"
-
-
-def _once_assumable(create: Callable[[], Any]) -> Any:
-    """Create something whose role is so new that AWS may not know it yet; raise ClientError."""
-    return retry(create, _ROLE_SECONDS, lambda _: True)
 
 
 def _send_to_queue(box: Sandbox, rule: str) -> None:
@@ -303,32 +248,13 @@ def _create_pipeline(box: Sandbox) -> None:
     bucket = f"arn:{box.partition}:s3:::{box.bucket}"
     rights = {"Effect": "Allow", "Action": "s3:*", "Resource": [bucket, f"{bucket}/*"]}
     role = box.role("codepipeline", rights)
-    configuration = {"S3Bucket": box.bucket, "S3ObjectKey": "source.zip"}
-    configuration["PollForSourceChanges"] = "false"
-    source = _action("Source", "Source", "S3") | {
-        "configuration": configuration,
-        "outputArtifacts": [{"name": "source"}],
-    }
-    declared = {
-        "name": box.name,
-        "roleArn": role,
-        "artifactStore": {"type": "S3", "location": box.bucket},
-        "pipelineType": "V1",
-        "stages": [
-            {"name": "Source", "actions": [source]},
-            {"name": "Wait", "actions": [_action("Approve", "Approval", "Manual")]},
-        ],
-    }
-    _once_assumable(
-        lambda: box.client("codepipeline").create_pipeline(
-            pipeline=declared, tags=box.tags_in_lower_case
-        )
+    text = Path(__file__).with_name("pipeline.yaml").read_text(encoding="utf-8")
+    declared = yaml.safe_load(
+        Template(text).substitute(name=box.name, role=role, bucket=box.bucket)
     )
-
-
-def _action(name: str, category: str, provider: str) -> dict[str, Any]:
-    kind = {"category": category, "owner": "AWS", "provider": provider, "version": "1"}
-    return {"name": name, "actionTypeId": kind}
+    tags = [{"key": tag["Key"], "value": tag["Value"]} for tag in box.tags]
+    create = partial(box.client("codepipeline").create_pipeline, pipeline=declared, tags=tags)
+    retry(create, _ROLE_SECONDS)  # AWS may not know the new role yet
 
 
 def _reject(box: Sandbox, run: str) -> None:
@@ -385,8 +311,6 @@ def _snapshot(box: Sandbox, name: str) -> dict[str, Any]:
     return dict(found)
 
 
-EXPERIMENTS: tuple[Experiment, ...] = (
-    *(parameters, topics, state_machines, pipelines, rules, stacks, shares, clusters),
-)
+EXPERIMENTS: tuple[Experiment, ...] = (*(parameters, pipelines, rules, stacks, shares, clusters),)
 with Path(__file__).with_suffix(".csv").open(encoding="utf-8") as table:
     FACTS = [Fact(*row) for row in csv.reader(table)][1:]

@@ -9,7 +9,8 @@ import pytest
 from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 
-from cli.client import ApiClient, ApiError, find_api_url
+from cli.client import ApiClient, find_api_url
+from cli.errors import ApiError
 
 APIS = {
     "a": "aurora-refresh-acceptance-2",

@@ -225,7 +225,7 @@ def test_whoever_leaves_while_asked_finds_everything_as_it_was(
 ) -> None:
     monkeypatch.setattr("cli.deployer.is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", Mock(side_effect=KeyboardInterrupt))
-    stopped = (1, "", "Stopped; nothing was written.\n")
+    stopped = (1, "", "Stopped.\n")
     assert run(project, "acceptance SOURCE_ACCOUNT=") == stopped
 
 

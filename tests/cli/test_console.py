@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from cli.client import ApiError
 from cli.console import view
 from cli.console.app import create_app
+from cli.errors import ApiError
 from tests.console_states import RUN, FakeClient, attention, database, fresh, healthy, nightly
 
 ADDRESS = "http://127.0.0.1:8000"
@@ -194,7 +194,7 @@ def test_an_action_is_done_and_answered() -> None:
         "The schedule is on hold until 2026-12-03. Note: run 7 restores orders-2026-11-27. "
         "Next refresh: Sun 06 Dec 2026, 04:00 UTC."
     )
-    assert said("resume") == "The hold is lifted. No refresh is planned."
+    assert said("resume") == "There is no hold. No refresh is planned."
 
 
 @pytest.mark.parametrize(("dry_run", "title"), [(True, "would not start"), (False, "did not")])

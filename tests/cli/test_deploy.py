@@ -4,16 +4,15 @@ tests/e2e/test_deploy_stage.py runs them against an account.
 """
 
 import json
-import re
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import boto3
 import pytest
 from botocore.stub import Stubber
 
-from chalicelib.domain.errors import AwsError
-from cli import account, deploy, restapi
+from cli import account, deploy, restapi, stacks
 from cli.account import Account
 from cli.stages import StageError, load
 
@@ -30,30 +29,47 @@ def test_a_runtime_that_is_not_the_one_tested_is_named(monkeypatch: pytest.Monke
 
 
 def test_the_recorded_rest_api_is_used_or_else_the_first_and_without_one_chalice_forgets_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Its record need not be whole. By the rest, Chalice deletes what a new version no longer has."""
-    monkeypatch.setattr(restapi, "invoking", lambda *_: ["a1", "b2"])
     record = tmp_path / restapi.record_of("acceptance")
     record.parent.mkdir(parents=True)
     names = ["old", "api_handler", "api_handler_role"]
     resources = [{"name": name, "resource_type": "lambda_function"} for name in names]
 
-    def said() -> list[str | None]:
-        lines: list[str] = []
-        found = deploy.find_api(tmp_path, Mock(stage=STAGE), lines.append)
-        return [found, *(re.split(", which| also", line)[0].strip() for line in lines)]
+    def recorded(*apis: str) -> list[str]:
+        restapi.record(tmp_path, "acceptance", apis)
+        found = json.loads(record.read_text())["resources"]
+        return [each.get("rest_api_id", each["name"]) for each in found]
 
-    chosen = "found      REST API a1, the first of 2 by creation time and id"
     record.write_text('{"resources": [')
-    assert said() == ["a1", chosen, "note: REST API b2"]
+    assert recorded("a1", "b2") == ["a1"]
     record.write_text(json.dumps({"resources": resources}))
-    for api, kept in (("b2", [*names, "rest_api"]), (None, ["old"])):
-        restapi.record(tmp_path, "acceptance", api)
-        assert said() == (
-            [api, "note: REST API a1"] if api else ["a1", chosen, "note: REST API b2"]
-        )
-        assert [each["name"] for each in json.loads(record.read_text())["resources"]] == kept
+    assert recorded("b2") == [*names, "b2"]
+    assert recorded("a1", "b2") == [*names, "b2"]
+    assert recorded() == ["old"]
+
+
+def test_a_stage_whose_functions_a_package_deployed_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packaged = Mock(check=lambda: "me", one=lambda *_, **named: named)
+    monkeypatch.setattr(account, "Account", lambda _: packaged)
+    with pytest.raises(StageError, match="'acceptance' was deployed from the templates of"):
+        account.opened(STAGE, print)
+
+
+def test_alarms_that_a_stage_has_no_longer_are_deleted_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole: Any = Mock(stage=STAGE, alarms=list)
+    assert not [each for each in deploy._monitoring(whole) if each.verb == "delete"]  # noqa: SLF001
+    wanted = stacks.after(STAGE)
+    wanted["Resources"] = {"One": wanted["Resources"].pop("AlarmRefreshFailed972c14")}
+    monkeypatch.setattr(stacks, "after", lambda _: wanted)
+    deleted = {each.what for each in deploy._monitoring(whole) if each.verb == "delete"}  # noqa: SLF001
+    assert (len(deleted), "alarm aurora-refresh-acceptance-refresh-failed" in deleted) == (8, False)
+    assert Account(STAGE).alarms([]) == []  # without a call, which would list everybody's
 
 
 def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,10 +81,3 @@ def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPat
     with Stubber(client) as stub:
         stub.add_response("list_subscriptions_by_topic", {"Subscriptions": listed})
         assert Account(STAGE).subscribers() == ["a@b.de", "b@b.de"]
-
-
-def test_a_refused_signature_as_with_a_wrong_clock_is_explained_by_aws() -> None:
-    error = AwsError("GetCallerIdentity", "", "SignatureDoesNotMatch", "Signature expired: 1 < 2")
-    expected = "^AWS refused GetCallerIdentity: SignatureDoesNotMatch: Signature expired: 1 < 2$"
-    with pytest.raises(StageError, match=expected), account.in_plain_words():
-        raise error

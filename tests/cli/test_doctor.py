@@ -339,7 +339,7 @@ CONFIGURATION, FIRING = QUESTIONS["configuration"][1], QUESTIONS["rule"][1]
 UPDATING = QUESTIONS["update_rule"][1]
 SATURDAYS, HOURLY = "cron(0 22 ? * SAT *)", "cron(0 4-23 ? * * *)"
 TWICE = {"ScheduleExpression": "cron(0 2,3 ? * SUN *)"}
-REMAKE = f"stack-delete-complete --stack-name {AFTER} && {DEPLOY}"
+REMAKE = f"stack-delete-complete --stack-name {AFTER} && aurora-refresh package --stage {NAME}"
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
@@ -481,10 +481,10 @@ FAULTS: Table = {
     ],
     "stack": [
         (f"{APP}-{NAME}", account(packaged={"StackStatus": "UPDATE_ROLLBACK_FAILED"}), "problem", "UPDATE_ROLLBACK_FAILED", f" && aurora-refresh package --stage {NAME}, and then deploy its templates"),
-        (AFTER, account(after={"StackStatus": "REVIEW_IN_PROGRESS"}), "problem", "REVIEW_IN_PROGRESS", DEPLOY),
-        (AFTER, account(after={"StackStatus": "DELETE_FAILED"}), "problem", "DELETE_FAILED", REMAKE),
-        (AFTER, account(after={"StackStatus": "UPDATE_IN_PROGRESS"}), "warning", "UPDATE_IN_PROGRESS", "run the doctor again"),
-        (AFTER, account(after=None), "warning", GONE, DEPLOY),
+        (AFTER, account(packaged=CREATED, after={"StackStatus": "REVIEW_IN_PROGRESS"}), "problem", "REVIEW_IN_PROGRESS", "deploy its templates"),
+        (AFTER, account(packaged=CREATED, after={"StackStatus": "DELETE_FAILED"}), "problem", "DELETE_FAILED", REMAKE),
+        (AFTER, account(packaged=CREATED, after={"StackStatus": "UPDATE_IN_PROGRESS"}), "warning", "UPDATE_IN_PROGRESS", "run the doctor again"),
+        (AFTER, account(packaged=CREATED, after=None), "warning", GONE, "deploy its templates"),
     ],
     "role": [
         (RESTORE, account(statements=[each for each in POLICIES["db-restore-from-snapshot"]["Statement"] if each["Sid"] != "MoveCurrent"]), "problem", "lacks statements that its function needs: MoveCurrent", DEPLOY),
@@ -517,10 +517,10 @@ FAULTS: Table = {
         (TOPIC_ALIAS, account(topic_key=AWS_MANAGED), "problem", "is managed by AWS", "aws sns set-topic-attributes"),
     ],
     "alarm": [
-        (ERRORS, account(alarms=ALARMS | {ERRORS: None}), "problem", GONE, REMAKE),
+        (ERRORS, account(alarms=ALARMS | {ERRORS: None}), "problem", GONE, DEPLOY),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"StateValue": "ALARM", "StateReason": "1 error"}}), "problem", "is on: 1 error", "see what happened in"),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"ActionsEnabled": False}}), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
-        (ERRORS, account(alarms=ALARMS | {ERRORS: {"StateValue": "OK"}}), "warning", "not notify", REMAKE),
+        (ERRORS, account(alarms=ALARMS | {ERRORS: {"StateValue": "OK"}}), "warning", "not notify", DEPLOY),
         (OVERDUE, account(alarms=ALARMS | {OVERDUE: ALARM | {"StateValue": "ALARM"}}), "warning", "is on", "nothing before the first scheduled run"),
     ],
     "API": [
@@ -654,7 +654,7 @@ def test_what_is_right_in_its_own_way_is_ok(seen: AcceptanceLook) -> None:
 # --- how the doctor looks, and what it says -------------------------------------------------------
 
 # What a healthy stage is not asked, and what only decides how a fix is worded.
-UNASKED = {NAMES[name] for name in ("unreserved", "packaged")}
+UNASKED = {NAMES[name] for name in ("unreserved", "packaged", "before", "after")}
 
 
 @pytest.mark.parametrize("question", sorted(HEALTHY.keys() - UNASKED))

@@ -61,9 +61,9 @@ def test_a_stage_is_its_variables_their_meaning_and_where_its_pipeline_is(projec
     ("text", "message"),
     [
         ("{", " is not JSON: "),
-        ("[]", " is not a JSON object"),
+        ("[]", ": the file is [], not an object"),
         ('{"stages": {"other": {}}}', " has no stage 'acceptance', only: other. aurora-refresh "),
-        ('{"stages": {"acceptance": 1}}', ": the stage acceptance is 1, not an object"),
+        ('{"stages": {"acceptance": 1}}', ": acceptance is 1, not an object"),
         (
             '{"environment_variables": {"N": 2}, "stages": {"acceptance": {}}}',
             ': N is 2, not text: write "2"',
@@ -148,13 +148,13 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
 @pytest.mark.parametrize(
     ("variables", "name", "message"),
     [
-        ({"SOURCE_ACCOUNT": "222222222222"}, "SOURCE_ACCOUNT", "main pipeline's account"),
+        ({"SOURCE_ACCOUNT": "222222222222"}, "SOURCE_ACCOUNT", "own account"),
         (COPIED | {"SOURCE_REGION": "us-gov-east-1"}, "SOURCE_REGION", "of the partition aws"),
-        ({"NOTIFICATION_TOPIC_ARN": ELSEWHERE}, "NOTIFICATION_TOPIC_ARN", "a topic in eu-west-1"),
+        ({"NOTIFICATION_TOPIC_ARN": ELSEWHERE}, "NOTIFICATION_TOPIC_ARN", "one in eu-west-1"),
         ({"NOTIFICATION_TOPIC_ARN": HERE, "CHAT_TOPIC_ARN": HERE}, "CHAT_TOPIC_ARN", "another"),
-        ({"RDS_COPY_KMS_KEY_ID": KEY_ELSEWHERE}, "RDS_COPY_KMS_KEY_ID", "made in eu-west-1"),
-        (preparing(region="us-east-1"), "RDS_AFTER_RESTORE", "one in 222222222222, eu-west-1"),
-        (preparing(account="444444444444"), "RDS_AFTER_RESTORE", "functions cannot start it there"),
+        ({"RDS_COPY_KMS_KEY_ID": KEY_ELSEWHERE}, "RDS_COPY_KMS_KEY_ID", "one in eu-west-1"),
+        (preparing(region="us-east-1"), "RDS_AFTER_RESTORE", "one in eu-west-1, 222222222222"),
+        (preparing(account="444444444444"), "RDS_AFTER_RESTORE", "functions cannot use it there"),
         ({"RDS_ENGINE_VERSION": "9.6"}, "RDS_ENGINE_VERSION", "write one of PostgreSQL's"),
         (MYSQL | {"RDS_ENGINE_VERSION": "10"}, "RDS_ENGINE_VERSION", "write one of MySQL's"),
         ({"pipeline": REAL}, "SOURCE_ACCOUNT", "example account of the documentation"),

@@ -36,7 +36,7 @@ def test_commands_and_console_operate_a_stage(deployed: Company, refreshed: Nigh
     pinned = ask(deployed, "pin", newest, "--reason", "keep it", "--json")
     assert (pinned.exit_code, json.loads(pinned.stdout)["current"]) == (0, refreshed.new)
     held = ask(deployed, "hold", "2099-01-01", "--reason", "load test")
-    assert held.stdout.startswith("Scheduled refreshes are on hold until 2099-01-01.")
+    assert held.stdout.startswith("The schedule is on hold until 2099-01-01.")
     assert ask(deployed, "resume").stdout.startswith("There is no hold. Next refresh: ")
     tried = ask(deployed, "refresh", "--dry-run", "--outside-window")
     assert (tried.exit_code, "nothing-new" in tried.stdout) == (1, True)

@@ -17,10 +17,10 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from click.testing import Result
 
-from cli import livecheck
+from cli import calls, livecheck
 from cli.livecheck import sandbox
 from cli.livecheck.facts import EXPERIMENTS, FACTS
-from cli.livecheck.sandbox import Sandbox, new
+from cli.livecheck.sandbox import Sandbox
 from demo.acceptance import nightly
 from localcloud.client import LocalCloud
 from tests.e2e.conftest import PROJECT, invoke
@@ -40,7 +40,8 @@ SILENT = {
 
 @pytest.fixture
 def cloud(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> LocalCloud:
-    monkeypatch.setattr(sandbox, "_POLL_SECONDS", 0.1)
+    for module in (calls, sandbox):
+        monkeypatch.setattr(module, "_POLL_SECONDS", 0.1)
     return cloud
 
 
@@ -53,10 +54,8 @@ def made(cloud: LocalCloud) -> list[str]:
     rds = cloud.client("rds")
     listings = (
         cloud.client("ssm").describe_parameters()["Parameters"],
-        cloud.client("sns").list_topics()["Topics"],
         cloud.client("sqs").list_queues().get("QueueUrls", []),
         cloud.client("events").list_rules()["Rules"],
-        cloud.client("stepfunctions").list_state_machines()["stateMachines"],
         cloud.client("codepipeline").list_pipelines()["pipelines"],
         cloud.client("s3").list_buckets()["Buckets"],
         cloud.client("iam").list_roles()["Roles"],
@@ -125,32 +124,28 @@ def test_a_check_makes_nothing_unasked_and_deletes_all_if_it_is_stopped(cloud: L
     assert errors.endswith("Stopped.\n")
 
 
-def test_what_a_killed_check_left_is_deleted_two_hours_later_and_what_is_refused_is_named(
-    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+def test_what_is_refused_is_named_and_what_a_killed_check_left_is_deleted_by_its_name(
+    cloud: LocalCloud,
 ) -> None:
-    for name, value in cloud.environment().items():
-        monkeypatch.setenv(name, value)
-    cloud.set_clock(datetime.now(UTC) - timedelta(hours=3))
     interrupted(cloud, signal.SIGKILL)
     left = made(cloud)
-    assert len(left) > 5
-    cloud.set_clock(datetime.now(UTC) - timedelta(hours=1))
-    running = new(boto3.Session(), with_cluster=False)
-    running.open()
-    denied = ("sns:DeleteTopic", "events:PutRule", "sqs:CreateQueue")
+    assert len(left) > 4
+    (name,) = set(re.findall(r"aurora-refresh-live-check-[0-9a-f]{8}", str(left)))
+    denied = ("iam:DeleteRole", "events:PutRule", "sqs:CreateQueue")
     cloud.set_faults([{"operation": each, "kind": "deny", "times": 0} for each in denied])
     ended = run(cloud, "--yes", "--json")
     report = json.loads(ended.stdout)
-    assert (ended.exit_code, ended.stderr.count("left behind by an earlier check")) == (1, 1)
     found = {each["fact"]: (each["verdict"], each["found"]) for each in report["findings"]}
     verdict, reason = found["rule-state"]
-    assert (verdict, "AccessDeniedException" in reason) == ("not tried", True)
+    assert (ended.exit_code, verdict, "AccessDeniedException" in reason) == (1, "not tried", True)
     assert found["copy-date"][1].endswith("needs --with-cluster")
-    assert [each for each in report["left"] if "DeleteTopic" not in each] == []
-    # Of each check the topic is left, and the marker by which a later one finds it.
-    kept = [each for each in made(cloud) if running.name not in each]
-    assert (len(kept), len({*kept} & {*left})) == (4, 2)
-    assert len(made(cloud)) == 5
+    (role,) = report["left"]
+    (kept,) = set(made(cloud)) - {*left}
+    assert ("DeleteRole" in role, ":role/" in kept) == (True, True)
+    cloud.set_faults([])
+    assert run(cloud, "--yes", "--delete", "aurora-refresh-acceptance").exit_code == 2
+    assert run(cloud, "--yes", "--delete", name).exit_code == 0
+    assert made(cloud) == [kept]
 
 
 def test_a_deletion_without_an_answer_is_named_and_stops_no_other() -> None:
@@ -163,5 +158,5 @@ def test_a_deletion_without_an_answer_is_named_and_stops_no_other() -> None:
 
 @pytest.mark.live
 def test_aws_itself_does_what_it_is_taken_to_do() -> None:
-    report = livecheck.check(boto3.Session(), print, with_cluster=False)
+    report = livecheck.check(Sandbox(boto3.Session()), print)
     assert report.is_well(), report

@@ -1,0 +1,119 @@
+"""What goes wrong, as sentences with the next step."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from botocore import exceptions
+
+from chalicelib.domain.errors import AwsError
+from cli.output import Failure
+
+_MISSING = (
+    "This command needs a clone of the project with its tools: run make setup there. For the console, "
+    "pipx inject aurora-refresh flask is enough. Missing: {}."
+)
+
+# The codes of AWS's services for credentials that are invalid or have expired.
+INVALID_CREDENTIALS = {
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+}
+# As with a clock that is wrong.
+_INVALID_SIGNATURE = {"InvalidSignatureException", "SignatureDoesNotMatch"}
+DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+_WRONG_USAGE = {
+    "BadRequestError",  # of our API
+    "InvalidRegion",
+    "Malformed",
+    "NoRegion",
+    "ProfileNotFound",
+    "StageNotFound",
+}
+
+_SIGN_IN = "Sign in, for example with aws sso login, or set AWS_PROFILE."
+_ASK_FOR_PERMISSION = (
+    "Check that your profile belongs to the stage's account, and ask its owner for the missing permission. "
+    "docs/operations.md and docs/rights.md have policies. With --url, no API is looked up."
+)
+_NEXT_STEPS = {
+    "StageNotFound": "Check the stage's name, your profile and your Region.",
+    "ConfigParse": "Correct that file.",
+    "ProfileNotFound": "Name one that exists: --profile or AWS_PROFILE.",
+    "Unreachable": "Check your network, VPN and proxy, then try again.",
+    "NoRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
+    "InvalidRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
+    "Malformed": "Check the command, and the variables whose names begin with AWS_.",
+    **dict.fromkeys(INVALID_CREDENTIALS, _SIGN_IN),
+    **dict.fromkeys(
+        _INVALID_SIGNATURE, "Check your machine's clock, the Region and the secret key."
+    ),
+    **dict.fromkeys(DENIED, _ASK_FOR_PERMISSION),
+    "NoCredentials": _SIGN_IN,
+    "PartialCredentials": _SIGN_IN,
+    "403": _ASK_FOR_PERMISSION,
+    "429": "Wait a moment, then try again.",
+    "500": "Check the status, then try again.",
+    "504": "Wait a minute, check the status, then try again.",
+}
+
+
+class ApiError(Failure):
+    """A refusal by AWS or the API; `status` is None without an answer, `next_step` may be empty."""
+
+    def __init__(self, status: int | None, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+        self.next_step = _NEXT_STEPS.get(code) or _NEXT_STEPS.get(str(status), "")
+        self.exit_code = 2 if code in _WRONG_USAGE else 1  # type: ignore[misc]
+        is_local = status is None and code != "Unreachable"  # such as no credentials, or no Region
+        self.may_pass_with_new_session = (
+            is_local or code in INVALID_CREDENTIALS | _INVALID_SIGNATURE
+        )
+
+    def format_message(self) -> str:
+        """Return the message with the next step."""
+        message = self.message if self.message.endswith(".") else f"{self.message}."
+        return f"{message} {self.next_step}".strip()
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raise a failed call of AWS as ApiError."""
+    try:
+        yield
+    except exceptions.ClientError as error:
+        from chalicelib.aws.errors import code_and_message  # which takes long to import
+
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        raise ApiError(status, code_and_message(error)[0], str(error)) from error
+    except AwsError as error:
+        raise ApiError(None, error.code, str(error)) from error
+    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
+        raise ApiError(None, "Unreachable", str(error)) from error
+    except exceptions.BotoCoreError as error:
+        raise ApiError(None, type(error).__name__.removesuffix("Error"), str(error)) from error
+
+
+@contextmanager
+def as_failures(after: str = "") -> Iterator[None]:
+    """Raise what a user can do something about as Failure, followed by what to do then."""
+    try:
+        with translated_errors():
+            yield
+    except Failure as error:
+        failure = error
+    except ModuleNotFoundError as error:
+        failure = Failure(_MISSING.format(error.name))
+    except OSError as error:  # such as a full disk
+        failure = Failure(str(error))
+    except (KeyboardInterrupt, click.Abort, EOFError):
+        failure = Failure("Stopped.")
+    else:
+        return
+    if after and failure.exit_code == 1:
+        failure.add_note(after)
+    raise failure
