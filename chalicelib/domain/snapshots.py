@@ -92,6 +92,16 @@ class Criteria(NamedTuple):
     engine_version: str
     cluster: str | None = None
 
+    def overlaps(self, other: "Criteria") -> bool:
+        """Return whether both may accept the same snapshot; a wrong setting is None."""
+        one, two = self.engine_version, other.engine_version
+        return (
+            self.engine == other.engine
+            and bool(one and two)
+            and (version_matches(one, two) or version_matches(two, one))
+            and (None in (self.cluster, other.cluster) or self.cluster == other.cluster)
+        )
+
 
 class Rejection(NamedTuple):
     """Why a snapshot is not eligible: a code, and the detail in words."""

@@ -13,6 +13,7 @@ from chalicelib.settings.variables import (
     at_least_one,
     cluster_identifier,
     key_of,
+    list_of,
     probable_typos,
     read,
     topic_arn,
@@ -41,7 +42,7 @@ class ProductionSettings(NamedTuple):
         """Return the settings in `environment`; raise SettingsError, naming every problem."""
         problems: list[Problem] = []
         values = read(environment, VARIABLES, problems)
-        problems += probable_typos(environment, NAMES, _PREFIXES)
+        problems += probable_typos(environment, NAMES)
         if problems:
             raise SettingsError(problems)
         return cls(
@@ -54,26 +55,16 @@ class ProductionSettings(NamedTuple):
         )
 
 
-def _clusters(text: str) -> tuple[str, ...]:
-    try:
-        clusters = tuple(cluster_identifier(part.strip()) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"{error}; separate several by commas") from None
-    if len(set(clusters)) < len(clusters):
-        raise ValueError("write each cluster once")
-    return clusters
-
-
 def _schedule(text: str) -> Expression:
     schedule = Expression.parse(text)
-    if not schedule.is_rate and schedule.next_after(datetime.min.replace(tzinfo=UTC)) is None:
+    if not (schedule.is_rate or any(schedule.fires_after(datetime.min.replace(tzinfo=UTC)))):
         raise ValueError("it never fires; write one that does, such as cron(0 22 ? * SAT *)")
     return schedule
 
 
 VARIABLES = (
     Variable("SHARE_WITH_ACCOUNT", account_of("acceptance's"), required=True),
-    Variable("CLUSTERS", _clusters, required=True),
+    Variable("CLUSTERS", list_of(cluster_identifier), required=True),
     Variable("SHARE_KMS_KEY_ID", key_of("production's")),
     Variable("SHARES_TO_KEEP", at_least_one, "3"),
     Variable("SHARE_SCHEDULE", _schedule, "cron(0 22 ? * SAT *)"),
@@ -83,4 +74,3 @@ VARIABLES = (
 )
 
 NAMES = tuple(variable.name for variable in VARIABLES)
-_PREFIXES = ("SHARE_", "SHARES_", "CLUSTER", "NOTIFICATION_")

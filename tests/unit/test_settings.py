@@ -201,7 +201,7 @@ WRONG = [
     ("RDS_COPIES_TO_KEEP", "from 1 to 9999", "0|all"),
     ("UPDATE_SCHEDULE", "day-of-month", "cron(0 2 * * SUN *)"),
     ("UPDATE_SCHEDULE", "which does not fire in an on-week (2 weeks, from 2026-01-04)", NEVER),
-    ("RESTORE_SCHEDULE", "cron(…)", "every sunday"),
+    ("RESTORE_SCHEDULE", "cron(minutes hours", "every sunday"),
     ("REFRESH_EVERY_WEEKS", "from 1 to 9999", "0|1_0|٢"),
     ("REFRESH_ANCHOR_DATE", "2026-01-04", "4 January|2026-02-30|20260104|2026-W01-7|٢026-01-04"),
     ("MAINTENANCE_WINDOW", "IANA", "00:00-07:00 Mars/Olympus"),
@@ -212,11 +212,11 @@ WRONG = [
 ]
 WRONG_IN_PRODUCTION = [
     ("SHARE_WITH_ACCOUNT", "acceptance's account id, 12 digits", "2222|222222222222,333333333333"),
-    ("CLUSTERS", "separate several by commas", "orders,|orders--next"),
-    ("CLUSTERS", "write each cluster once", "orders,ORDERS"),
+    ("CLUSTERS", "1 to 63 letters", "orders,|orders--next"),
+    ("CLUSTERS", "write each one once", "orders,ORDERS"),
     ("SHARE_KMS_KEY_ID", "production's own customer-managed key", "alias/aws/rds"),
     ("SHARES_TO_KEEP", "a whole number from 1", "0"),
-    ("SHARE_SCHEDULE", "cron(…)", "weekly"),
+    ("SHARE_SCHEDULE", "cron(minutes hours", "weekly"),
     ("SHARE_SCHEDULE", "it never fires", NEVER),
     ("NOTIFICATION_TOPIC_ARN", "the ARN of a standard SNS topic", "aurora-refresh"),
 ]
