@@ -88,12 +88,14 @@ UNKNOWN = "unknown"
 class Preparation(NamedTuple):
     """The execution of the state machine that prepares a restored cluster for testers.
 
-    `status` is as Step Functions names it, or says why the execution was not started.
+    `status` is as Step Functions names it, or says why the execution was not started. It `is_due` if
+    the execution has yet to be started.
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
     """
 
     status: str
     execution_arn: str | None = None
+    is_due: bool = False
 
     @property
     def state(self) -> str:

@@ -160,7 +160,7 @@ def combine(
     """
     result = Result("", databases=tuple(databases), clusters=tuple(clusters))
     entries: list[DatabaseResult | ClusterResult] = [*result.databases, *result.clusters]
-    worst = min(entries, key=lambda each: _SEVERITY.index(each.outcome or ""))
+    worst = min(entries, key=lambda each: _SEVERITY.index(each.outcome or ""), default=result)
     return result._replace(outcome=worst.outcome or "", reason=worst.reason, message=worst.message)
 
 

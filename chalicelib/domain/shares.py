@@ -94,17 +94,6 @@ def kept_and_expired(
     return available[: policy.keep], available[policy.keep :]
 
 
-def check_key(cluster: Cluster, policy: SharePolicy) -> str:
-    """Return the key for a copy of a cluster under the default key; raise Refused without one."""
-    if policy.key is None:
-        raise Refused(
-            Reason.DEFAULT_KEY,
-            f"{cluster.name} is encrypted under this account's default key aws/rds, which no other "
-            "account can use, and SHARE_KMS_KEY_ID is not set",
-        )
-    return policy.key
-
-
 def newest_automated(cluster: str, snapshots: Iterable[Snapshot], now: datetime) -> Snapshot:
     """Return the newest automated snapshot that can be copied; raise Refused if there is none.
 

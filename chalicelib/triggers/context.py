@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 from chalice.app import Blueprint, CloudWatchEvent
@@ -23,8 +23,6 @@ from chalicelib.domain.schedule import Expression, scheduled_minute
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
-
-S = TypeVar("S", Settings, ProductionSettings)
 
 try:
     stage = settings.load(os.environ)
@@ -73,21 +71,19 @@ def scheduled(
     module: str,
     function: str,
     use_case: str,
-    settings: S,
     schedule: Expression | None,
-    call: Callable[[S, Aws, datetime], ToJson],
+    call: Callable[[datetime], ToJson],
 ) -> tuple[Blueprint, Callable[[Any, Any], Any]]:
     """Return the blueprint and the handler of a scheduled function; without a schedule it polls.
 
-    It calls the use case with the settings, AWS and the event's time, and ignores a time that is not
-    due.
+    It calls the use case with the event's time, and ignores a time that is not due.
     """
     blueprint = Blueprint(module)
 
     def handler(event: CloudWatchEvent) -> dict[str, Any]:
         time = scheduled_minute(event.time)
         if schedule is None or schedule.is_due(time):
-            return report(use_case, event, lambda: call(settings, aws, time))
+            return report(use_case, event, lambda: call(time))
         message = f"{time:%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
         return report(use_case, event, lambda: Result("ignored", None, message))
 

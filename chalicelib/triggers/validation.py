@@ -6,7 +6,6 @@ A problem is an InvalidRequest that names the field, its value and what would be
 import json
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -50,6 +49,20 @@ class Field(NamedTuple):
     default: Any = None
     required: bool = False
 
+    def value_in(self, body: dict[str, Any]) -> Any:
+        """Return the field's value, or its default; raise InvalidRequest."""
+        if self.name not in body:
+            if self.required:
+                raise InvalidRequest(f"{self.name} is missing: {self.expected}")
+            return self.default
+        value = body[self.name]
+        try:
+            if type(value) is self.kind:  # a bool is an int to isinstance
+                return self.read(value)
+        except ValueError:
+            pass  # as of another kind
+        raise InvalidRequest(f"{self.name} is {echo(value)}: {self.expected}")
+
 
 def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
     """Return the values of the fields in a JSON object, or their defaults; raise InvalidRequest."""
@@ -58,12 +71,16 @@ def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
     if len(raw) > BODY_LIMIT:
         raise InvalidRequest(f"the body is larger than {BODY_LIMIT} bytes")
     try:
-        body = json.loads(raw, parse_constant=_no_constant, object_pairs_hook=_Pairs)
+        body = json.loads(raw)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not JSON") from None
-    if not isinstance(body, _Pairs):
+    if not isinstance(body, dict):
         raise InvalidRequest("the body is not a JSON object")
-    return _values(body, fields)
+    names = [field.name for field in fields]
+    for name in body:
+        if name not in names:
+            raise InvalidRequest(f"unknown field {echo(name)}; known: {', '.join(names) or 'none'}")
+    return {field.name: field.value_in(body) for field in fields}
 
 
 def database_name(
@@ -92,47 +109,10 @@ def check_query(query: Iterable[tuple[str, str]], known: Sequence[str]) -> None:
 
 def echo(value: object) -> str:
     """Return a value as its sender wrote it, escaped so that it controls no terminal, and cut."""
-    if isinstance(value, list):
-        return "an object" if isinstance(value, _Pairs) else "an array"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
     text = json.dumps(value)
     return text if len(text) <= ECHO_LIMIT else f"{text[:ECHO_LIMIT]}…"
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object's names and values; a name may occur twice."""
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # Python reads NaN and Infinity, which JSON does not have
-
-
-def _values(pairs: Sequence[tuple[str, Any]], fields: Sequence[Field]) -> dict[str, Any]:
-    for name, times in Counter(name for name, _ in pairs).items():
-        if times > 1:
-            raise InvalidRequest(f"field {echo(name)} occurs {times} times")
-    given = dict(pairs)
-    names = [field.name for field in fields]
-    for name in given:
-        if name not in names:
-            raise InvalidRequest(f"unknown field {echo(name)}; known: {', '.join(names) or 'none'}")
-    return {field.name: _value(given, field) for field in fields}
-
-
-def _value(given: dict[str, Any], field: Field) -> Any:
-    if field.name not in given:
-        if field.required:
-            raise InvalidRequest(f"{field.name} is missing: {field.expected}")
-        return field.default
-    value = given[field.name]
-    if type(value) is not field.kind:  # a bool is an int to isinstance
-        raise InvalidRequest(f"{field.name} is {echo(value)}: {_KINDS[field.kind]}")
-    try:
-        return field.read(value)
-    except ValueError:
-        raise InvalidRequest(f"{field.name} is {echo(value)}: {field.expected}") from None
-
-
-_KINDS = {str: "write a string", bool: "write true or false"}
 
 
 def _snapshot(text: str) -> str:
@@ -151,7 +131,7 @@ def _visible(text: str) -> str:
 
 
 def _switch(name: str) -> Field:
-    return Field(name, bool, _KINDS[bool], default=False)
+    return Field(name, bool, "write true or false", default=False)
 
 
 SNAPSHOT = Field(
@@ -169,7 +149,7 @@ REASON = Field(
     default="",
 )
 UNTIL = Field("until", str, "write a date such as 2026-01-22", day, required=True)
-DATABASE = Field("database", str, _KINDS[str])
+DATABASE = Field("database", str, "write the name of a database")
 
 PIN = (SNAPSHOT, REASON, _switch("deploy"), DATABASE)
 ROLLBACK = (REASON, _switch("deploy"), DATABASE)

@@ -15,7 +15,6 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import ClusterResult, Result, combine
 from chalicelib.domain.shares import (
     SharePolicy,
-    check_key,
     find_by_data,
     find_by_name,
     kept_and_expired,
@@ -27,8 +26,7 @@ from chalicelib.domain.snapshots import OwnSnapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
-
-TRY_AGAIN = "Then run db-share-snapshot again with the event of its schedule (docs/production.md)."
+from chalicelib.usecases.scheduled import notify_refusals
 
 
 def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime) -> Result:
@@ -36,22 +34,18 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
 
     Idempotent: a second delivery finds what the first one asked for.
     """
-    policy = settings.policy(stage)
+    policy, cause = settings.policy(stage), notifications.scheduled_cause(scheduled)
     results, failures = _each_cluster(
         settings, lambda cluster: _take(policy, aws, cluster, scheduled)
     )
-    cause = notifications.scheduled_cause(scheduled)
-    _notify_refusals(aws, SHARE, cause, results)
+    result = combine(clusters=results)
+    notify_refusals(aws, SHARE, cause, result)
     if failures:
         error = combine_errors(error for _, error in failures)
         names = [cluster for cluster, _ in failures]
-        aws.notifier.notify(
-            notifications.of_error(
-                SHARE, cause, names, error, what="SHARING FAILED", concerned="clusters"
-            )
-        )
+        aws.notifier.notify(notifications.of_error(SHARE, cause, names, error, "clusters"))
         raise error
-    return combine(clusters=results)
+    return result
 
 
 def follow_shares(
@@ -61,18 +55,19 @@ def follow_shares(
 
     A failed snapshot is reported and deleted, so that the next schedule starts anew.
     """
-    policy = settings.policy(stage)
+    policy, cause = settings.policy(stage), notifications.scheduled_cause(scheduled)
     own = list(aws.snapshots.own())
     to_delete: list[Owned] = []
     results, failures = _each_cluster(
         settings, lambda cluster: _follow(policy, aws, cluster, own, to_delete)
     )
+    result = combine(clusters=results)
     # An AwsError raises the alarm but sends no notification, because this runs all day.
-    _notify_refusals(aws, FOLLOW_SHARES, notifications.scheduled_cause(scheduled), results)
+    notify_refusals(aws, FOLLOW_SHARES, cause, result)
     # Delete after notifying: if the function is killed in between, people are notified twice, not never.
     _, not_deleted = run_each(to_delete, lambda share: _delete(policy, aws, share))
     raise_errors([*failures, *not_deleted])
-    return combine(clusters=results)
+    return result
 
 
 def _each_cluster(
@@ -99,16 +94,16 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
     if found := find_by_name(identifier, existing):
         return _unchanged(name, found)
     if cluster.key and aws.keys.is_aws_managed(cluster.key):
-        key = check_key(cluster, policy)
+        key = policy.key
+        if key is None or aws.keys.is_aws_managed(key):
+            raise Refused(
+                Reason.DEFAULT_KEY,
+                f"{name} is encrypted under this account's default key aws/rds, which no other account "
+                f"can use, and SHARE_KMS_KEY_ID is {key or 'not set'}: it has to be customer-managed",
+            )
         source = newest_automated(name, aws.snapshots.automated(name), aws.now())
         if found := find_by_data(source.taken, existing):
             return _unchanged(name, found)
-        if aws.keys.is_aws_managed(key):
-            raise Refused(
-                Reason.DEFAULT_KEY,
-                f"SHARE_KMS_KEY_ID is {key}, a key that AWS manages, so no other account could use a "
-                f"copy of {name} under it",
-            )
         made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.taken))
     else:
         taken = time_of_data(scheduled, aws.now())
@@ -169,28 +164,6 @@ def _delete(policy: SharePolicy, aws: Aws, share: Owned) -> None:
     if share.snapshot.available and policy.account in aws.snapshots.shared_with(share.identifier):
         aws.snapshots.unshare(share.identifier, policy.account)
     aws.snapshots.delete(share.identifier)
-
-
-def _notify_refusals(aws: Aws, function: str, cause: str, results: Sequence[ClusterResult]) -> None:
-    refused = [result for result in results if result.reason is not None]
-    if not refused:
-        return
-    reasons = list(dict.fromkeys(result.reason for result in refused if result.reason))
-    names = ",".join(result.name for result in refused)
-    aws.notifier.notify(
-        notifications.build(
-            f"SHARING FAILED: {','.join(reasons)} ({names})",
-            [f"{function}: {result.message}." for result in refused],
-            cause,
-            [*(reason.next_step for reason in reasons), TRY_AGAIN],
-            {
-                "function": function,
-                "outcome": "failed",
-                "reason": str(reasons[0]),
-                "clusters": names,
-            },
-        )
-    )
 
 
 def _arns(shares: Sequence[Owned]) -> list[str]:

@@ -201,7 +201,7 @@ class _Look:
         if preparation.state == "not-prepared":
             next_step = Reason.NOT_PREPARED.next_step
             found.append(f"the data is not prepared: {preparation}. {next_step}")
-        status, execution = preparation
+        status, execution = preparation.status, preparation.execution_arn
         return {"state": preparation.state, "status": status, "execution": execution}
 
     def _of_value(self, database: Database) -> Iterator[str]:

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import pairwise
 
-from chalicelib import notifications
 from chalicelib.domain.copies import COPY_WANTED, managed_copies, newest_copy
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
@@ -21,7 +20,12 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
 from chalicelib.usecases.copies import ensure_copy, expired_copies, progress
-from chalicelib.usecases.scheduled import check_week, notify_failures, scheduled_actor
+from chalicelib.usecases.scheduled import (
+    check_week,
+    notify_failures,
+    notify_refusals,
+    scheduled_actor,
+)
 
 # As long as a function runs at most.
 RECENTLY = timedelta(minutes=15)
@@ -63,14 +67,12 @@ def follow_copies(settings: Settings, aws: Aws) -> Result:
     look = _Look(aws, databases, RECONCILE)
     entries, failed = run_each(databases, look.follow)
     # An AwsError is raised and rings the alarm, but notifies nobody: this runs all day.
-    if entries:
-        notification = notifications.of_result(RECONCILE, "its poll", combine(entries))
-        if notification:
-            aws.notifier.notify(notification)
+    result = combine(entries)
+    notify_refusals(aws, RECONCILE, "its poll", result)
     # It comes after the notification: a kill between the two notifies twice, not never.
     _, unfinished = run_each(look.cleanup, lambda action: action())
     raise_errors([*failed, *unfinished])
-    return combine(entries)
+    return result
 
 
 def newest(database: Database, choice: Choice) -> Snapshot:

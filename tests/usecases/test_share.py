@@ -12,7 +12,7 @@ import pytest
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.shares import Cluster
-from chalicelib.notifications import Notification
+from chalicelib.notifications import SHARE_AGAIN, Notification
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases import share as usecase
 from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot
@@ -157,12 +157,9 @@ NO_BACKUP = "billing has no available automated snapshot to copy"
 TAKEN = f"snapshot {IDENTIFIER} exists but lacks this application's tags"
 NO_KEY = (
     "billing is encrypted under this account's default key aws/rds, which no other account can use, "
-    "and SHARE_KMS_KEY_ID is not set"
+    "and SHARE_KMS_KEY_ID is not set: it has to be customer-managed"
 )
-DEFAULT_KEY = (
-    "SHARE_KMS_KEY_ID is key/default, a key that AWS manages, so no other account could use a copy "
-    "of billing under it"
-)
+DEFAULT_KEY = NO_KEY.replace("not set", "key/default")
 
 
 def take_name(aws: InMemoryAws) -> None:
@@ -194,7 +191,7 @@ def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_clu
     lines = [
         *("What happened:", f"  db-share-snapshot: {message}."),
         *("Cause:", "  the schedule of 2026-01-03 22:00 UTC"),
-        *("What to do:", f"  {Reason(reason).next_step}", f"  {usecase.TRY_AGAIN}"),
+        *("What to do:", f"  {Reason(reason).next_step}", f"  {SHARE_AGAIN}"),
     ]
     facts = {"function": "db-share-snapshot", "outcome": "failed", "reason": reason}
     subject = f"aurora-refresh: SHARING FAILED: {reason} (billing)"
