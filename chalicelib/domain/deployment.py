@@ -69,7 +69,7 @@ class Stack(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """A DB cluster that a stack deployed; `secret_arn` is that of RDS's own secret."""
+    """A DB cluster; `secret_arn` is that of RDS's own secret, `key` None if no KMS key encrypts it."""
 
     resource_id: str
     created: datetime
@@ -79,6 +79,7 @@ class Cluster(NamedTuple):
     port: int | None = None
     engine: str = ""
     secret_arn: str | None = None
+    key: str | None = None
 
 
 # The status of a preparation that cannot be read.

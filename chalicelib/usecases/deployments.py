@@ -27,7 +27,7 @@ class Deployments:
         self._pipeline = pipeline
         self._runs = runs
         self.stack = cache(aws.stacks.find)
-        self._cluster = cache(aws.clusters.deployed)
+        self._cluster = cache(aws.clusters.describe)
         self._actions = cache(aws.pipelines.actions)
 
     def of(self, database: Database, ledger: Sequence[Version]) -> Deployment:

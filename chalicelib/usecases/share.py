@@ -10,7 +10,6 @@ from datetime import datetime
 from chalicelib import notifications
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
-from chalicelib.domain.ownership import Owned
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import ClusterResult, Result, combine
 from chalicelib.domain.shares import (
@@ -22,7 +21,7 @@ from chalicelib.domain.shares import (
     newest_automated,
     time_of_data,
 )
-from chalicelib.domain.snapshots import OwnSnapshot
+from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
@@ -57,7 +56,7 @@ def follow_shares(
     """
     policy, cause = settings.policy(stage), notifications.scheduled_cause(scheduled)
     own = list(aws.snapshots.own())
-    to_delete: list[Owned] = []
+    to_delete: list[Snapshot] = []
     results, failures = _each_cluster(
         settings, lambda cluster: _follow(policy, aws, cluster, own, to_delete)
     )
@@ -85,7 +84,7 @@ def _each_cluster(
 
 
 def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> ClusterResult:
-    cluster = aws.clusters.find(name)
+    cluster = aws.clusters.describe(name)
     if cluster is None:
         raise Refused(Reason.CLUSTER_MISSING, f"there is no DB cluster {name} in this account")
     identifier = policy.name(name, scheduled)
@@ -109,7 +108,7 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
         taken = time_of_data(scheduled, aws.now())
         made = aws.snapshots.take(name, identifier, policy.tags(taken))
     if made:
-        return ClusterResult(name, "asked", snapshots={"snapshot": made.snapshot.arn})
+        return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
     # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.
     if found := find_by_name(identifier, managed_shares(aws.snapshots.own(), name, policy)):
         return _unchanged(name, found)
@@ -118,16 +117,16 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
     )
 
 
-def _unchanged(name: str, found: Owned) -> ClusterResult:
-    return ClusterResult(name, "unchanged", snapshots={"snapshot": found.snapshot.arn})
+def _unchanged(name: str, found: Snapshot) -> ClusterResult:
+    return ClusterResult(name, "unchanged", snapshots={"snapshot": found.arn})
 
 
 def _follow(
     policy: SharePolicy,
     aws: Aws,
     name: str,
-    own: Sequence[OwnSnapshot],
-    to_delete: list[Owned],
+    own: Sequence[Snapshot],
+    to_delete: list[Snapshot],
 ) -> ClusterResult:
     """Share what is available; add what is to be deleted to `to_delete`."""
     shares = managed_shares(own, name, policy)
@@ -137,7 +136,7 @@ def _follow(
         if policy.account not in aws.snapshots.shared_with(each.identifier):
             aws.snapshots.share(each.identifier, policy.account)
             shared.append(each)
-    failed = [each for each in shares if each.snapshot.failed]
+    failed = [each for each in shares if each.failed]
     # Only now: acceptance may need the oldest until its successor is shared.
     deleted = [*expired, *failed]
     to_delete += deleted
@@ -146,7 +145,7 @@ def _follow(
         "shared" if shared else "unchanged",
         snapshots={
             "shared": _arns(shared),
-            "under_way": _arns([each for each in shares if each.snapshot.in_progress]),
+            "under_way": _arns([each for each in shares if each.in_progress]),
             "deleted": _arns(deleted),
         },
     )
@@ -156,15 +155,15 @@ def _follow(
     return result._replace(outcome="failed", reason=Reason.SHARE_FAILED, message=message)
 
 
-def _delete(policy: SharePolicy, aws: Aws, share: Owned) -> None:
+def _delete(policy: SharePolicy, aws: Aws, share: Snapshot) -> None:
     """Stop sharing the snapshot, then delete it.
 
     RDS may refuse to delete a failed one: its documentation requires an available one.
     """
-    if share.snapshot.available and policy.account in aws.snapshots.shared_with(share.identifier):
+    if share.available and policy.account in aws.snapshots.shared_with(share.identifier):
         aws.snapshots.unshare(share.identifier, policy.account)
     aws.snapshots.delete(share.identifier)
 
 
-def _arns(shares: Sequence[Owned]) -> list[str]:
-    return [share.snapshot.arn for share in shares]
+def _arns(shares: Sequence[Snapshot]) -> list[str]:
+    return [share.arn for share in shares]

@@ -150,7 +150,7 @@ class _Look:
                 self.cleanup.append(unlabel)
         entry = self._unchanged(database)._replace(copy=progress(copies, policy))
         entry = self._record(database, newest_copy(copies, policy), entry)
-        failed = [copy for copy in copies if copy.snapshot.failed]
+        failed = [copy for copy in copies if copy.failed]
         # A promotion, or a pin of `latest`, may have read an earlier value, and not put it yet.
         moved = self.aws.now() - RECENTLY
         recent = [old.value for old, new in pairwise(versions) if new.modified > moved]
@@ -158,11 +158,11 @@ class _Look:
         deleted = [*expired_copies(self.aws, database, copies, leading), *failed]
         self.cleanup += [partial(self.aws.snapshots.delete, copy.identifier) for copy in deleted]
         if failed:
-            sources = ", ".join(copy.source.text for copy in failed)
+            sources = ", ".join(copy.source or "" for copy in failed)
             refused = Refused(Reason.COPY_FAILED, f"the copy of {sources} failed")
         if refused:
             entry = entry.refused(refused)
-        return entry._replace(deleted=tuple(copy.snapshot.arn for copy in deleted))
+        return entry._replace(deleted=tuple(copy.arn for copy in deleted))
 
     def _unchanged(self, database: Database) -> DatabaseResult:
         entry = unmoved(database, self.values)

@@ -69,7 +69,7 @@ WAYS |= st.sampled_from([(who, "before") for who in (*PEOPLE, "update", "poll", 
 # Where it hurts most comes first: between putting `current`, starting the run and looking again.
 CALLS = st.sampled_from(["put", "start"])
 CALLS |= st.sampled_from(["label", "_publish", "history", "runs", "execution"])
-CALLS |= st.sampled_from(["get", "find", "actions", "deployed", "shared", "copy", "own", "delete"])
+CALLS |= st.sampled_from(["get", "find", "actions", "describe", "shared", "copy", "own", "delete"])
 FAULTS = st.tuples(WAYS, CALLS, st.sampled_from([1, 1, 2, 3]))
 ONE_ATTEMPT = st.none() | FAULTS
 ATTEMPTS = st.lists(ONE_ATTEMPT, max_size=3)

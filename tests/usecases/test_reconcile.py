@@ -420,8 +420,8 @@ def test_a_label_that_is_not_listed_at_once_has_nothing_notified_twice_in_one_po
 def test_an_idle_reconcile_makes_six_requests_and_a_promotion_nine(night: Night) -> None:
     """The second look of a stack, for its resources, is a request of its own."""
     night.reconcile()
-    assert night.aws.calls == ["get", "history", "runs", "find", "deployed"]
+    assert night.aws.calls == ["get", "history", "runs", "find", "describe"]
     night.aws.calls.clear()
     night.promote()
-    calls = ["get", "find", "history", "runs", "find", "deployed", "put", "start"]
+    calls = ["get", "find", "history", "runs", "find", "describe", "put", "start"]
     assert night.aws.calls == calls

@@ -11,7 +11,6 @@ import pytest
 
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.shares import Cluster
 from chalicelib.notifications import SHARE_AGAIN, Notification
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases import share as usecase
@@ -37,7 +36,8 @@ Arrange = Callable[[InMemoryAws], object]
 def company() -> InMemoryAws:
     """*orders* is not encrypted, *billing* is under a key of the company's own."""
     aws = InMemoryAws(SATURDAY, PRODUCTION)
-    aws.clusters.all = {"orders": Cluster("orders", None), "billing": Cluster("billing", OWN)}
+    aws.clusters.add("orders")
+    aws.clusters.add("billing", OWN)
     aws.keys.default.add("key/default")
     return aws
 
@@ -59,7 +59,7 @@ aws, third = pytest.fixture(company), pytest.fixture(third_saturday)
 
 
 def default_key(aws: InMemoryAws) -> None:
-    aws.clusters.all["billing"] = Cluster("billing", "key/default")
+    aws.clusters.add("billing", "key/default")
 
 
 def backed_up(aws: InMemoryAws) -> None:
@@ -89,7 +89,7 @@ def name(cluster: str, week: int = 0) -> str:
 
 def states(aws: InMemoryAws) -> dict[str, tuple[str, set[str]]]:
     """Return every manual snapshot's status, and with whom it is shared."""
-    found = [each.snapshot for each in aws.snapshots.own()]
+    found = list(aws.snapshots.own())
     return {each.arn: (each.status, aws.snapshots.read_by.get(each.arn, set())) for each in found}
 
 
@@ -169,7 +169,7 @@ def take_name(aws: InMemoryAws) -> None:
 @pytest.mark.parametrize(
     ("arrange", "key", "reason", "message"),
     [
-        (lambda aws: aws.clusters.all.pop("billing"), OWN, "cluster-missing", MISSING),
+        (lambda aws: aws.clusters.restored.pop("billing"), OWN, "cluster-missing", MISSING),
         (lambda aws: aws.clusters.busy.add("billing"), OWN, "cluster-busy", BUSY),
         (default_key, OWN, "no-automated-snapshot", NO_BACKUP),
         (take_name, OWN, "name-taken", TAKEN),
@@ -200,7 +200,7 @@ def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_clu
 
 
 def test_an_error_stops_no_other_cluster_and_hides_nothing(aws: InMemoryAws) -> None:
-    aws.clusters.all["pay"] = Cluster("pay", None)
+    aws.clusters.add("pay")
     aws.refused = [("take", "orders"), ("take", "pay")]
     with pytest.raises(AwsError, match="take of orders failed"):
         share(aws, clusters=("orders", "gone", "pay", "billing"))

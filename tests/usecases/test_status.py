@@ -194,7 +194,7 @@ def ended(status: str) -> str:
 
 PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "runs denied": (denied("runs"), [f"runs of it failed: {DENIED}"]),
-    "cluster denied": (denied("deployed"), [f"{UNSEEN}deployed of it failed: {DENIED}"]),
+    "cluster denied": (denied("describe"), [f"{UNSEEN}describe of it failed: {DENIED}"]),
     "reset": (holding(CURRENT, "dummyvalue"), [RESET]),
     "no snapshot": (holding(CURRENT, SECRET), [WRONG]),
     "reset before anything was deployed": (
