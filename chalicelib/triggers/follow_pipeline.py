@@ -23,5 +23,5 @@ blueprint = Blueprint(__name__)
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
     pipeline = event.detail["pipeline"]
     return context.report(
-        "reconcile", event, lambda: reconcile.follow(settings, context.aws, pipeline)
+        "reconcile", event, lambda: reconcile.reconcile(settings, context.aws, pipeline)
     )

@@ -23,7 +23,7 @@ from chalicelib.domain.ledger import (
     Run,
     Version,
     in_progress,
-    may_be_starting,
+    is_under_way,
     newest_of,
     own_run,
 )
@@ -76,10 +76,7 @@ class Pipeline(NamedTuple):
             )
         for ledger in filter(None, ledgers):
             present = ledger[-1]
-            if (
-                may_be_starting(present, self.aws.now())
-                and own_run(present, ledger, self.runs) is None
-            ):
+            if is_under_way(present, ledger, self.runs, self.aws.now()):
                 raise BusyError(
                     f"a run of {self.name} that {present.actor} requested at "
                     f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in a few "

@@ -26,7 +26,7 @@ from chalicelib.usecases import hold as holding
 from chalicelib.usecases.pin import PinRequest, pin, rollback
 from chalicelib.usecases.poll import poll
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
-from chalicelib.usecases.reconcile import follow
+from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.update_latest import update
 from tests.fakes import ACCEPTANCE, arn
 from tests.interruptions import Killed, meanwhile
@@ -310,7 +310,7 @@ class Histories(RuleBasedStateMachine):
     @rule(attempts=ATTEMPTS)
     def an_event_of_the_pipeline_arrives(self, attempts: Attempts) -> None:
         """Late, twice, out of order: an event of the past may arrive at any time."""
-        self._invoke("follow", partial(follow, self.settings, self.aws, PIPELINE), attempts)
+        self._invoke("follow", partial(reconcile, self.settings, self.aws, PIPELINE), attempts)
 
     @precondition(lambda self: self.aws.executions)
     @rule(
