@@ -58,11 +58,6 @@ def managed_shares(
     return sorted(shares, key=lambda share: (share.taken, share.arn), reverse=True)
 
 
-def find_by_name(identifier: str, shares: Iterable[Snapshot]) -> Snapshot | None:
-    """Return the share with that identifier."""
-    return next((share for share in shares if share.identifier == identifier), None)
-
-
 def find_by_data(taken: datetime, shares: Iterable[Snapshot]) -> Snapshot | None:
     """Return a share whose data is, or will be, from `taken`."""
     return next((share for share in shares if share.taken == taken and not share.failed), None)

@@ -288,22 +288,12 @@ def _stack_reference(text: str) -> StackReference:
 
 def _parameter_name(example: str) -> Callable[[str], str]:
     """https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html"""
-
-    def parse(text: str) -> str:
-        if (
-            len(text) > 1011
-            or not re.fullmatch(r"(/?[A-Za-z0-9_.-]+)(/[A-Za-z0-9_.-]+){0,14}", text)
-            or ("/" in text and not text.startswith("/"))
-            or text.lstrip("/").lower().startswith(("aws", "ssm"))
-        ):
-            raise ValueError(
-                f"write a Parameter Store name such as {example}: at most 1,011 characters, letters, "
-                "digits and _.- in up to 15 parts, the first not beginning with aws or ssm; start with "
-                "/ if there are several parts"
-            )
-        return text
-
-    return parse
+    return matching(
+        r"(?=.{1,1011}$)(?!/?(?i:aws|ssm))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15})",
+        f"write a Parameter Store name such as {example}: at most 1,011 characters, letters, digits "
+        "and _.- in up to 15 parts, the first not beginning with aws or ssm; start with / if there "
+        "are several parts",
+    )
 
 
 def variables(prefixes: Iterable[str]) -> tuple[Variable, ...]:

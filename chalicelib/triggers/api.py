@@ -85,11 +85,11 @@ def _refresh(call: Call) -> Json:
 
 def _hold(call: Call) -> Json:
     settings, aws, _, actor, body = call
-    return hold.hold(settings, aws, body["until"], actor, body["reason"]).to_json()
+    return hold.hold(settings, aws, body["until"], actor, body["reason"])
 
 
 def _resume(call: Call) -> Json:
-    return hold.resume(call.settings, call.aws, call.actor).to_json()
+    return hold.resume(call.settings, call.aws, call.actor)
 
 
 def _status(call: Call) -> Json:

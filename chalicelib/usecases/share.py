@@ -15,7 +15,6 @@ from chalicelib.domain.results import ClusterResult, Result, combine
 from chalicelib.domain.shares import (
     SharePolicy,
     find_by_data,
-    find_by_name,
     kept_and_expired,
     managed_shares,
     newest_automated,
@@ -89,8 +88,8 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
         raise Refused(Reason.CLUSTER_MISSING, f"there is no DB cluster {name} in this account")
     identifier = policy.name(name, scheduled)
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
-    existing = managed_shares(aws.snapshots.own(), name, policy)
-    if found := find_by_name(identifier, existing):
+    existing = _by_name(aws, name, policy)
+    if found := existing.get(identifier):
         return _unchanged(name, found)
     if cluster.key and aws.keys.is_aws_managed(cluster.key):
         key = policy.key
@@ -101,7 +100,7 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
                 f"can use, and SHARE_KMS_KEY_ID is {key or 'not set'}: it has to be customer-managed",
             )
         source = newest_automated(name, aws.snapshots.automated(name), aws.now())
-        if found := find_by_data(source.taken, existing):
+        if found := find_by_data(source.taken, existing.values()):
             return _unchanged(name, found)
         made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.taken))
     else:
@@ -110,11 +109,15 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
     if made:
         return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
     # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.
-    if found := find_by_name(identifier, managed_shares(aws.snapshots.own(), name, policy)):
+    if found := _by_name(aws, name, policy).get(identifier):
         return _unchanged(name, found)
     raise Refused(
         Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tags"
     )
+
+
+def _by_name(aws: Aws, cluster: str, policy: SharePolicy) -> dict[str, Snapshot]:
+    return {each.identifier: each for each in managed_shares(aws.snapshots.own(), cluster, policy)}
 
 
 def _unchanged(name: str, found: Snapshot) -> ClusterResult:
