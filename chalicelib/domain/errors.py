@@ -75,12 +75,6 @@ class VersionLimitError(AwsError):
 class UncertainError(AwsError):
     """Whether a run was started is unknown: only a retry with the same token will tell."""
 
-    @classmethod
-    def after(cls, error: AwsError) -> "UncertainError":
-        """Return the uncertainty that an unanswered start leaves behind."""
-        message = f"{error.message}; the run may have been started anyway"
-        return cls(error.operation, error.subject, error.code, message, answered=False)
-
 
 class BusyError(RefreshError):
     """A restore is in progress or about to start; a later attempt may find none."""

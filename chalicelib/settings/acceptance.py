@@ -183,8 +183,8 @@ def _forbidden_by_region(settings: Settings, own_region: str) -> Iterator[Proble
         return
     if "cn-" in (region[:3], own_region[:3]):
         detail = (
-            f"is {region!r}: AWS copies no share to or from another Region in China; remove it, and "
-            "share in the stage's own Region"
+            f"is {region!r}: AWS copies no share to or from another Region in China; share in the "
+            "stage's own Region"
         )
         yield Problem(("SOURCE_REGION",), detail)
     for each in settings.databases:

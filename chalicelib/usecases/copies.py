@@ -19,7 +19,6 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import earlier_snapshot, good_version, last_order, last_restored
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import CopyProgress
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 
@@ -52,14 +51,6 @@ def ensure_copy(
             Reason.COPY_NAME_TAKEN, f"snapshot {name} exists, but was not made by this application"
         )
     return copies
-
-
-def progress(copies: Sequence[Snapshot], policy: CopyPolicy) -> CopyProgress | None:
-    """Return the progress of the copy that the database waits for, if it waits for one."""
-    pending = pending_copy(copies, policy)
-    if pending is None:
-        return None
-    return CopyProgress(pending.arn, pending.source or "", pending.status, pending.progress)
 
 
 def settled_copies(own: ListOwn, policy: CopyPolicy) -> list[Snapshot]:
@@ -109,18 +100,20 @@ def described(aws: Aws, own: ListOwn, database: Database, arn: str) -> Snapshot 
 
 
 def expired_copies(
-    aws: Aws, database: Database, copies: Sequence[Snapshot], latest: Sequence[str | None]
+    aws: Aws,
+    current_parameter: str,
+    policy: CopyPolicy,
+    copies: Sequence[Snapshot],
+    latest: Sequence[str | None],
 ) -> list[Snapshot]:
     """Return the copies beyond the number to keep that nothing leads to; raise AwsError.
 
     `latest` holds the values of that parameter to which something may still lead.
     """
-    policy = database.copy_policy
-    assert policy is not None
     if not expired(copies, policy, kept=()):
         return []
     # Read just before anything is deleted: an operator may have pinned a copy meanwhile.
-    ledger = aws.parameters.history(database.current_parameter)
+    ledger = aws.parameters.history(current_parameter)
     good = good_version(ledger)
     restored = last_restored(ledger)
     ordered = last_order(ledger)  # its run may be restoring it whatever current names by now

@@ -141,7 +141,10 @@ class Pipeline(NamedTuple):
         except AwsError as error:
             if error.answered:
                 raise
-            raise UncertainError.after(error) from error
+            message = f"{error.message}; the run may have been started anyway"
+            raise UncertainError(
+                error.operation, error.subject, error.code, message, answered=False
+            ) from error
         if started in {run.execution_id for run in self.runs}:
             raise Refused(Reason.NOTHING_NEW, f"run {started} was already started for this request")
         return versions, started

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import pairwise
 
-from chalicelib.domain.copies import COPY_WANTED, managed_copies, newest_copy
+from chalicelib.domain.copies import COPY_WANTED, managed_copies, newest_copy, pending_copy
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.functions import RECONCILE, UPDATE
@@ -19,7 +19,7 @@ from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
-from chalicelib.usecases.copies import ensure_copy, expired_copies, progress
+from chalicelib.usecases.copies import ensure_copy, expired_copies
 from chalicelib.usecases.scheduled import (
     check_week,
     notify_failures,
@@ -118,7 +118,7 @@ class _Look:
             found: Snapshot | None = share
             if policy:
                 copies = ensure_copy(self.aws, policy, share, self.own)
-                entry = entry._replace(copy=progress(copies, policy))
+                entry = entry._replace(copy=pending_copy(copies, policy))
                 found = newest_copy(copies, policy)
         except Refused as refused:
             name = database.latest_parameter
@@ -148,14 +148,15 @@ class _Look:
             else:
                 unlabel = partial(self.aws.parameters.unlabel, name, wanted.number, {COPY_WANTED})
                 self.cleanup.append(unlabel)
-        entry = self._unchanged(database)._replace(copy=progress(copies, policy))
+        entry = self._unchanged(database)._replace(copy=pending_copy(copies, policy))
         entry = self._record(database, newest_copy(copies, policy), entry)
         failed = [copy for copy in copies if copy.failed]
         # A promotion, or a pin of `latest`, may have read an earlier value, and not put it yet.
         moved = self.aws.now() - RECENTLY
         recent = [old.value for old, new in pairwise(versions) if new.modified > moved]
         leading = (entry.latest, entry.previous, *recent)
-        deleted = [*expired_copies(self.aws, database, copies, leading), *failed]
+        current = database.current_parameter
+        deleted = [*expired_copies(self.aws, current, policy, copies, leading), *failed]
         self.cleanup += [partial(self.aws.snapshots.delete, copy.identifier) for copy in deleted]
         if failed:
             sources = ", ".join(copy.source or "" for copy in failed)
