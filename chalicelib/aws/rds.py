@@ -200,15 +200,14 @@ class RdsClusters:
 
     def describe(self, identifier: str) -> Cluster | None:
         with translate_errors("DescribeDBClusters", identifier, ignored="DBClusterNotFoundFault"):
-            (listed,) = self._client.describe_db_clusters(DBClusterIdentifier=identifier)[
-                "DBClusters"
-            ]
-            if "ClusterCreateTime" in listed:
-                return _to_cluster(listed)
+            answer = self._client.describe_db_clusters(DBClusterIdentifier=identifier)
+            return next(map(_to_cluster, answer["DBClusters"]), None)
         return None
 
 
-def _to_cluster(listed: "DBClusterTypeDef") -> Cluster:
+def _to_cluster(listed: "DBClusterTypeDef") -> Cluster | None:
+    if "ClusterCreateTime" not in listed:
+        return None
     return Cluster(
         listed["DbClusterResourceId"],
         listed["ClusterCreateTime"],

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any, NamedTuple
 
 from chalicelib.domain.copies import CopyPolicy
@@ -79,14 +79,13 @@ class Settings(NamedTuple):
             pin_api_enabled=values["PIN_API_ENABLED"],
             source_region=None if source_region == own_region else source_region,
         )
-        pairs = combinations(settings.databases, 2)
-        contradictions = [
-            *_parameters_used_twice(values),
-            *(problem for pair in pairs for problem in _overlap(*pair)),
-            *_forbidden_by_region(settings, own_region),
-            *(problem for each in settings.databases for problem in _incomplete(each)),
-            *_schedules_that_never_meet(settings),
-        ]
+        contradictions = chain(
+            _parameters_used_twice(values),
+            *(_overlap(*pair) for pair in combinations(settings.databases, 2)),
+            _forbidden_by_region(settings, own_region),
+            *map(_incomplete, settings.databases),
+            _schedules_that_never_meet(settings),
+        )
         # What follows from a wrong value is no problem of its own.
         problems += [each for each in contradictions if wrong.isdisjoint(each.names)]
         if "DATABASES" not in wrong:
@@ -108,12 +107,9 @@ class Settings(NamedTuple):
     @property
     def promotion_parameters(self) -> tuple[str, ...]:
         """The names of the parameters that a promotion reads."""
-        names = [self.pipeline_parameter]
-        for database in self.databases:
-            names += [database.latest_parameter, database.current_parameter]
-        if self.hold_parameter:
-            names.append(self.hold_parameter)
-        return tuple(names)
+        own = [(each.latest_parameter, each.current_parameter) for each in self.databases]
+        hold = [self.hold_parameter] if self.hold_parameter else []
+        return (self.pipeline_parameter, *chain.from_iterable(own), *hold)
 
     def next_update(self, now: datetime) -> datetime | None:
         """Return when the next update runs, at any hour; None for a rate."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.hold import Hold
-from chalicelib.domain.parameters import Values, pipeline_name, shown, value_of
+from chalicelib.domain.parameters import Values, pipeline_name, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, rejection
@@ -60,7 +60,7 @@ def wrong_parameters(settings: Settings, values: Values) -> Iterator[Refused]:
         elif SnapshotArn.parse(value) is None:
             yield Refused(
                 Reason.NO_LATEST,
-                f"{name} holds {shown(value)}, not the ARN of a DB cluster snapshot",
+                f"{name} holds {visible(value)}, not the ARN of a DB cluster snapshot",
             )
 
 
@@ -71,7 +71,7 @@ def pipeline_problem(settings: Settings, values: Values) -> Refused | None:
     if value is None:
         return Refused(Reason.PARAMETER_MISSING, f"parameter not found: {name}")
     if pipeline_name(value) is None:
-        message = f"{name} holds {shown(value)}, not a pipeline's name"
+        message = f"{name} holds {visible(value)}, not a pipeline's name"
         return Refused(Reason.PIPELINE_MISSING, message)
     return None
 

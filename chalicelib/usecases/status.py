@@ -29,7 +29,7 @@ from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, list_own_once, settled_copies
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
-from chalicelib.usecases.under_way import run_under_way
+from chalicelib.usecases.under_way import describe, run_under_way
 from chalicelib.usecases.update_latest import newest
 
 # A Lambda function answers with at most 6 MB.
@@ -222,33 +222,28 @@ class _Look:
 
     def under_way(self) -> Json | None:
         """Return the run in progress, where it is, and what it will restore."""
-        oldest = in_progress(self.runs)
-        if oldest is None or self.pipeline_name is None:
+        run = in_progress(self.runs)
+        if run is None or self.pipeline_name is None:
             return None
-        run, restores, positions = oldest, None, dict[str, Position]()
+        restores, positions = None, dict[str, Position]()
         try:
-            found, restores = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
-            run = found or oldest
+            run, restores = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
             positions |= self.aws.pipelines.positions(self.pipeline_name)
         except RefreshError as error:
             self.problems.append(f"{error}.")
         for each in self.runs:
             if each.in_progress and self.now - each.started > LONG_RUN:
-                place = positions.get(each.execution_id)
-                goes_on = f". When it continues, it restores {restores}." if restores else "."
+                goes_on = f" When it continues, it restores {restores}." if restores else ""
                 self.problems.append(
-                    f"run {each.execution_id} of {self.pipeline_name} has been in progress since "
-                    f"{_time(each.started)}"
-                    + (f", {place}" if place else "")
-                    + (goes_on if each is run else ".")
+                    f"{describe(each, positions.get(each.execution_id))}."
+                    + (goes_on if each is run else "")
                 )
         position = positions.get(run.execution_id)
-        where = position._asdict() if position else {}
         return {
             **_run(run),
-            "stage": where.get("stage"),
-            "action": where.get("action"),
-            "waits_for": where.get("waits_for"),
+            "stage": position.stage if position else None,
+            "action": position.action if position else None,
+            "waits_for": position.waits_for if position else None,
             "restores": restores,
         }
 
