@@ -3,6 +3,7 @@
 import re
 from calendar import monthrange
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -18,7 +19,6 @@ _DAY = 24 * 60
 _WINDOW = re.compile(
     r"([01][0-9]|2[0-3]):([0-5][0-9])-(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)(?: +(\S+))?"
 )
-_WINDOW_EXAMPLE = 'write e.g. "00:00-07:00 Europe/Amsterdam"'
 
 
 class Window(NamedTuple):
@@ -41,15 +41,17 @@ class Window(NamedTuple):
         Raises ValueError, saying what is wrong and what would be right.
         """
         match = _WINDOW.fullmatch(text)
+        wrong = ValueError(
+            f'"{text}" is not hh:mm-hh:mm (two times, at most 24:00) and a time zone; write e.g. '
+            '"00:00-07:00 Europe/Amsterdam", or "00:00-24:00" for always'
+        )
         if not match:
-            problem = f'"{text}" is not hh:mm-hh:mm (at most 24:00) and a time zone'
-            raise ValueError(f"{problem}; {_WINDOW_EXAMPLE}")
+            raise wrong
         start_hour, start_minute, end_hour, end_minute, key = match.groups()
         start = int(start_hour) * 60 + int(start_minute)
         end = int(end_hour) * 60 + int(end_minute) if end_hour else _DAY
         if start == end:
-            problem = f'"{text}" starts when it ends, which could mean never or always'
-            raise ValueError(f'{problem}; for always write "00:00-24:00"')
+            raise wrong
         return cls(start, end, _zone(key or "UTC"))
 
     def contains(self, instant: datetime) -> bool:
@@ -208,11 +210,9 @@ def scheduled_minute(text: str) -> datetime:
 def day(text: str) -> date:
     """Read a date such as 2026-01-04; raises ValueError, saying so."""
     # date.fromisoformat alone would also take 20260104 and 2026-W01-7.
-    try:
-        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+    if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        with suppress(ValueError):
             return date.fromisoformat(text)
-    except ValueError:
-        pass  # no such day
     raise ValueError("write a date such as 2026-01-04")
 
 

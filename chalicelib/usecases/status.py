@@ -14,7 +14,6 @@ from chalicelib.domain.ledger import Run, Version, earlier_snapshot, in_progress
 from chalicelib.domain.parameters import (
     PLACEHOLDER,
     arn_of,
-    hidden,
     pipeline_name,
     snapshot_of,
     value_of,
@@ -205,19 +204,16 @@ class _Look:
         return {"state": preparation.state, "status": status, "execution": execution}
 
     def _of_value(self, database: Database) -> Iterator[str]:
+        """Yield what is wrong with the value of `current`, if anything is."""
         name = database.current_parameter
         value = value_of(self.values, name)
         deployment, ledger = self.deployed[database], self.ledgers[database]
         known = [each.value for each in ledger] if deployment.unknown else [deployment.value]
-        if value == PLACEHOLDER and any(map(arn_of, known)):
+        is_first = value == PLACEHOLDER and not any(map(arn_of, known))
+        if value and arn_of(value) is None and not is_first:
             yield (
-                f"{name} was reset to {PLACEHOLDER}, which the next run of the pipeline would read: "
-                "pin the snapshot that is deployed."
-            )
-        elif value not in (None, PLACEHOLDER) and arn_of(value) is None:
-            yield (
-                f"{name} holds {hidden(value)}, not the ARN of a DB cluster snapshot. The next run "
-                "of the pipeline would read it: pin a snapshot."
+                f"{name} holds {visible(value)}, which the next run of the pipeline would read: pin "
+                "the snapshot that is deployed, or another one."
             )
 
     def under_way(self) -> Json | None:

@@ -69,8 +69,8 @@ NOT_WEEKLY = (
 
 Parse = Callable[[str], object]
 REFUSED: list[tuple[Parse, str, str, str]] = [
-    (Window.parse, "{}", WRONG_WINDOWS, '"{}" is not hh:mm-hh:mm (at most 24:00) and a time zone'),
-    (Window.parse, "{} UTC", "07:00-07:00|00:00-00:00", '"{} UTC" starts when it ends'),
+    (Window.parse, "{}", WRONG_WINDOWS, '"{}" is not hh:mm-hh:mm (two times, at most 24:00)'),
+    (Window.parse, "{} UTC", "07:00-07:00|00:00-00:00", '"{} UTC" is not hh:mm-hh:mm (two times'),
     (Window.parse, "00:00-07:00 {}", WRONG_ZONES, '"{}" is not a time zone of the IANA database'),
     (Expression.parse, "cron(0 4 ? * SUN *) {}", WRONG_ZONES, '"{}" is not a time zone'),
     (Expression.parse, "{} Europe/Amsterdam", NOT_WEEKLY, '"{}" cannot be in a time zone'),

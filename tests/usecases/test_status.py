@@ -163,14 +163,8 @@ def promotion_that(status: str, **after: float) -> Arrange:
 DENIED = "AccessDeniedException: no."
 EARLY, LATE = at(TWO_O_CLOCK), at(SUNDAY + timedelta(hours=2))
 UNSEEN = "rds: cannot determine what is deployed: "
-RESET = (
-    f"rds: {CURRENT} was reset to dummyvalue, which the next run of the pipeline would read: pin the "
-    "snapshot that is deployed."
-)
-WRONG = (
-    f"rds: {CURRENT} holds {HIDDEN}, {NO_ARN}. The next run of the pipeline would read it: pin a "
-    "snapshot."
-)
+READ = "which the next run of the pipeline would read: pin the snapshot that is deployed, or another one."
+RESET, WRONG = (f"rds: {CURRENT} holds {value}, {READ}" for value in ("dummyvalue", HIDDEN))
 TOO_OLD = (
     "rds: the deployed data is more than 15 days old, the limit is 14. Refresh with POST /refresh once a newer "
     "snapshot is shared, or pin one with deploy."
