@@ -22,14 +22,6 @@ ECHO_LIMIT = 80
 # The names of automated snapshots begin with "rds:", those of AWS Backup's with "awsbackup:".
 _IDENTIFIER = re.compile(r"(rds:|awsbackup:)?[A-Za-z](-?[A-Za-z0-9])*")
 
-# Letters and marks that are drawn as nothing: Hangul fillers, the blank of Braille, variation
-# selectors and the like.
-# https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point
-_BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
-    "\U000e0100-\U000e01ef]"
-)
-
 # Control characters, invisible ones (bidirectional overrides, zero width), lone surrogates,
 # and Unicode's line ends: a reason is read in terminals, logs and e-mails.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -124,8 +116,7 @@ def _snapshot(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    is_hidden = _INVISIBLE.intersection(map(unicodedata.category, text)) or _BLANK.search(text)
-    if len(text) > REASON_LIMIT or is_hidden:
+    if len(text) > REASON_LIMIT or _INVISIBLE.intersection(map(unicodedata.category, text)):
         raise ValueError(text)
     return text
 
