@@ -1,7 +1,7 @@
 """An acceptance stage's environment variables as one validated, frozen object."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from itertools import chain, combinations
 from typing import Any, NamedTuple
@@ -22,16 +22,15 @@ from chalicelib.domain.schedule import (
 )
 from chalicelib.domain.snapshots import Criteria
 from chalicelib.settings.variables import (
+    KEY,
+    TOPIC,
     Variable,
-    account_of,
     at_least_one,
     cluster_identifier,
-    key_of,
     list_of,
     matching,
     probable_typos,
     read,
-    topic_arn,
     whole_number,
 )
 
@@ -282,71 +281,68 @@ def _stack_reference(text: str) -> StackReference:
     return StackReference(*match.groups())
 
 
-def _parameter_name(example: str) -> Callable[[str], str]:
-    """https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html"""
-    return matching(
-        r"(?=.{1,1011}$)(?!/?(?i:aws|ssm))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15})",
-        f"write a Parameter Store name such as {example}: at most 1,011 characters, letters, digits "
-        "and _.- in up to 15 parts, the first not beginning with aws or ssm; start with / if there "
-        "are several parts",
-    )
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
+_PARAMETER = matching(
+    r"(?=.{1,1011}$)(?!/?(?i:aws|ssm))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15})",
+    "write a Parameter Store name such as /acceptance/rds/latest-snapshot: at most 1,011 characters, "
+    "letters, digits and _.- in up to 15 parts, the first not beginning with aws or ssm; start with / "
+    "if there are several parts",
+)
+_ACCOUNT = matching("[0-9]{12}", "write production's account id, 12 digits")
+_REGION = matching(
+    "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "write production's Region, such as eu-west-1"
+)
+_ENGINE = matching("|".join(ENGINES), f"write one of {', '.join(ENGINES)}")
+_VERSION = matching(
+    r"[0-9]+(\.[A-Za-z0-9_-]+)*",
+    "write an engine version such as 15.4, or its leading parts such as 15",
+)
+_STATE_MACHINE = matching(
+    r"arn:aws(-[a-z-]+)?:states:[a-z0-9-]+:[0-9]{12}:stateMachine:[A-Za-z0-9_-]{1,80}",
+    "write the ARN of a Step Functions state machine, such as "
+    "arn:aws:states:eu-west-1:222222222222:stateMachine:after-restore",
+)
+_PREFIX = matching(
+    "[A-Z][A-Z0-9_]*",
+    "write a prefix of upper-case letters, digits and _; separate several by commas",
+)
+_DATABASES = Variable("DATABASES", list_of(_PREFIX), "RDS")
 
 
 def variables(prefixes: Iterable[str]) -> tuple[Variable, ...]:
     """Return all variables; those of each database follow DATABASES."""
-    topic = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
-    region = "write production's Region, such as eu-west-1"
     return (
-        Variable("SOURCE_ACCOUNT", account_of("production's"), required=True),
-        Variable("SOURCE_REGION", matching("[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", region)),
-        Variable(
-            "SSM_MAIN_CICD_NAME",
-            _parameter_name("/acceptance/cicd/main-pipeline-name"),
-            required=True,
-        ),
+        Variable("SOURCE_ACCOUNT", _ACCOUNT, required=True),
+        Variable("SOURCE_REGION", _REGION),
+        Variable("SSM_MAIN_CICD_NAME", _PARAMETER, required=True),
         _DATABASES,
-        *(each for prefix in prefixes for each in _of_database(prefix)),
+        *chain.from_iterable(map(_of_database, prefixes)),
         Variable("UPDATE_SCHEDULE", Expression.parse, "cron(0 2 ? * SUN *)"),
         Variable("RESTORE_SCHEDULE", Expression.parse, "cron(0 4 ? * SUN *)"),
         Variable("REFRESH_EVERY_WEEKS", at_least_one, "2"),
         Variable("REFRESH_ANCHOR_DATE", day, "2026-01-04"),
         Variable("MAINTENANCE_WINDOW", Window.parse, "00:00-07:00 UTC"),
         Variable("MAX_SNAPSHOT_AGE_DAYS", _age_limit, "14"),
-        Variable("NOTIFICATION_TOPIC_ARN", topic_arn(topic)),
-        Variable("CHAT_TOPIC_ARN", topic_arn(f"{topic}-chat")),
-        Variable("SSM_REFRESH_HOLD_NAME", _parameter_name("/acceptance/refresh/hold")),
+        Variable("NOTIFICATION_TOPIC_ARN", TOPIC),
+        Variable("CHAT_TOPIC_ARN", TOPIC),
+        Variable("SSM_REFRESH_HOLD_NAME", _PARAMETER),
         Variable("PIN_API_ENABLED", _switch, "true"),
     )
 
 
-def _of_database(prefix: str) -> Iterator[Variable]:
-    for name in ("latest", "current"):
-        example = _parameter_name(f"/acceptance/rds/{name}-snapshot")
-        yield Variable(f"SSM_{prefix}_{name.upper()}_SNAPSHOT_NAME", example, required=True)
-    engine = matching("|".join(ENGINES), f"write one of {', '.join(ENGINES)}")
-    yield Variable(f"{prefix}_ENGINE", engine, required=True)
-    version = matching(
-        r"[0-9]+(\.[A-Za-z0-9_-]+)*",
-        "write an engine version such as 15.4, or its leading parts such as 15",
+def _of_database(prefix: str) -> tuple[Variable, ...]:
+    return (
+        Variable(f"SSM_{prefix}_LATEST_SNAPSHOT_NAME", _PARAMETER, required=True),
+        Variable(f"SSM_{prefix}_CURRENT_SNAPSHOT_NAME", _PARAMETER, required=True),
+        Variable(f"{prefix}_ENGINE", _ENGINE, required=True),
+        Variable(f"{prefix}_ENGINE_VERSION", _VERSION, required=True),
+        Variable(f"{prefix}_SOURCE_CLUSTER", cluster_identifier),
+        Variable(f"{prefix}_STACK_NAME", _stack_reference),
+        Variable(f"{prefix}_AFTER_RESTORE", _STATE_MACHINE),
+        Variable(f"{prefix}_COPY_KMS_KEY_ID", KEY),
+        Variable(f"{prefix}_COPIES_TO_KEEP", at_least_one, "3"),
     )
-    yield Variable(f"{prefix}_ENGINE_VERSION", version, required=True)
-    yield Variable(f"{prefix}_SOURCE_CLUSTER", cluster_identifier)
-    yield Variable(f"{prefix}_STACK_NAME", _stack_reference)
-    machine = matching(
-        r"arn:aws(-[a-z-]+)?:states:[a-z0-9-]+:[0-9]{12}:stateMachine:[A-Za-z0-9_-]{1,80}",
-        "write the ARN of a Step Functions state machine, such as "
-        "arn:aws:states:eu-west-1:222222222222:stateMachine:after-restore",
-    )
-    yield Variable(f"{prefix}_AFTER_RESTORE", machine)
-    yield Variable(f"{prefix}_COPY_KMS_KEY_ID", key_of("acceptance's"))
-    yield Variable(f"{prefix}_COPIES_TO_KEEP", at_least_one, "3")
 
-
-_PREFIX = matching(
-    "[A-Z][A-Z0-9_]*",
-    "write a prefix of upper-case letters, digits and _; separate several by commas",
-)
-_DATABASES = Variable("DATABASES", list_of(_PREFIX), "RDS")
 
 # Lambda sets it in every function, and the command line before it starts Chalice.
 _OWN_REGION = "AWS_DEFAULT_REGION"

@@ -8,15 +8,15 @@ from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.schedule import Expression
 from chalicelib.domain.shares import SharePolicy
 from chalicelib.settings.variables import (
+    KEY,
+    TOPIC,
     Variable,
-    account_of,
     at_least_one,
     cluster_identifier,
-    key_of,
     list_of,
+    matching,
     probable_typos,
     read,
-    topic_arn,
 )
 
 
@@ -62,15 +62,14 @@ def _schedule(text: str) -> Expression:
     return schedule
 
 
+_ACCOUNT = matching("[0-9]{12}", "write acceptance's account id, 12 digits")
 VARIABLES = (
-    Variable("SHARE_WITH_ACCOUNT", account_of("acceptance's"), required=True),
+    Variable("SHARE_WITH_ACCOUNT", _ACCOUNT, required=True),
     Variable("CLUSTERS", list_of(cluster_identifier), required=True),
-    Variable("SHARE_KMS_KEY_ID", key_of("production's")),
+    Variable("SHARE_KMS_KEY_ID", KEY),
     Variable("SHARES_TO_KEEP", at_least_one, "3"),
     Variable("SHARE_SCHEDULE", _schedule, "cron(0 22 ? * SAT *)"),
-    Variable(
-        "NOTIFICATION_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:111111111111:aurora-refresh")
-    ),
+    Variable("NOTIFICATION_TOPIC_ARN", TOPIC),
 )
 
 NAMES = tuple(variable.name for variable in VARIABLES)

@@ -100,38 +100,27 @@ def at_least_one(text: str) -> int:
     return whole_number(text, 1)
 
 
-def account_of(whose: str) -> Callable[[str], str]:
-    """Return a parser of an account id."""
-    return matching("[0-9]{12}", f"write {whose} account id, 12 digits")
-
-
-def cluster_identifier(text: str) -> str:
-    """Parse the identifier of a DB cluster; raise ValueError."""
-    identifier = matching(
-        "(?=.{1,63}$)[A-Za-z](-?[A-Za-z0-9])*",
-        "write a DB cluster identifier: 1 to 63 letters, digits and single hyphens, first a letter",
-    )(text)
-    return identifier.lower()  # as RDS stores it, whatever case it was created with
-
-
 # https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id
 _KEY_ID = "(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 _KEY_ALIAS = "alias/(?!aws/)[A-Za-z0-9/_-]{1,250}"
 _KEY_ARN = f"arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:[0-9]{{12}}:(key/{_KEY_ID}|{_KEY_ALIAS})"
+KEY = matching(
+    f"{_KEY_ID}|{_KEY_ALIAS}|{_KEY_ARN}",
+    "write the id, ARN or alias of this account's own customer-managed key, not the default key aws/rds",
+)
+
+TOPIC = matching(
+    r"arn:aws(-[a-z-]+)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
+    "write the ARN of a standard SNS topic, such as "
+    "arn:aws:sns:eu-west-1:222222222222:aurora-refresh",
+)
+
+_CLUSTER = matching(
+    "(?=.{1,63}$)[A-Za-z](-?[A-Za-z0-9])*",
+    "write a DB cluster identifier: 1 to 63 letters, digits and single hyphens, first a letter",
+)
 
 
-def key_of(whose: str) -> Callable[[str], str]:
-    """Return a parser of a KMS key's id, ARN or alias."""
-    return matching(
-        f"{_KEY_ID}|{_KEY_ALIAS}|{_KEY_ARN}",
-        f"write the id, ARN or alias of {whose} own customer-managed key, not the default key "
-        "aws/rds",
-    )
-
-
-def topic_arn(example: str) -> Callable[[str], str]:
-    """Return a parser of the ARN of an SNS topic."""
-    return matching(
-        r"arn:aws(-[a-z-]+)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
-        f"write the ARN of a standard SNS topic, such as {example}",
-    )
+def cluster_identifier(text: str) -> str:
+    """Parse the identifier of a DB cluster, as RDS stores it; raise ValueError."""
+    return _CLUSTER(text).lower()
