@@ -57,9 +57,9 @@ def production() -> ProductionSettings:
     return stage
 
 
-def report(use_case: str, event: CloudWatchEvent, call: Callable[[], ToJson]) -> dict[str, Any]:
-    """Call a use case; log its result with its grounds, count it, and return it as JSON."""
-    answer = call().to_json()
+def report(use_case: str, event: CloudWatchEvent, result: ToJson) -> dict[str, Any]:
+    """Log the result of a use case with its grounds, count it, and return it as JSON."""
+    answer = result.to_json()
     grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
     logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
     for metric in observability.result_metrics(use_case, answer):
@@ -83,9 +83,9 @@ def scheduled(
     def handler(event: CloudWatchEvent) -> dict[str, Any]:
         time = scheduled_minute(event.time)
         if schedule is None or schedule.is_due(time):
-            return report(use_case, event, lambda: call(time))
+            return report(use_case, event, call(time))
         message = f"{time:%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
-        return report(use_case, event, lambda: Result("ignored", None, message))
+        return report(use_case, event, Result("ignored", None, message))
 
     rule = functions.POLL if schedule is None else str(schedule.utc)
     registered = blueprint.schedule(rule, name=function)(handler)
