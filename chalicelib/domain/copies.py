@@ -4,7 +4,7 @@ A copy outlives the share that it was made from, and production's key. This appl
 that bears its tags, which only this account can set; a name alone proves nothing.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -117,11 +117,3 @@ def needs_copy(share: Snapshot, copies: Sequence[Snapshot], policy: CopyPolicy) 
     return all(copy.identifier != name for copy in copies) and all(
         _recency(copy) <= (share.taken, share.arn) for copy in _promising(copies, policy)
     )
-
-
-def expired(
-    copies: Sequence[Snapshot], policy: CopyPolicy, kept: Collection[str]
-) -> list[Snapshot]:
-    """Return the copies beyond the number to keep, newest first, except those in `kept`."""
-    done = [copy for copy in copies if copy.available]
-    return [copy for copy in done[policy.keep :] if copy.arn not in kept]

@@ -4,6 +4,7 @@ Both are required: anybody may choose a name, but only this account can tag its 
 """
 
 import hashlib
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 from chalicelib.domain.snapshots import Snapshot
@@ -31,6 +32,15 @@ def owned(own: Snapshot, prefix: str, made_for: str) -> Snapshot | None:
     taken = _time(own.tags.get(TAKEN, ""))
     is_managed = own.identifier.startswith(prefix) and own.tags.get(MADE_FOR) == made_for
     return own._replace(created=taken) if taken and is_managed else None
+
+
+def expired(found: Iterable[Snapshot], keep: int, needed: Collection[str] = ()) -> list[Snapshot]:
+    """Return the available ones beyond the number to keep, except those that are `needed`.
+
+    They are newest first.
+    """
+    available = [each for each in found if each.available]
+    return [each for each in available[keep:] if each.arn not in needed]
 
 
 def _time(text: str) -> datetime | None:

@@ -63,14 +63,6 @@ def find_by_data(taken: datetime, shares: Iterable[Snapshot]) -> Snapshot | None
     return next((share for share in shares if share.taken == taken and not share.failed), None)
 
 
-def kept_and_expired(
-    shares: Iterable[Snapshot], policy: SharePolicy
-) -> tuple[list[Snapshot], list[Snapshot]]:
-    """Return the available ones to share, as many as are kept, and the expired ones, newest first."""
-    available = [share for share in shares if share.available]
-    return available[: policy.keep], available[policy.keep :]
-
-
 def newest_automated(cluster: str, snapshots: Iterable[Snapshot], now: datetime) -> Snapshot:
     """Return the newest automated snapshot that can be copied; raise Refused if there is none.
 

@@ -9,7 +9,6 @@ from functools import cache
 from chalicelib.domain.copies import (
     CopyPolicy,
     copy_rejection,
-    expired,
     managed_copies,
     needs_copy,
     newest_copy,
@@ -18,6 +17,7 @@ from chalicelib.domain.copies import (
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import earlier_snapshot, good_version, last_order, last_restored
+from chalicelib.domain.ownership import expired
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
@@ -110,7 +110,7 @@ def expired_copies(
 
     `latest` holds the values of that parameter to which something may still lead.
     """
-    if not expired(copies, policy, kept=()):
+    if not expired(copies, policy.keep):
         return []
     # Read just before anything is deleted: an operator may have pinned a copy meanwhile.
     ledger = aws.parameters.history(current_parameter)
@@ -123,4 +123,4 @@ def expired_copies(
         earlier_snapshot(ledger),
         *(each.value for each in (good, restored, ordered) if each),
     )
-    return expired(copies, policy, kept=[arn for arn in leading if arn])
+    return expired(copies, policy.keep, [arn for arn in leading if arn])

@@ -10,12 +10,12 @@ from datetime import datetime
 from chalicelib import notifications
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
+from chalicelib.domain.ownership import expired
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import ClusterResult, Result, combine
 from chalicelib.domain.shares import (
     SharePolicy,
     find_by_data,
-    kept_and_expired,
     managed_shares,
     newest_automated,
     time_of_data,
@@ -133,15 +133,16 @@ def _follow(
 ) -> ClusterResult:
     """Share what is available; add what is to be deleted to `to_delete`."""
     shares = managed_shares(own, name, policy)
-    to_share, expired = kept_and_expired(shares, policy)
+    surplus = expired(shares, policy.keep)
     shared = []
-    for each in to_share:
-        if policy.account not in aws.snapshots.shared_with(each.identifier):
+    for each in shares:
+        is_kept = each.available and each not in surplus
+        if is_kept and policy.account not in aws.snapshots.shared_with(each.identifier):
             aws.snapshots.share(each.identifier, policy.account)
             shared.append(each)
     failed = [each for each in shares if each.failed]
     # Only now: acceptance may need the oldest until its successor is shared.
-    deleted = [*expired, *failed]
+    deleted = [*surplus, *failed]
     to_delete += deleted
     result = ClusterResult(
         name,

@@ -11,13 +11,12 @@ from chalicelib.domain.copies import (
     SOURCE,
     CopyPolicy,
     copy_rejection,
-    expired,
     managed_copies,
     needs_copy,
     newest_copy,
     pending_copy,
 )
-from chalicelib.domain.ownership import MADE_FOR, TAKEN
+from chalicelib.domain.ownership import MADE_FOR, TAKEN, expired
 from chalicelib.domain.snapshots import Criteria, Rejection, Snapshot
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
@@ -190,4 +189,4 @@ def test_the_oldest_beyond_the_number_to_keep_are_expired_unless_a_parameter_nam
     kept = [arn(name_of(night), ACCEPTANCE) for night in named]
     available = sorted((night for night in states if states[night] == "available"), reverse=True)
     going = [f"orders-{night}" for night in available[keep:] if night not in named]
-    assert nights(expired(copies(*made), POLICY._replace(keep=keep), kept)) == going
+    assert nights(expired(copies(*made), keep, kept)) == going

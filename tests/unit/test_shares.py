@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.ownership import MADE_FOR
+from chalicelib.domain.ownership import MADE_FOR, expired
 from chalicelib.domain.shares import (
     SharePolicy,
     find_by_data,
-    kept_and_expired,
     managed_shares,
     newest_automated,
 )
@@ -91,13 +90,10 @@ STATES = st.dictionaries(
 
 
 @given(STATES, st.integers(1, 5))
-def test_the_newest_available_ones_are_shared_and_the_others_expire(
-    states: dict[int, str], keep: int
-) -> None:
+def test_all_but_the_newest_available_ones_expire(states: dict[int, str], keep: int) -> None:
     found = shares(*(own(week, status) for week, status in states.items()))
     available = sorted((week for week in states if states[week] == "available"), reverse=True)
-    to_share, expired = kept_and_expired(found, POLICY._replace(keep=keep))
-    assert (weeks(to_share), weeks(expired)) == (available[:keep], available[keep:])
+    assert weeks(expired(found, keep)) == available[keep:]
 
 
 def test_an_automated_snapshot_of_a_day_and_a_half_is_copied_and_no_older_one() -> None:
