@@ -84,7 +84,7 @@ class Parameters(Protocol):
     def put(self, name: str, value: str, note: Note | None) -> int:
         """Create or replace the parameter and return the new version's number.
 
-        Raise VersionLimitError if the oldest of 100 versions bears a label.
+        Raise AwsError with the code VERSION_LIMIT if the oldest of 100 versions bears a label.
         """
 
     def delete(self, name: str) -> None:

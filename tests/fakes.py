@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from chalicelib.domain.deployment import Action, Cluster, Position, Preparation, Stack
-from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
+from chalicelib.domain.errors import VERSION_LIMIT, AwsError, Refused
 from chalicelib.domain.ledger import Note, Run, Version
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
@@ -290,7 +290,7 @@ class InMemoryParameters:
         kept = self.kept.setdefault(name, [])
         if len(kept) == VERSIONS_KEPT:
             if kept[0].labels:
-                raise VersionLimitError("PutParameter", name, "ParameterMaxVersion…", "labelled")
+                raise AwsError("PutParameter", name, VERSION_LIMIT, "labelled")
             del kept[0]
         number = kept[-1].number + 1 if kept else 1
         self._descriptions[name] = description

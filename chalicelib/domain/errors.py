@@ -50,6 +50,10 @@ class NotFound(Refused):
     """A person's request names something that does not exist."""
 
 
+# AWS's code if the oldest of a parameter's 100 versions bears a label and cannot be dropped.
+VERSION_LIMIT = "ParameterMaxVersionLimitExceeded"
+
+
 class AwsError(RefreshError):
     """An AWS call failed; names the operation, its subject and AWS's own code.
 
@@ -66,10 +70,6 @@ class AwsError(RefreshError):
         self.message = message
         self.answered = answered
         super().__init__(f"{operation} of {subject} failed: {code}: {message}")
-
-
-class VersionLimitError(AwsError):
-    """The oldest of a parameter's 100 versions bears a label and cannot be dropped."""
 
 
 class UncertainError(AwsError):

@@ -42,7 +42,9 @@ class Call(NamedTuple):
     def database(self) -> Database:
         """The database that the query or the body names."""
         known = {database.name: database for database in self.settings.databases}
-        name = validation.database_name(self.query, self.body, list(known))
+        named = [*(text for _, text in self.query), self.body.get("database")]
+        asked = {each for each in named if each is not None}
+        name = validation.database_name(asked, list(known))
         if name not in known:
             message = f"there is no database {validation.echo(name)}; known: {', '.join(known)}"
             raise NotFound(Reason.DATABASE_UNKNOWN, message)

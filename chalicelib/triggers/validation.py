@@ -6,7 +6,7 @@ A problem is an InvalidRequest that names the field, its value and what would be
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib.domain.schedule import day
@@ -75,18 +75,13 @@ def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
     return {field.name: field.value_in(body) for field in fields}
 
 
-def database_name(
-    query: Iterable[tuple[str, str]], body: dict[str, Any], known: Sequence[str]
-) -> str:
-    """Return the database that the query or the body names; with only one, neither has to."""
-    names = {text for _, text in query}
-    if body.get("database") is not None:
-        names.add(body["database"])
-    if len(names) > 1:
+def database_name(asked: Collection[str], known: Sequence[str]) -> str:
+    """Return the only database that a request asks for; with only one, it need not ask."""
+    if len(asked) > 1:
         raise InvalidRequest("the request names different databases")
-    if not names and len(known) > 1:
+    if not asked and len(known) > 1:
         raise InvalidRequest(f"database is missing: name one of {', '.join(known)}")
-    return names.pop() if names else known[0]
+    return next(iter(asked), known[0])
 
 
 def check_query(query: Iterable[tuple[str, str]], known: Sequence[str]) -> None:

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Position, verdicts
 from chalicelib.domain.errors import (
+    VERSION_LIMIT,
     AwsError,
     BusyError,
     RefreshError,
     Refused,
     UncertainError,
-    VersionLimitError,
 )
 from chalicelib.domain.ledger import (
     Move,
@@ -279,10 +279,10 @@ def _put(aws: Aws, name: str, value: str, note: Note | None) -> int:
     """Put a value; look up a lost answer, and let no label block the hundredth version."""
     try:
         return aws.parameters.put(name, value, note)
-    except VersionLimitError:
-        _free_oldest(aws, name)
-        return aws.parameters.put(name, value, note)
     except AwsError as error:
+        if error.code == VERSION_LIMIT:
+            _free_oldest(aws, name)
+            return aws.parameters.put(name, value, note)
         if error.answered:
             raise
         ledger = aws.parameters.history(name)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.deployment import Action
-from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
+from chalicelib.domain.errors import VERSION_LIMIT, AwsError, Refused
 from chalicelib.domain.ledger import Note, Run, Version
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.snapshots import Snapshot
@@ -208,7 +208,7 @@ def test_the_oldest_of_a_hundred_versions_is_dropped_unless_it_bears_a_label(sta
         parameters.put("/a", str(number), NOTE)
     assert [each.number for each in parameters.history("/a")] == list(range(2, 102))
     parameters.label("/a", 2, ["good"])
-    with pytest.raises(VersionLimitError):
+    with pytest.raises(AwsError, match=VERSION_LIMIT):
         parameters.put("/a", "one too many", NOTE)
     parameters.unlabel("/a", 2, ["good"])
     assert parameters.put("/a", "102", NOTE) == 102

@@ -94,15 +94,14 @@ def test_what_is_wrong_with_a_field_is_said() -> None:
     assert invisible.startswith('reason is "\\ud800": write at most 256 characters')
 
 
-def test_the_query_or_the_body_names_the_database() -> None:
-    query, two = [("database", "rds")], ["rds", "docs"]
-    assert database_name([], {}, ["rds"]) == "rds"
-    assert database_name([*query, *query], {"database": None}, two) == "rds"
-    assert database_name([], {"database": "docs"}, two) == "docs"
+def test_one_database_is_asked_for_unless_there_is_only_one() -> None:
+    two = ["rds", "docs"]
+    assert database_name([], ["rds"]) == "rds"
+    assert database_name(["docs"], two) == "docs"
     with pytest.raises(InvalidRequest, match="the request names different databases"):
-        database_name(query, {"database": "docs"}, two)
+        database_name(["rds", "docs"], two)
     with pytest.raises(InvalidRequest, match=r"^database is missing: name one of rds, docs"):
-        database_name([], {}, two)
+        database_name([], two)
 
 
 @given(st.text(max_size=200))
