@@ -69,7 +69,7 @@ class Stack(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """A DB cluster; `secret_arn` is that of RDS's own secret, `key` None if no KMS key encrypts it."""
+    """A DB cluster; `secret_arn` is that of RDS's own secret, `key` the KMS key that encrypts it."""
 
     resource_id: str
     created: datetime

@@ -279,7 +279,7 @@ def _may_be_started_for(run: Run, version: Version, undone: Version | None) -> b
 def is_under_way(
     version: Version, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> bool:
-    """Return whether the run of this version is in progress, may yet be started, or is not listed yet."""
+    """Return whether the run of this version is in progress, or may yet be started or listed."""
     run = own_run(version, ledger, runs)
     if run:
         return run.in_progress

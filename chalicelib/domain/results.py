@@ -24,7 +24,8 @@ class DatabaseResult(NamedTuple):
     """One database's part of a result.
 
     `outcome`, `reason` and `message` are its own if the databases are independent of each other.
-    `copy` is the one that the database waits for. `created` is when the data was taken, `age_hours` how old it is or was when the run ended.
+    `copy` is the one that the database waits for. `created` is when the data was taken, `age_hours`
+    how old it is or was when the run ended.
     `taken_back` is true if `current` was moved back from `previous`.
     """
 

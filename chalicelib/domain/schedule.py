@@ -247,7 +247,7 @@ def runs(
 def last_run(
     expression: Expression, cadence: Cadence, window: Window, before: datetime
 ) -> datetime | None:
-    """Return the last of the `runs` until `before`; None if there is none in a cycle of the cadence."""
+    """Return the last of the `runs` until `before`; None if a cycle of the cadence has none."""
     cycle = min(timedelta(weeks=cadence.every_weeks + 1), SEARCH_LIMIT)
     found = runs(expression, cadence, window, before - cycle)
     return max(takewhile(lambda instant: instant <= before, found), default=None)

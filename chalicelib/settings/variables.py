@@ -106,7 +106,8 @@ _KEY_ALIAS = "alias/(?!aws/)[A-Za-z0-9/_-]{1,250}"
 _KEY_ARN = f"arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:[0-9]{{12}}:(key/{_KEY_ID}|{_KEY_ALIAS})"
 KEY = matching(
     f"{_KEY_ID}|{_KEY_ALIAS}|{_KEY_ARN}",
-    "write the id, ARN or alias of this account's own customer-managed key, not the default key aws/rds",
+    "write the id, ARN or alias of this account's own customer-managed key, not the default key "
+    "aws/rds",
 )
 
 TOPIC = matching(
