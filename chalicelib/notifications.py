@@ -13,12 +13,15 @@ from typing import NamedTuple
 from chalicelib.domain.errors import AwsError, RefreshError
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import DatabaseResult, Result
+from chalicelib.domain.results import ClusterResult, DatabaseResult, Result
 
 # One line of less than 100 ASCII characters: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 SUBJECT_LIMIT = 99
 
 _NEXT_STEPS = "What to do"
+SHARE_AGAIN = (
+    "Then run db-share-snapshot again with the event of its schedule (docs/production.md)."
+)
 _RETRIES = (
     "Lambda retries twice within about three minutes; each attempt that fails sends a message like "
     "this. After the third one, look at the function's log."
@@ -84,26 +87,31 @@ class Notification(NamedTuple):
 
 def of_result(function: str, cause: str, result: Result) -> Notification | None:
     """Return the notification of a decision not to act; None if nobody is to be notified."""
+    entries: Sequence[DatabaseResult | ClusterResult] = result.clusters or result.databases
     concerned = [
         entry if entry.reason else entry._replace(reason=result.reason, message=result.message)
-        for entry in result.databases
+        for entry in entries
         if (entry.outcome or result.outcome) == result.outcome
     ]
     reasons = dict.fromkeys(each.reason for each in concerned if each.reason)
     if result.outcome not in ("skipped", "failed") or not any(r.next_step for r in reasons):
         return None
     what = "refresh skipped" if result.outcome == "skipped" else "REFRESH FAILED"
+    next_steps = [reason.next_step for reason in reasons]
+    if result.clusters:
+        what, next_steps = "SHARING FAILED", [*next_steps, SHARE_AGAIN]
     messages = dict.fromkeys(each.message for each in concerned)
     return build(
         f"{what}: {','.join(reasons)} ({_names(concerned)})",
         [f"{function}: {each}." for each in messages],
         cause,
-        [reason.next_step for reason in reasons],
+        next_steps,
         _attributes(function, result.outcome, result.reason, concerned),
         [
             f"{each.name}: stays on {each.current or 'no snapshot'}, latest is "
             f"{each.latest or 'none'}"
             for each in concerned
+            if isinstance(each, DatabaseResult)
         ],
     )
 
@@ -113,8 +121,6 @@ def of_error(
     cause: str,
     names: Sequence[str],
     error: RefreshError,
-    *,
-    what: str = "REFRESH FAILED",
     concerned: str = "databases",
 ) -> Notification:
     """Return the notification of an attempt that failed; Lambda makes up to two more."""
@@ -122,6 +128,7 @@ def of_error(
     if isinstance(error, AwsError):
         failed, code, facts = error.operation, error.code, {"operation": error.operation}
     listed = ",".join(names)
+    what = "REFRESH FAILED" if concerned == "databases" else "SHARING FAILED"
     return build(
         f"{what}: {failed} {code} ({listed})",
         [
@@ -180,17 +187,21 @@ def _fate(entry: DatabaseResult) -> str:
     return f"{entry.name}: current is {current}, {because}"
 
 
-def _names(databases: Iterable[DatabaseResult]) -> str:
-    return ",".join(each.name for each in databases)
+def _names(entries: Iterable[DatabaseResult | ClusterResult]) -> str:
+    return ",".join(each.name for each in entries)
 
 
 def _attributes(
-    function: str, outcome: str, reason: Reason | None, databases: Sequence[DatabaseResult]
+    function: str,
+    outcome: str,
+    reason: Reason | None,
+    entries: Sequence[DatabaseResult | ClusterResult],
 ) -> dict[str, str]:
     found = {"function": function, "outcome": outcome, "reason": str(reason or "")}
-    found["databases"] = _names(databases)
+    kind = "databases" if isinstance(entries[0], DatabaseResult) else "clusters"
+    found[kind] = _names(entries)
     for name in ("current", "previous", "age_hours", "by"):
-        values = (getattr(entry, name) for entry in databases)
+        values = (getattr(entry, name, None) for entry in entries)
         found[name] = ",".join(str(value) for value in values if value is not None)
     return {name: value for name, value in found.items() if value}
 

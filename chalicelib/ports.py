@@ -10,8 +10,7 @@ from typing import Protocol
 from chalicelib.domain.deployment import Action, Cluster, Position, Preparation, Stack
 from chalicelib.domain.ledger import Note, Run, Version
 from chalicelib.domain.parameters import Parameter
-from chalicelib.domain.shares import Cluster as SourceCluster
-from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.domain.snapshots import Snapshot
 from chalicelib.notifications import Notification
 
 
@@ -21,7 +20,7 @@ class Snapshots(Protocol):
     def shared(self) -> Iterator[Snapshot]:
         """Yield every snapshot shared with this account, all pages, in no promised order."""
 
-    def own(self) -> Iterator[OwnSnapshot]:
+    def own(self) -> Iterator[Snapshot]:
         """Yield every manual snapshot of this account, in no promised order."""
 
     def automated(self, cluster: str) -> Iterator[Snapshot]:
@@ -33,14 +32,14 @@ class Snapshots(Protocol):
     def named(self, identifier: str, account: str) -> list[Snapshot]:
         """Return this account's own snapshot of that name and the one that `account` shares."""
 
-    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> Snapshot | None:
         """Start an own copy under a key; return None if a snapshot of that name exists.
 
         Raise Refused for what only a person can resolve: `copy-quota`, `copy-key-denied`,
         `copy-unencrypted`, and `snapshot-gone` if the source is gone.
         """
 
-    def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+    def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> Snapshot | None:
         """Start a snapshot of a cluster; return None if a snapshot of that name exists.
 
         Raise Refused for what only a person can resolve: `snapshot-quota`, `cluster-busy`.
@@ -62,11 +61,8 @@ class Snapshots(Protocol):
 class Clusters(Protocol):
     """This account's DB clusters."""
 
-    def find(self, name: str) -> SourceCluster | None:
-        """Return the cluster with that identifier."""
-
-    def deployed(self, identifier: str) -> Cluster | None:
-        """Return the cluster with that identifier as a deployment sees it."""
+    def describe(self, identifier: str) -> Cluster | None:
+        """Return the cluster with that identifier, once RDS has begun to create it."""
 
 
 class Keys(Protocol):
@@ -88,7 +84,7 @@ class Parameters(Protocol):
     def put(self, name: str, value: str, note: Note | None) -> int:
         """Create or replace the parameter and return the new version's number.
 
-        Raise VersionLimitError if the oldest of 100 versions bears a label.
+        Raise AwsError with the code VERSION_LIMIT if the oldest of 100 versions bears a label.
         """
 
     def delete(self, name: str) -> None:

@@ -283,7 +283,7 @@ def fires_weekly(stage: AcceptanceStage) -> bool:
         number, unit = schedule.text.removeprefix("rate(").removesuffix(")").split()
         return timedelta(**{f"{unit.removesuffix('s')}s": int(number)}) <= _WEEK
     anchor = datetime.combine(stage.settings.cadence.anchor, time(), UTC) - timedelta(minutes=1)
-    start = schedule.next_after(anchor) or anchor
+    start = next(schedule.fires_after(anchor), anchor)
     end = start + _YEAR
     fires = takewhile(lambda fire: fire < end, schedule.fires_after(start))
     return all(later - fire <= _WEEK for fire, later in pairwise((start, *fires, end)))

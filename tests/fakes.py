@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from chalicelib.domain.deployment import Action, Cluster, Position, Preparation, Stack
-from chalicelib.domain.errors import AwsError, Refused, VersionLimitError
+from chalicelib.domain.errors import VERSION_LIMIT, AwsError, Refused
 from chalicelib.domain.ledger import Note, Run, Version
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.shares import Cluster as SourceCluster
-from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.domain.snapshots import Snapshot
 from chalicelib.notifications import Notification
 
 PRODUCTION = "111111111111"
@@ -131,14 +130,13 @@ class InMemorySnapshots:
         return [each for each in self.all if each.arn in wanted]
 
     @_call
-    def own(self) -> Iterator[OwnSnapshot]:
+    def own(self) -> Iterator[Snapshot]:
         return iter(
             [
-                OwnSnapshot(
-                    each,
-                    self.tags.get(each.arn, {}),
-                    100 if each.status == "available" else 40,
-                    self.copies[each.arn].source.arn if each.arn in self.copies else None,
+                each._replace(
+                    tags=self.tags.get(each.arn, {}),
+                    progress=100 if each.status == "available" else 40,
+                    source=self.copies[each.arn].source.arn if each.arn in self.copies else None,
                 )
                 for each in self.all
                 if each.own and not _is_automated(each)
@@ -146,7 +144,7 @@ class InMemorySnapshots:
         )
 
     @_call
-    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> Snapshot | None:
         found = next((each for each in self.all if each.arn == source), None)
         copied = arn(name, self.aws.account)
         if any(each.arn == copied for each in self.all):
@@ -171,7 +169,8 @@ class InMemorySnapshots:
         self.all.append(made)
         self.tags[copied] = dict(tags)
         self.copies[copied] = Request(found, key)
-        return OwnSnapshot(made, dict(tags), 100 if self.at_once else 0, source)
+        progress = 100 if self.at_once else 0
+        return made._replace(tags=dict(tags), progress=progress, source=source)
 
     @_call
     def delete(self, identifier: str) -> None:
@@ -187,7 +186,7 @@ class InMemorySnapshots:
         return iter([each for each in self.all if _is_automated(each) and each.cluster == cluster])
 
     @_call
-    def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+    def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> Snapshot | None:
         taken = arn(name, self.aws.account)
         # Which of these RDS checks first is not documented: the busy cluster is harder on a caller.
         if cluster in self.aws.clusters.busy:
@@ -199,7 +198,7 @@ class InMemorySnapshots:
         made = snapshot(name, self.aws.account, cluster=cluster, **facts)
         self.all.append(made)
         self.tags[taken] = dict(tags)
-        return OwnSnapshot(made, dict(tags), 0)
+        return made._replace(tags=dict(tags))
 
     @_call
     def shared_with(self, identifier: str) -> set[str]:
@@ -229,18 +228,18 @@ class InMemorySnapshots:
 class InMemoryClusters:
     def __init__(self, aws: InMemoryAws) -> None:
         self.aws = aws
-        self.all: dict[str, SourceCluster] = {}
         self.busy: set[str] = set()
         self.restored: dict[str, Cluster] = {}
         self.restored_from: dict[str, str] = {}
 
     @_call
-    def find(self, name: str) -> SourceCluster | None:
-        return self.all.get(name)
-
-    @_call
-    def deployed(self, identifier: str) -> Cluster | None:
+    def describe(self, identifier: str) -> Cluster | None:
         return self.restored.get(identifier)
+
+    def add(self, identifier: str, key: str | None = None) -> None:
+        """Add a cluster under a key, or under none."""
+        made = Cluster(f"cluster-{identifier}", self.aws.time, identifier, key=key)
+        self.restored[identifier] = made
 
     def restore(self, value: str, created: datetime | None = None) -> str:
         """Restore a new cluster from a snapshot and return its identifier."""
@@ -291,7 +290,7 @@ class InMemoryParameters:
         kept = self.kept.setdefault(name, [])
         if len(kept) == VERSIONS_KEPT:
             if kept[0].labels:
-                raise VersionLimitError("PutParameter", name, "ParameterMaxVersion…", "labelled")
+                raise AwsError("PutParameter", name, VERSION_LIMIT, "labelled")
             del kept[0]
         number = kept[-1].number + 1 if kept else 1
         self._descriptions[name] = description

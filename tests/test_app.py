@@ -13,7 +13,6 @@ from chalice.test import TestEventsClient as Events
 
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.functions import deployed_name, stage_of
-from chalicelib.domain.shares import Cluster
 from cli.policies import FUNCTIONS
 from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws
 from tests.interruptions import refuse
@@ -117,7 +116,7 @@ def test_production_takes_a_snapshot_that_bears_the_stage_and_shares_it(
     load: Load, output: Output
 ) -> None:
     aws = InMemoryAws(datetime(2026, 1, 3, 22, tzinfo=UTC), PRODUCTION)
-    aws.clusters.all["orders"] = Cluster("orders", None)
+    aws.clusters.add("orders")
     function = {"AWS_LAMBDA_FUNCTION_NAME": "aurora-refresh-daily-db-share-snapshot"}
     app = load(aws, **PRODUCTION_STAGE, **function)
     asked = invoke(app, SHARE, "2026-01-03T22:00:00Z")

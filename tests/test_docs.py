@@ -25,7 +25,7 @@ DOCUMENTS = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").glob("*.m
 TEXTS = {path.name: path.read_text() for path in DOCUMENTS}
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
-ACCEPTANCE = (*acceptance._STAGE, *acceptance._PER_DATABASE)  # noqa: SLF001
+ACCEPTANCE = acceptance.variables(["P"])
 # Files, with or without one of their tests.
 NAMED = re.findall(
     r"`([\w/.-]+\.(?:py|txt|yaml))(?:::(\w+))?`",
@@ -98,14 +98,13 @@ def test_the_table_of_settings_is_the_one_in_the_code(
     if document == "settings.md":
         del table["SHARE_WITH_ACCOUNT"]  # which makes it a production stage
     assert table == {
-        each.name.format("P"): "required" if each.required else each.default or "none"
-        for each in variables
+        each.name: "required" if each.required else each.default or "none" for each in variables
     }
 
 
 def test_the_readme_lists_the_required_settings_and_the_routes_and_stays_short() -> None:
     settings = codes_in_rows(section("README.md", "Settings"), "[A-Z_]+")
-    assert settings == {each.name.format("RDS") for each in ACCEPTANCE if each.required}
+    assert settings == {each.name for each in acceptance.variables(["RDS"]) if each.required}
     routes = codes_in_rows(section("README.md", "Operate it"), r"[A-Z]+ /\S*")
     assert routes == {" ".join(route) for route in OPERATIONS}
     assert len(TEXTS["README.md"].splitlines()) < 120

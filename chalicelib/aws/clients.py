@@ -1,6 +1,7 @@
 """All of AWS that the use cases see, on boto3 clients with this application's timeouts and retries."""
 
 import random
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -19,26 +20,15 @@ from chalicelib.ports import Aws
 
 # Four attempts at a call that hangs end within half a minute, so that a function has time left to
 # undo its changes. A page of a listing may take longer.
-CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=4
-)
-LISTING_CONFIG = Config(
-    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=20
-)
+_RETRIES: Any = {"mode": "standard", "total_max_attempts": 4}
+CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=4)
+LISTING_CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=20)
 
 # A throttled call gets more attempts than others, at shorter intervals: seven end within six
 # seconds, ten within 45 seconds.
 THROTTLED_ATTEMPTS = 7
 LISTING_THROTTLED_ATTEMPTS = 10
-_THROTTLING_CODES = (
-    "KMSThrottling",
-    "KmsThrottlingException",
-    "Throttled",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-    "RequestLimitExceeded",
-)
+_THROTTLING = re.compile(".*Throttl.*|TooManyRequestsException|RequestLimitExceeded")
 
 
 def throttled_delay(
@@ -52,7 +42,7 @@ def throttled_delay(
     """
     if response is None or attempts >= max_attempts:
         return None
-    if response[1].get("Error", {}).get("Code") not in _THROTTLING_CODES:
+    if not _THROTTLING.fullmatch(response[1].get("Error", {}).get("Code", "")):
         return None
     return random.uniform(0.5, 1) * min(0.1 * 2.0 ** (attempts - 1), 20)  # noqa: S311 (no secret)
 

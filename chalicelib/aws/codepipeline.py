@@ -26,9 +26,6 @@ _MOST_PAGES = 10  # of a hundred runs; more would take a function's time
 _CHANGE_SET_PREPARED = "CHANGE_SET_REPLACE"
 _CHANGE_SET_EXECUTED = "CHANGE_SET_EXECUTE"
 
-# A run, the name of a stack, its account and its Region.
-_ChangeSet = tuple[str, str, str | None, str | None]
-
 
 class CodePipelines:
     """The `Pipelines` port, with AwsError for whatever fails."""
@@ -62,8 +59,12 @@ class CodePipelines:
                     pipelineName=name, filter={"pipelineExecutionId": execution_id}
                 )
                 details = [detail for page in pages for detail in page["actionExecutionDetails"]]
-        prepared = _change_sets_prepared(details)
-        return [_to_action(detail, prepared) for detail in details if "startTime" in detail]
+        found = [_to_action(detail) for detail in details if "startTime" in detail]
+        prepared = {_target(x): x.started for x in found if x.category == PREPARES_CHANGE_SET}
+        return [
+            each._replace(reads_since=each.reads_since or prepared.get(_target(each), each.started))
+            for each in found
+        ]
 
     def positions(self, name: str) -> Mapping[str, Position]:
         """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html"""
@@ -101,18 +102,13 @@ def _to_run(summary: "PipelineExecutionSummaryTypeDef") -> Run:
     )
 
 
-def _to_action(
-    detail: "ActionExecutionDetailTypeDef", prepared: Mapping[_ChangeSet, datetime]
-) -> Action:
-    configuration, (account, region) = _configuration(detail), _place(detail)
-    stack = configuration.get("StackName")
-    category = detail.get("input", {}).get("actionTypeId", {}).get("category", "")
-    if configuration.get("ActionMode") == _CHANGE_SET_PREPARED:
-        category = PREPARES_CHANGE_SET
-    started = reads_since = detail["startTime"]
-    if stack and configuration.get("ActionMode") == _CHANGE_SET_EXECUTED:
-        change_set = (detail["pipelineExecutionId"], stack, account, region)
-        reads_since = prepared.get(change_set, started)
+def _to_action(detail: "ActionExecutionDetailTypeDef") -> Action:
+    """Convert an action execution; when one that executes a change set reads is not known yet."""
+    given = detail.get("input", {})
+    configuration = {**given.get("configuration", {}), **given.get("resolvedConfiguration", {})}
+    mode, role = configuration.get("ActionMode"), given.get("roleArn")
+    category = given.get("actionTypeId", {}).get("category", "")
+    started = detail["startTime"]
     return Action(
         execution_id=detail["pipelineExecutionId"],
         stage=detail["stageName"],
@@ -120,42 +116,18 @@ def _to_action(
         status=detail["status"],
         started=started,
         updated=detail.get("lastUpdateTime") or started,
-        category=category,
-        stack=stack,
-        reads_since=reads_since,
-        account=account,
-        region=region,
+        category=PREPARES_CHANGE_SET if mode == _CHANGE_SET_PREPARED else category,
+        stack=configuration.get("StackName"),
+        reads_since=None if mode == _CHANGE_SET_EXECUTED else started,
+        # The role that CodePipeline assumes for an action is in the account of what it deploys.
+        account=role.split(":")[4] if role else None,
+        region=given.get("region"),
     )
 
 
-def _change_sets_prepared(
-    details: "list[ActionExecutionDetailTypeDef]",
-) -> dict[_ChangeSet, datetime]:
-    """Return when each run prepared a stack's change set, which resolves the parameters."""
-    return {
-        (detail["pipelineExecutionId"], configuration["StackName"], *_place(detail)): detail[
-            "startTime"
-        ]
-        for detail in details
-        if "startTime" in detail
-        and (configuration := _configuration(detail)).get("ActionMode") == _CHANGE_SET_PREPARED
-        and "StackName" in configuration
-    }
-
-
-def _configuration(detail: "ActionExecutionDetailTypeDef") -> Mapping[str, str]:
-    given = detail.get("input", {})
-    return {**given.get("configuration", {}), **given.get("resolvedConfiguration", {})}
-
-
-def _place(detail: "ActionExecutionDetailTypeDef") -> tuple[str | None, str | None]:
-    """Return the account and the Region in which an action works, if it says so.
-
-    The role that CodePipeline assumes for an action is in the account of what it deploys.
-    """
-    given = detail.get("input", {})
-    role = given.get("roleArn")
-    return role.split(":")[4] if role else None, given.get("region")
+def _target(action: Action) -> tuple[str | None, ...]:
+    """Return what identifies a change set: its run, and its stack, account and Region."""
+    return action.execution_id, action.stack, action.account, action.region
 
 
 def _positions_in(stage: "StageStateTypeDef") -> Iterator[tuple[str, Position]]:

@@ -10,8 +10,7 @@ from chalicelib.aws.errors import code_and_message, translate_errors
 from chalicelib.domain.deployment import Cluster
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.shares import Cluster as SourceCluster
-from chalicelib.domain.snapshots import OwnSnapshot, Snapshot, SnapshotArn
+from chalicelib.domain.snapshots import Snapshot, SnapshotArn
 
 if TYPE_CHECKING:
     from mypy_boto3_rds import RDSClient
@@ -57,7 +56,7 @@ class RdsSnapshots:
         listed = self._list("the shared snapshots", self._source, SnapshotType="shared")
         return map(to_snapshot, listed)
 
-    def own(self) -> Iterator[OwnSnapshot]:
+    def own(self) -> Iterator[Snapshot]:
         for listed in self._list("the own snapshots", self._client, SnapshotType="manual"):
             tags = {tag["Key"]: tag["Value"] for tag in listed.get("TagList", [])}
             yield _to_own_snapshot(listed, tags)
@@ -84,7 +83,7 @@ class RdsSnapshots:
             found.append(self._describe(self._source, arn))
         return [snapshot for snapshot in found if snapshot]
 
-    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+    def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> Snapshot | None:
         """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CopyDBClusterSnapshot.html"""
         parsed = SnapshotArn.parse(source)
         # With it, botocore adds the presigned URL that GovCloud's Regions need and others ignore.
@@ -105,7 +104,7 @@ class RdsSnapshots:
             return _to_own_snapshot(copied["DBClusterSnapshot"], tags)
         return None
 
-    def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> OwnSnapshot | None:
+    def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> Snapshot | None:
         """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html"""
         action = f"take a snapshot of {cluster}"
         with self._refusals("CreateDBClusterSnapshot", cluster, name, action, _TAKE_REFUSALS):
@@ -199,34 +198,27 @@ class RdsClusters:
     def __init__(self, client: "RDSClient") -> None:
         self._client = client
 
-    def find(self, name: str) -> SourceCluster | None:
-        listed = self._describe(name)
-        if listed is None:
-            return None
-        return SourceCluster(
-            name, listed.get("KmsKeyId") if listed.get("StorageEncrypted") else None
-        )
-
-    def deployed(self, identifier: str) -> Cluster | None:
-        listed = self._describe(identifier)
-        if listed is None or "ClusterCreateTime" not in listed:
-            return None
-        return Cluster(
-            listed["DbClusterResourceId"],
-            listed["ClusterCreateTime"],
-            identifier,
-            listed["DBClusterArn"],
-            listed.get("Endpoint"),
-            listed.get("Port"),
-            listed["Engine"],
-            listed.get("MasterUserSecret", {}).get("SecretArn"),
-        )
-
-    def _describe(self, identifier: str) -> "DBClusterTypeDef | None":
+    def describe(self, identifier: str) -> Cluster | None:
         with translate_errors("DescribeDBClusters", identifier, ignored="DBClusterNotFoundFault"):
-            listed = self._client.describe_db_clusters(DBClusterIdentifier=identifier)
-            return listed["DBClusters"][0]
+            answer = self._client.describe_db_clusters(DBClusterIdentifier=identifier)
+            return next(map(_to_cluster, answer["DBClusters"]), None)
         return None
+
+
+def _to_cluster(listed: "DBClusterTypeDef") -> Cluster | None:
+    if "ClusterCreateTime" not in listed:
+        return None
+    return Cluster(
+        listed["DbClusterResourceId"],
+        listed["ClusterCreateTime"],
+        listed["DBClusterIdentifier"],
+        listed["DBClusterArn"],
+        listed.get("Endpoint"),
+        listed.get("Port"),
+        listed["Engine"],
+        listed.get("MasterUserSecret", {}).get("SecretArn"),
+        listed.get("KmsKeyId") if listed.get("StorageEncrypted") else None,
+    )
 
 
 def to_snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:
@@ -246,12 +238,11 @@ def to_snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:
     )
 
 
-def _to_own_snapshot(listed: "DBClusterSnapshotTypeDef", tags: Mapping[str, str]) -> OwnSnapshot:
-    return OwnSnapshot(
-        to_snapshot(listed),
-        tags,
-        listed.get("PercentProgress", 0),
-        listed.get("SourceDBClusterSnapshotArn"),
+def _to_own_snapshot(listed: "DBClusterSnapshotTypeDef", tags: Mapping[str, str]) -> Snapshot:
+    return to_snapshot(listed)._replace(
+        tags=tags,
+        progress=listed.get("PercentProgress", 0),
+        source=listed.get("SourceDBClusterSnapshotArn"),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.aws.errors import translate_errors
-from chalicelib.domain.errors import AwsError, VersionLimitError
+from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.parameters import Parameter
 
@@ -38,19 +38,14 @@ class SsmParameters:
         return found
 
     def put(self, name: str, value: str, note: Note | None) -> int:
-        try:
-            with translate_errors("PutParameter", name):
-                return self._client.put_parameter(
-                    Name=name,
-                    Value=value,
-                    Description=note.describe(value) if note else "",
-                    Type="String",
-                    Overwrite=True,
-                )["Version"]
-        except AwsError as error:
-            if error.code == "ParameterMaxVersionLimitExceeded":
-                raise VersionLimitError(error.operation, name, error.code, error.message) from error
-            raise
+        with translate_errors("PutParameter", name):
+            return self._client.put_parameter(
+                Name=name,
+                Value=value,
+                Description=note.describe(value) if note else "",
+                Type="String",
+                Overwrite=True,
+            )["Version"]
 
     def delete(self, name: str) -> None:
         with translate_errors("DeleteParameter", name, ignored="ParameterNotFound"):

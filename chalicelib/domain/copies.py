@@ -4,14 +4,13 @@ A copy outlives the share that it was made from, and production's key. This appl
 that bears its tags, which only this account can set; a name alone proves nothing.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from chalicelib.domain import ownership
 from chalicelib.domain.snapshots import (
     Criteria,
-    OwnSnapshot,
     Rejection,
     Snapshot,
     SnapshotArn,
@@ -56,27 +55,21 @@ class CopyPolicy(NamedTuple):
         return ownership.tags(self.made_for, share.taken) | {SOURCE: share.arn}
 
 
-class Copy(NamedTuple):
-    """A managed copy. `snapshot.created` is when its data was taken; `progress` in percent."""
+def managed_copies(snapshots: Iterable[Snapshot], policy: CopyPolicy) -> list[Snapshot]:
+    """Return the database's copies, whatever their state and key, newest data first.
 
-    snapshot: Snapshot
-    identifier: str
-    source: SnapshotArn
-    progress: int
-
-    @property
-    def recency(self) -> tuple[datetime, str]:
-        """The order of copies, as of shares: by the data's time, then by ARN."""
-        return self.snapshot.taken, self.source.text
-
-
-def managed_copies(snapshots: Iterable[OwnSnapshot], policy: CopyPolicy) -> list[Copy]:
-    """Return the database's copies, whatever their state and key, newest data first."""
+    Each has the account of its `source` and is dated by its data, so that a share's rules apply.
+    """
     found = [copy for each in snapshots if (copy := _read(each, policy))]
-    return sorted(found, key=lambda copy: copy.recency, reverse=True)
+    return sorted(found, key=_recency, reverse=True)
 
 
-def _read(own: OwnSnapshot, policy: CopyPolicy) -> Copy | None:
+def _recency(copy: Snapshot) -> tuple[datetime, str]:
+    """The order of copies, as of shares: by the data's time, then by the share's ARN."""
+    return copy.taken, copy.source or ""
+
+
+def _read(own: Snapshot, policy: CopyPolicy) -> Snapshot | None:
     owned = ownership.owned(own, PREFIX, policy.made_for)
     source = SnapshotArn.parse(own.tags.get(SOURCE, ""))
     if owned is None or source is None:
@@ -84,51 +77,43 @@ def _read(own: OwnSnapshot, policy: CopyPolicy) -> Copy | None:
     # Anybody who may tag in this account could claim that a stranger's snapshot is production's, or
     # that its data is newer than any other. RDS says what a copy was made from, and no data is
     # newer than its copy.
-    made = own.snapshot.created
-    if own.source not in (None, source.text) or (made and owned.taken > made):
+    if own.source not in (None, source.text) or (own.created and owned.taken > own.created):
         return None
-    return Copy(own.snapshot._replace(created=owned.taken), owned.identifier, source, own.progress)
+    return owned._replace(account=source.account, source=source.text)
 
 
-def copy_rejection(copy: Copy, policy: CopyPolicy) -> Rejection | None:
+def copy_rejection(copy: Snapshot, policy: CopyPolicy) -> Rejection | None:
     """Return the first rule that the copy breaks: the key's, or one of a share's."""
-    if copy.identifier != policy.name(copy.source.text, copy.snapshot.taken):
+    if copy.identifier != policy.name(copy.source or "", copy.taken):
         return Rejection("key", f"a copy under another key than {policy.key}")
-    return rejection(copy.snapshot._replace(account=copy.source.account), policy.criteria)
+    return rejection(copy, policy.criteria)
 
 
-def newest_copy(copies: Sequence[Copy], policy: CopyPolicy) -> Snapshot | None:
+def newest_copy(copies: Sequence[Snapshot], policy: CopyPolicy) -> Snapshot | None:
     """Return the newest eligible copy; `copies` are newest first."""
-    return next((copy.snapshot for copy in copies if not copy_rejection(copy, policy)), None)
+    return next((copy for copy in copies if not copy_rejection(copy, policy)), None)
 
 
-def pending_copy(copies: Sequence[Copy], policy: CopyPolicy) -> Copy | None:
+def pending_copy(copies: Sequence[Snapshot], policy: CopyPolicy) -> Snapshot | None:
     """Return the newest copy in progress, if it will be newer than every eligible one."""
     newest = next(_promising(copies, policy), None)
-    return newest if newest and newest.snapshot.in_progress else None
+    return newest if newest and newest.in_progress else None
 
 
-def _promising(copies: Iterable[Copy], policy: CopyPolicy) -> Iterator[Copy]:
+def _promising(copies: Iterable[Snapshot], policy: CopyPolicy) -> Iterator[Snapshot]:
     """Yield the copies that are eligible, and those that will be once they are available."""
     for copy in copies:
-        as_available = copy._replace(snapshot=copy.snapshot._replace(status="available"))
-        is_promising = copy.snapshot.available or copy.snapshot.in_progress
-        if is_promising and not copy_rejection(as_available, policy):
+        as_available = copy._replace(status="available")
+        if (copy.available or copy.in_progress) and not copy_rejection(as_available, policy):
             yield copy
 
 
-def needs_copy(share: Snapshot, copies: Sequence[Copy], policy: CopyPolicy) -> bool:
+def needs_copy(share: Snapshot, copies: Sequence[Snapshot], policy: CopyPolicy) -> bool:
     """Return whether a share has to be copied: no copy of it or of newer data exists.
 
     A newer copy counts only if it can become `latest`: the criteria may have changed.
     """
     name = policy.name_for(share)
     return all(copy.identifier != name for copy in copies) and all(
-        copy.recency <= (share.taken, share.arn) for copy in _promising(copies, policy)
+        _recency(copy) <= (share.taken, share.arn) for copy in _promising(copies, policy)
     )
-
-
-def expired(copies: Sequence[Copy], policy: CopyPolicy, kept: Collection[str]) -> list[Copy]:
-    """Return the copies beyond the number to keep, newest first, except those in `kept`."""
-    done = [copy for copy in copies if copy.snapshot.available]
-    return [copy for copy in done[policy.keep :] if copy.snapshot.arn not in kept]

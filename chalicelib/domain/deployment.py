@@ -13,9 +13,9 @@ from chalicelib.domain.ledger import (
     UNKNOWN_RUN,
     Run,
     Version,
+    is_under_way,
     last_order,
     last_restored,
-    may_be_starting,
     newest_of,
     notified_label,
     own_run,
@@ -69,7 +69,7 @@ class Stack(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """A DB cluster that a stack deployed; `secret_arn` is that of RDS's own secret."""
+    """A DB cluster; `secret_arn` is that of RDS's own secret, `key` the KMS key that encrypts it."""
 
     resource_id: str
     created: datetime
@@ -79,6 +79,7 @@ class Cluster(NamedTuple):
     port: int | None = None
     engine: str = ""
     secret_arn: str | None = None
+    key: str | None = None
 
 
 # The status of a preparation that cannot be read.
@@ -88,12 +89,14 @@ UNKNOWN = "unknown"
 class Preparation(NamedTuple):
     """The execution of the state machine that prepares a restored cluster for testers.
 
-    `status` is as Step Functions names it, or says why the execution was not started.
+    `status` is as Step Functions names it, or says why the execution was not started. It `is_due` if
+    the execution has yet to be started.
     https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
     """
 
     status: str
     execution_arn: str | None = None
+    is_due: bool = False
 
     @property
     def state(self) -> str:
@@ -444,10 +447,9 @@ def _of_order(
     order = last_order(ledger)
     if order is None or order.value == deployment.value or order.run_id:
         return
-    run = own_run(order, ledger, runs)
-    if run.in_progress if run else may_be_starting(order, now):
+    if is_under_way(order, ledger, runs, now):
         return
-    present = ledger[-1]
+    run, present = own_run(order, ledger, runs), ledger[-1]
     is_present = _stands_for(present, order)
     if not is_present and notified_label(Reason.RUN_FAILED) in order.labels:
         return  # somebody has retried its run, which read what current was reverted to
@@ -478,6 +480,5 @@ def _of_present(
     elif differs and not present.waits:
         order = last_order(ledger)
         wanted = order if order and _stands_for(present, order) else present
-        run = own_run(wanted, ledger, runs)
-        if not (run.in_progress if run else may_be_starting(wanted, now)):
+        if not is_under_way(wanted, ledger, runs, now):
             yield Verdict(Reason.DEPLOYED_DIFFERS, present, put=True)

@@ -50,6 +50,10 @@ class NotFound(Refused):
     """A person's request names something that does not exist."""
 
 
+# AWS's code if the oldest of a parameter's 100 versions bears a label and cannot be dropped.
+VERSION_LIMIT = "ParameterMaxVersionLimitExceeded"
+
+
 class AwsError(RefreshError):
     """An AWS call failed; names the operation, its subject and AWS's own code.
 
@@ -68,18 +72,8 @@ class AwsError(RefreshError):
         super().__init__(f"{operation} of {subject} failed: {code}: {message}")
 
 
-class VersionLimitError(AwsError):
-    """The oldest of a parameter's 100 versions bears a label and cannot be dropped."""
-
-
 class UncertainError(AwsError):
     """Whether a run was started is unknown: only a retry with the same token will tell."""
-
-    @classmethod
-    def after(cls, error: AwsError) -> "UncertainError":
-        """Return the uncertainty that an unanswered start leaves behind."""
-        message = f"{error.message}; the run may have been started anyway"
-        return cls(error.operation, error.subject, error.code, message, answered=False)
 
 
 class BusyError(RefreshError):

@@ -121,11 +121,14 @@ class Version(NamedTuple):
         """Whether somebody set it for whichever run comes next, and none has restored it yet."""
         return self.token is None and not self.is_correction and self.run_id is None
 
+    def _labelled(self, prefix: str) -> list[str]:
+        """Return what the labels with that prefix name."""
+        return sorted(x.removeprefix(prefix) for x in self.labels if x.startswith(prefix))
+
     @property
     def run_id(self) -> str | None:
         """The run that restored it, if that has been seen."""
-        runs = (x.removeprefix(_RUN_LABEL) for x in self.labels if x.startswith(_RUN_LABEL))
-        return next(runs, None)
+        return next(iter(self._labelled(_RUN_LABEL)), None)
 
     @property
     def cluster_labels(self) -> set[str]:
@@ -146,9 +149,7 @@ class Version(NamedTuple):
     @property
     def result(self) -> str | None:
         """Its outcome: the code that people were notified of, or `restored`; None if there is none."""
-        notified = sorted(
-            x.removeprefix(_NOTIFIED_LABEL) for x in self.labels if x.startswith(_NOTIFIED_LABEL)
-        )
+        notified = self._labelled(_NOTIFIED_LABEL)
         if "refreshed" in notified or self.is_good:
             return "refreshed"
         return notified[0] if notified else "restored" if self.run_id else None
@@ -275,8 +276,13 @@ def _may_be_started_for(run: Run, version: Version, undone: Version | None) -> b
     )
 
 
-def may_be_starting(version: Version, now: datetime) -> bool:
-    """Return whether a run for this version may still be started, or is not listed yet."""
+def is_under_way(
+    version: Version, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
+) -> bool:
+    """Return whether the run of this version is in progress, or may yet be started or listed."""
+    run = own_run(version, ledger, runs)
+    if run:
+        return run.in_progress
     return version.token is not None and now - version.modified < START_DEADLINE
 
 
@@ -326,10 +332,9 @@ def next_move(
     present = ledger[-1] if ledger else None
     if (
         present
-        and may_be_starting(present, now)
         and present.run_id is None
         and (present.value, present.actor) == (value, actor)
-        and own_run(present, ledger, runs) is None
+        and is_under_way(present, ledger, runs, now)
     ):
         return Move(value, present.token, present, is_written=True)
     return Move(value, token, present)

@@ -4,22 +4,14 @@ Both are required: anybody may choose a name, but only this account can tag its 
 """
 
 import hashlib
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
 
-from chalicelib.domain.snapshots import OwnSnapshot, Snapshot, SnapshotArn
+from chalicelib.domain.snapshots import Snapshot
 
 MADE_FOR = "aurora-refresh:made-for"
 # RDS may date a copy by its own making, but the age of the data counts.
 TAKEN = "aurora-refresh:taken"
-
-
-class Owned(NamedTuple):
-    """A snapshot that this application made; `taken` is the time of its data."""
-
-    snapshot: Snapshot
-    identifier: str
-    taken: datetime
 
 
 def derived_name(prefix: str, *identity: str) -> str:
@@ -35,18 +27,20 @@ def tags(made_for: str, taken: datetime) -> dict[str, str]:
     return {MADE_FOR: made_for, TAKEN: taken.isoformat()}
 
 
-def owned(own: OwnSnapshot, prefix: str, made_for: str) -> Owned | None:
-    """Return the snapshot if this application made it for `made_for`."""
-    arn = SnapshotArn.parse(own.snapshot.arn)
+def owned(own: Snapshot, prefix: str, made_for: str) -> Snapshot | None:
+    """Return the snapshot, dated by its data, if this application made it for `made_for`."""
     taken = _time(own.tags.get(TAKEN, ""))
-    if (
-        arn is None
-        or taken is None
-        or not arn.identifier.startswith(prefix)
-        or own.tags.get(MADE_FOR) != made_for
-    ):
-        return None
-    return Owned(own.snapshot, arn.identifier, taken)
+    is_managed = own.identifier.startswith(prefix) and own.tags.get(MADE_FOR) == made_for
+    return own._replace(created=taken) if taken and is_managed else None
+
+
+def expired(found: Iterable[Snapshot], keep: int, needed: Collection[str] = ()) -> list[Snapshot]:
+    """Return the available ones beyond the number to keep, except those that are `needed`.
+
+    They are newest first.
+    """
+    available = [each for each in found if each.available]
+    return [each for each in available[keep:] if each.arn not in needed]
 
 
 def _time(text: str) -> datetime | None:

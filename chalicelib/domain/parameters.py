@@ -52,15 +52,8 @@ def pipeline_name(value: str | None) -> str | None:
     return value if is_name else None
 
 
-def shown(value: str) -> str:
-    """Return a value for an error message: quoted if it looks harmless, else its length."""
-    if value == PLACEHOLDER or value.startswith("arn:"):
-        return repr(value[:120])
-    return hidden(value)
-
-
 def visible(value: str) -> str:
-    """Return a value of `current` for people: a snapshot's ARN or the placeholder, else its length."""
+    """Return a value for people: a snapshot's ARN or the placeholder, else its length."""
     return value if value == PLACEHOLDER or arn_of(value) else hidden(value)
 
 

@@ -20,20 +20,12 @@ class ToJson(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
 
-class CopyProgress(NamedTuple):
-    """A copy that a database waits for; `progress` in percent."""
-
-    arn: str
-    source: str
-    status: str
-    progress: int
-
-
 class DatabaseResult(NamedTuple):
     """One database's part of a result.
 
     `outcome`, `reason` and `message` are its own if the databases are independent of each other.
-    `created` is when the data was taken, `age_hours` how old it is or was when the run ended.
+    `copy` is the one that the database waits for. `created` is when the data was taken, `age_hours`
+    how old it is or was when the run ended.
     `taken_back` is true if `current` was moved back from `previous`.
     """
 
@@ -47,7 +39,7 @@ class DatabaseResult(NamedTuple):
     created: datetime | None = None
     age_hours: float | None = None
     rejected: Mapping[str, int] | None = None
-    copy: CopyProgress | None = None
+    copy: Snapshot | None = None
     deleted: tuple[str, ...] | None = None
     version: int | None = None
     by: str | None = None
@@ -63,7 +55,8 @@ class DatabaseResult(NamedTuple):
         if self.created:
             fields["created"] = self.created.isoformat()
         if self.copy:
-            fields["copy"] = self.copy._asdict()
+            shown = ("arn", "source", "status", "progress")
+            fields["copy"] = {name: getattr(self.copy, name) for name in shown}
         if self.deleted is not None:
             fields["deleted"] = list(self.deleted)
         return fields
@@ -160,7 +153,7 @@ def combine(
     """
     result = Result("", databases=tuple(databases), clusters=tuple(clusters))
     entries: list[DatabaseResult | ClusterResult] = [*result.databases, *result.clusters]
-    worst = min(entries, key=lambda each: _SEVERITY.index(each.outcome or ""))
+    worst = min(entries, key=lambda each: _SEVERITY.index(each.outcome or ""), default=result)
     return result._replace(outcome=worst.outcome or "", reason=worst.reason, message=worst.message)
 
 

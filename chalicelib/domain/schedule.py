@@ -3,22 +3,22 @@
 import re
 from calendar import monthrange
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from itertools import takewhile
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 SEARCH_LIMIT = timedelta(days=5 * 366)
-"""How far `next_run` looks ahead, so that a schedule that never meets its conditions ends."""
+"""How far `runs` looks ahead, so that a schedule that never meets its conditions ends."""
 
 _DAY = 24 * 60
 _WINDOW = re.compile(
     r"([01][0-9]|2[0-3]):([0-5][0-9])-(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)(?: +(\S+))?"
 )
-_WINDOW_EXAMPLE = 'write e.g. "00:00-07:00 Europe/Amsterdam"'
 
 
 class Window(NamedTuple):
@@ -41,15 +41,17 @@ class Window(NamedTuple):
         Raises ValueError, saying what is wrong and what would be right.
         """
         match = _WINDOW.fullmatch(text)
+        wrong = ValueError(
+            f'"{text}" is not hh:mm-hh:mm (two times, at most 24:00) and a time zone; write e.g. '
+            '"00:00-07:00 Europe/Amsterdam", or "00:00-24:00" for always'
+        )
         if not match:
-            problem = f'"{text}" is not hh:mm-hh:mm (at most 24:00) and a time zone'
-            raise ValueError(f"{problem}; {_WINDOW_EXAMPLE}")
+            raise wrong
         start_hour, start_minute, end_hour, end_minute, key = match.groups()
         start = int(start_hour) * 60 + int(start_minute)
         end = int(end_hour) * 60 + int(end_minute) if end_hour else _DAY
         if start == end:
-            problem = f'"{text}" starts when it ends, which could mean never or always'
-            raise ValueError(f'{problem}; for always write "00:00-24:00"')
+            raise wrong
         return cls(start, end, _zone(key or "UTC"))
 
     def contains(self, instant: datetime) -> bool:
@@ -113,21 +115,15 @@ class Expression:
     def parse(cls, text: str) -> "Expression":
         """Read `cron(…)` or `rate(…)`; an IANA time zone may follow `cron(…)`.
 
-        Raises ValueError, naming the field, its value and what would be right. PutRule itself says
-        only "Parameter ScheduleExpression is not valid", and that at deployment.
+        Raises ValueError, naming the value and what would be right. PutRule itself says only
+        "Parameter ScheduleExpression is not valid", and that at deployment.
         """
-        # str.upper and str.split would take a long s for an S, and a no-break space for a space.
-        if not re.fullmatch("[ -~]*", text):
-            raise ValueError(
-                f"{text!a} has a character that is not plain ASCII; separate the fields by "
-                "spaces, e.g. cron(0 2 ? * SUN *)"
-            )
         zoned = re.fullmatch(r"([^)]*\)) +(\S+)", text)
         bare, key = zoned.groups() if zoned else (text, "UTC")
-        cron = None if _is_rate(bare) else _Cron.parse(bare)
+        cron = None if _RATE.fullmatch(bare) else _Cron.parse(bare)
         if key == "UTC":
             return cls(bare, cron)
-        if cron is None or not cron.is_weekly:
+        if cron is None or cron.weekdays is None:
             raise ValueError(
                 f'"{bare}" cannot be in a time zone, because EventBridge fires in UTC, where the '
                 "date may be another; write a cron with days of the week such as SUN or MON-FRI, "
@@ -147,7 +143,7 @@ class Expression:
         Each offset of the zone shifts the times, and with them the day. One expression cannot say
         which hour belongs to which day or offset, so it has them all, and every month and year.
         """
-        if self._cron is None or self._zone is None:
+        if self._cron is None or self._cron.weekdays is None or self._zone is None:
             return self
         offsets = [offset // timedelta(minutes=1) for offset in _offsets(self._zone)]
         times = {
@@ -167,7 +163,6 @@ class Expression:
         """Whether to act at a firing of `utc`, a minute in UTC; always true without a zone."""
         return self._zone is None or instant in self.fires_on(instant.date())
 
-    @lru_cache(maxsize=2)  # noqa: B019 (it keeps two of the few expressions alive)
     def fires_on(self, day: date) -> list[datetime]:
         """Return the instants of a UTC date at which it is due, in order; none for a rate."""
         cron = self._cron
@@ -190,10 +185,6 @@ class Expression:
         first = max(instant.astimezone(UTC).date(), date(_YEAR.low, 1, 1))
         for ordinal in range(first.toordinal(), date(_YEAR.high + 1, 1, 1).toordinal()):
             yield from (fire for fire in self.fires_on(date.fromordinal(ordinal)) if fire > instant)
-
-    def next_after(self, instant: datetime) -> datetime | None:
-        """Return the first of `fires_after`; None if it never fires again, and for a rate."""
-        return next(self.fires_after(instant), None)
 
     def __str__(self) -> str:
         """Return the text that `parse` reads as this expression."""
@@ -219,46 +210,27 @@ def scheduled_minute(text: str) -> datetime:
 def day(text: str) -> date:
     """Read a date such as 2026-01-04; raises ValueError, saying so."""
     # date.fromisoformat alone would also take 20260104 and 2026-W01-7.
-    try:
-        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+    if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        with suppress(ValueError):
             return date.fromisoformat(text)
-    except ValueError:
-        pass  # no such day
     raise ValueError("write a date such as 2026-01-04")
 
 
-def next_run(
+def runs(
     expression: Expression,
     cadence: Cadence,
     window: Window,
     after: datetime,
     not_before: date = date.min,
-) -> datetime | None:
-    """Return the next UTC instant, strictly after `after`, at which a scheduled function will act.
+) -> Iterator[datetime]:
+    """Yield the UTC instants, strictly after `after`, at which a scheduled function will act.
 
     That is when the expression fires, inside the window, on a date that is in an on-week and not
     before `not_before`, the first day on which a hold lets it. Dates are those of the window's
-    zone. A function that obeys no window asks with `window.whole_day()`. None if there is no such
-    instant within SEARCH_LIMIT, and for a rate expression.
+    zone. A function that obeys no window asks with `window.whole_day()`. It ends SEARCH_LIMIT later,
+    and yields nothing for a rate.
     """
-    return next(_runs_after(expression, cadence, window, after, not_before), None)
 
-
-def last_run(
-    expression: Expression, cadence: Cadence, window: Window, before: datetime
-) -> datetime | None:
-    """Return the last UTC instant until `before` at which a scheduled function was due to act.
-
-    None if there is none in the last cycle of the cadence, and for a rate expression.
-    """
-    cycle = min(timedelta(weeks=cadence.every_weeks + 1), SEARCH_LIMIT)
-    runs = _runs_after(expression, cadence, window, before - cycle, date.min)
-    return max(takewhile(lambda instant: instant <= before, runs), default=None)
-
-
-def _runs_after(
-    expression: Expression, cadence: Cadence, window: Window, after: datetime, not_before: date
-) -> Iterator[datetime]:
     def is_due(day: date) -> bool:
         return day >= not_before and cadence.is_on_week(day)
 
@@ -272,32 +244,26 @@ def _runs_after(
                     yield fire
 
 
+def last_run(
+    expression: Expression, cadence: Cadence, window: Window, before: datetime
+) -> datetime | None:
+    """Return the last of the `runs` until `before`; None if a cycle of the cadence has none."""
+    cycle = min(timedelta(weeks=cadence.every_weeks + 1), SEARCH_LIMIT)
+    found = runs(expression, cadence, window, before - cycle)
+    return max(takewhile(lambda instant: instant <= before, found), default=None)
+
+
 def ever_runs(expression: Expression, cadence: Cadence, window: Window) -> bool:
     """Whether a function on this schedule will ever act.
 
     The search begins with the first firing after the anchor, so that the answer does not depend on
     the clock, and ends SEARCH_LIMIT later. A rate is assumed to run.
     """
-    if expression.is_rate:
-        return True
-    first = expression.next_after(datetime.combine(cadence.anchor, time(), UTC))
-    return bool(first and next_run(expression, cadence, window, first - timedelta(minutes=1)))
-
-
-def _is_rate(text: str) -> bool:
-    """Return whether it is `rate(…)`; raise ValueError for one that AWS refuses."""
-    if not text.startswith("rate("):
-        return False
-    # AWS refuses "1 days" and "2 day".
-    if not re.fullmatch(
-        r"rate\((1 (minute|hour|day)|(?!1 )[1-9][0-9]{0,4} (minute|hour|day)s)\)", text
-    ):
-        raise ValueError(
-            f'"{text}" is not a rate; write a positive integer of at most five digits and '
-            "its unit, singular after 1 and plural otherwise, e.g. rate(1 hour), "
-            "rate(30 minutes), rate(14 days)"
-        )
-    return True
+    anchor = datetime.combine(cadence.anchor, time(), UTC)
+    first = next(expression.fires_after(anchor), None)
+    if first is None:
+        return expression.is_rate
+    return any(runs(expression, cadence, window, first - timedelta(minutes=1)))
 
 
 def _near(day: date) -> Iterator[date]:
@@ -333,18 +299,20 @@ def _zones() -> set[str]:
 
 
 class _Field(NamedTuple):
-    """One of the six fields: its numbers, the names of these in order, and its usage in words."""
+    """One of the six fields: its numbers, the names of these in order, and what else it takes."""
 
     title: str
     low: int
     high: int
-    usage: str
     names: tuple[str, ...] = ()
+    others: str = ""
 
     def wrong(self, value: str) -> ValueError:
-        return ValueError(
-            f'{self.title} "{value}" is not accepted by EventBridge; write {self.usage}'
+        names = f" or {self.names[0]}-{self.names[-1]}" if self.names else ""
+        usage = (
+            f"{self.low}-{self.high}{names}, a list a,b, a range a-b, a step a/n or *{self.others}"
         )
+        return ValueError(f'{self.title} "{value}" is not accepted by EventBridge; write {usage}')
 
     def number(self, value: str) -> int:
         """Read a number, leading zeros allowed, or a name."""
@@ -387,75 +355,61 @@ class _Field(NamedTuple):
         return [*range(first, self.high + 1), *range(self.low, last + 1)][::step]
 
 
-_COMMON = "a list a,b, a range a-b, a step a/n or *"
-_MINUTES = _Field("minutes", 0, 59, f"0-59, {_COMMON}")
-_HOURS = _Field("hours", 0, 23, f"0-23, {_COMMON}")
-_DAY_OF_MONTH = _Field("day-of-month", 1, 31, f"1-31, {_COMMON}; or, alone, ?, L, LW or nW")
-_MONTH = _Field(
-    "month",
-    1,
-    12,
-    f"1-12 or JAN-DEC, {_COMMON}",
-    ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
-)
-_DAY_OF_WEEK = _Field(
-    "day-of-week",
-    1,
-    7,
-    "1-7 or SUN-SAT (1 is SUN), a list a,b, a range a-b or *; or, alone, ?, L, nL or n#1 to n#5",
-    ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"),
-)
-_YEAR = _Field("year", 1970, 2199, f"1970-2199, {_COMMON}, ascending")
+_MINUTES = _Field("minutes", 0, 59)
+_HOURS = _Field("hours", 0, 23)
+_DAY_OF_MONTH = _Field("day-of-month", 1, 31, others="; or, alone, ?, L, LW or nW")
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_MONTH = _Field("month", 1, 12, _MONTHS)
+_DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_DAY_OF_WEEK = _Field("day-of-week", 1, 7, _DAYS, "; or, alone, ?, L, nL or n#1 to n#5; no step")
+_YEAR = _Field("year", 1970, 2199, others="; ascending")
 
-_FIELDS = ("minutes", "hours", "day-of-month", "month", "day-of-week", "year")
+# Nothing but ASCII: str.upper would take a long s for an S.
+_CRON = re.compile(rf"cron\( *{' +'.join(['([!-~]+)'] * 6)} *\)")
+# AWS refuses "1 days" and "2 day".
+_RATE = re.compile(r"rate\((1 (minute|hour|day)|(?!1 )[1-9][0-9]{0,4} (minute|hour|day)s)\)")
 
 
 class _Cron(NamedTuple):
     """A `cron(…)`. Where AWS's page is silent, this is what its console was seen to do.
 
-    Names are read in any case, as in Quartz, whose dialect EventBridge's is.
+    Names are read in any case, as in Quartz, whose dialect EventBridge's is. `weekdays` is None
+    unless it has the same days in every week.
     """
 
     minutes: set[int]
     hours: set[int]
     is_day: Callable[[date], bool]
-    is_weekly: bool
-    """Whether `is_day` holds for the same days of every week."""
+    weekdays: set[int] | None
     months: set[int]
     years: set[int]
 
     @classmethod
     def parse(cls, text: str) -> "_Cron":
-        if not (match := re.fullmatch(r"cron\((.*)\)", text)):
+        match = _CRON.fullmatch(text)
+        if not match:
             raise ValueError(
-                f'"{text}" is not a schedule expression; write cron(…) or rate(…), '
-                "e.g. cron(0 2 ? * SUN *)"
+                f'"{text}" is not a schedule expression; write cron(minutes hours day-of-month month '
+                "day-of-week year) such as cron(0 2 ? * SUN *), or a rate such as rate(30 minutes) or "
+                "rate(1 day)"
             )
-        fields = match[1].upper().split()
-        if len(fields) != len(_FIELDS):
-            raise ValueError(
-                f'"{text}" has {len(fields)} fields; write six: cron({" ".join(_FIELDS)})'
-            )
-        minutes, hours, day_of_month, month, day_of_week, year = fields
+        minutes, hours, day_of_month, month, day_of_week, year = map(str.upper, match.groups())
         if (day_of_month == "?") == (day_of_week == "?"):
             raise ValueError(
                 f'day-of-month "{day_of_month}" and day-of-week "{day_of_week}" do not go '
                 'together; write "?" in exactly one of the two'
             )
+        weekdays = None
+        if day_of_month in ("?", "*") and not re.search("[L#/]", day_of_week):
+            weekdays = _DAY_OF_WEEK.numbers("*" if day_of_week == "?" else day_of_week)
         return cls(
             _MINUTES.numbers(minutes),
             _HOURS.numbers(hours),
             _in_week(day_of_week) if day_of_month == "?" else _in_month(day_of_month),
-            day_of_month in ("?", "*") and not re.search("[L#]", day_of_week),
+            weekdays,
             _MONTH.numbers(month),
             _YEAR.numbers(year),
         )
-
-    @property
-    def weekdays(self) -> list[int]:
-        """The days of the week, if it is weekly."""
-        week = (date(2026, 1, n) for n in range(1, 8))
-        return [_weekday(day) for day in week if self.is_day(day)]
 
     def has_day(self, day: date) -> bool:
         """Whether it fires on a day."""

@@ -6,21 +6,13 @@ from typing import NamedTuple
 
 from chalicelib.domain import ownership
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.ownership import Owned
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.domain.snapshots import Snapshot
 
 PREFIX = "aurora-refresh-share-"
 # AWS takes one automated snapshot a day. Taking it may last hours, and the backup window may move.
 OLDEST_AUTOMATED = timedelta(hours=36)
 LATE = timedelta(hours=1)
-
-
-class Cluster(NamedTuple):
-    """A DB cluster of this account; `key` is None if no KMS key encrypts it."""
-
-    name: str
-    key: str | None
 
 
 class SharePolicy(NamedTuple):
@@ -58,51 +50,17 @@ def time_of_data(scheduled: datetime, now: datetime) -> datetime:
 
 
 def managed_shares(
-    snapshots: Iterable[OwnSnapshot], cluster: str, policy: SharePolicy
-) -> list[Owned]:
+    snapshots: Iterable[Snapshot], cluster: str, policy: SharePolicy
+) -> list[Snapshot]:
     """Return the cluster's snapshots that the stage made, in any state, newest data first."""
-    found = [
-        share
-        for own in snapshots
-        if own.snapshot.cluster == cluster
-        and (share := ownership.owned(own, PREFIX, policy.made_for))
-    ]
-    return sorted(found, key=_recency, reverse=True)
+    found = (ownership.owned(own, PREFIX, policy.made_for) for own in snapshots)
+    shares = [share for share in found if share and share.cluster == cluster]
+    return sorted(shares, key=lambda share: (share.taken, share.arn), reverse=True)
 
 
-def _recency(share: Owned) -> tuple[datetime, datetime, str]:
-    return share.taken, share.snapshot.created or share.taken, share.identifier
-
-
-def find_by_name(identifier: str, shares: Iterable[Owned]) -> Owned | None:
-    """Return the share with that identifier."""
-    return next((share for share in shares if share.identifier == identifier), None)
-
-
-def find_by_data(taken: datetime, shares: Iterable[Owned]) -> Owned | None:
+def find_by_data(taken: datetime, shares: Iterable[Snapshot]) -> Snapshot | None:
     """Return a share whose data is, or will be, from `taken`."""
-    return next(
-        (share for share in shares if share.taken == taken and not share.snapshot.failed), None
-    )
-
-
-def kept_and_expired(
-    shares: Iterable[Owned], policy: SharePolicy
-) -> tuple[list[Owned], list[Owned]]:
-    """Return the available ones to share, as many as are kept, and the expired ones, newest first."""
-    available = [share for share in shares if share.snapshot.available]
-    return available[: policy.keep], available[policy.keep :]
-
-
-def check_key(cluster: Cluster, policy: SharePolicy) -> str:
-    """Return the key for a copy of a cluster under the default key; raise Refused without one."""
-    if policy.key is None:
-        raise Refused(
-            Reason.DEFAULT_KEY,
-            f"{cluster.name} is encrypted under this account's default key aws/rds, which no other "
-            "account can use, and SHARE_KMS_KEY_ID is not set",
-        )
-    return policy.key
+    return next((share for share in shares if share.taken == taken and not share.failed), None)
 
 
 def newest_automated(cluster: str, snapshots: Iterable[Snapshot], now: datetime) -> Snapshot:

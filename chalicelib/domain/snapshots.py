@@ -34,7 +34,9 @@ class Snapshot(NamedTuple):
     """A DB cluster snapshot as DescribeDBClusterSnapshots lists it.
 
     `created` is None while a snapshot is being made. `own` distinguishes a snapshot of this account
-    from one that another account shares with it.
+    from one that another account shares with it. Only of an own manual one, as it is listed or made,
+    the tags are known, its progress in percent, and the ARN of the snapshot that it is a copy of, if
+    RDS says so.
     """
 
     arn: str
@@ -45,6 +47,14 @@ class Snapshot(NamedTuple):
     status: str
     created: datetime | None
     own: bool
+    tags: Mapping[str, str] = {}
+    progress: int = 0
+    source: str | None = None
+
+    @property
+    def identifier(self) -> str:
+        """The name by which an own snapshot is deleted or shared."""
+        return self.arn.rpartition(":cluster-snapshot:")[2]
 
     @property
     def in_progress(self) -> bool:
@@ -72,18 +82,6 @@ class Snapshot(NamedTuple):
         return now - self.taken
 
 
-class OwnSnapshot(NamedTuple):
-    """A manual snapshot of this account, whose tags are visible; `progress` in percent.
-
-    `source` is the ARN of the snapshot that it is a copy of, if RDS says so.
-    """
-
-    snapshot: Snapshot
-    tags: Mapping[str, str]
-    progress: int
-    source: str | None = None
-
-
 class Criteria(NamedTuple):
     """What a database accepts; `engine_version` is exact or consists of leading dotted parts."""
 
@@ -91,6 +89,16 @@ class Criteria(NamedTuple):
     engine: str
     engine_version: str
     cluster: str | None = None
+
+    def overlaps(self, other: "Criteria") -> bool:
+        """Return whether both may accept the same snapshot; a wrong setting is None."""
+        one, two = self.engine_version, other.engine_version
+        return (
+            self.engine == other.engine
+            and bool(one and two)
+            and (version_matches(one, two) or version_matches(two, one))
+            and (None in (self.cluster, other.cluster) or self.cluster == other.cluster)
+        )
 
 
 class Rejection(NamedTuple):

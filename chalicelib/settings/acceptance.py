@@ -1,9 +1,9 @@
 """An acceptance stage's environment variables as one validated, frozen object."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any, NamedTuple
 
 from chalicelib.domain.copies import CopyPolicy
@@ -18,23 +18,21 @@ from chalicelib.domain.schedule import (
     day,
     ever_runs,
     last_run,
-    next_run,
+    runs,
 )
-from chalicelib.domain.snapshots import Criteria, version_matches
+from chalicelib.domain.snapshots import Criteria
 from chalicelib.settings.variables import (
+    KEY,
+    TOPIC,
     Variable,
-    account_of,
     at_least_one,
     cluster_identifier,
-    key_of,
+    list_of,
     matching,
     probable_typos,
     read,
-    topic_arn,
     whole_number,
 )
-
-Values = Mapping[str, Any]
 
 ENGINES = ("aurora-postgresql", "aurora-mysql", "docdb", "neptune")
 
@@ -61,43 +59,39 @@ class Settings(NamedTuple):
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Return the settings in `environment`; raise SettingsError, naming every problem."""
+        prefixes = _prefixes_in(environment, [])
         problems: list[Problem] = []
-        stage = read(environment, _STAGE, problems)
-        prefixes = stage.get("DATABASES", ())
-        by_prefix = {
-            prefix: read(environment, _PER_DATABASE, problems, prefix) for prefix in prefixes
-        }
-        problems += _parameters_used_twice(stage, by_prefix)
-        for (one, first), (other, second) in combinations(by_prefix.items(), 2):
-            problems += _overlap(one, first, other, second)
-        source_region, own_region = stage.get("SOURCE_REGION"), environment.get(_OWN_REGION, "")
-        if source_region == own_region:
-            source_region = None
-        if source_region:
-            problems += _what_another_region_forbids(source_region, own_region, by_prefix)
-        problems += _names_too_long_for_a_tag(by_prefix)
-        problems += _work_on_an_unknown_cluster(by_prefix)
-        problems += _schedules_that_never_meet(stage)
-        problems += _typos(environment, prefixes)
+        values = read(environment, variables(prefixes), problems)
+        wrong = {name for problem in problems for name in problem.names}
+        own_region, source_region = environment.get(_OWN_REGION, ""), values["SOURCE_REGION"]
+        settings = cls(
+            pipeline_parameter=values["SSM_MAIN_CICD_NAME"],
+            databases=tuple(_database(prefix, values) for prefix in prefixes),
+            update_schedule=values["UPDATE_SCHEDULE"],
+            restore_schedule=values["RESTORE_SCHEDULE"],
+            cadence=Cadence(values["REFRESH_EVERY_WEEKS"], values["REFRESH_ANCHOR_DATE"]),
+            window=values["MAINTENANCE_WINDOW"],
+            max_age=values["MAX_SNAPSHOT_AGE_DAYS"],
+            topic_arn=values["NOTIFICATION_TOPIC_ARN"],
+            chat_topic_arn=values["CHAT_TOPIC_ARN"],
+            hold_parameter=values["SSM_REFRESH_HOLD_NAME"],
+            pin_api_enabled=values["PIN_API_ENABLED"],
+            source_region=None if source_region == own_region else source_region,
+        )
+        contradictions = chain(
+            _parameters_used_twice(values),
+            *(_overlap(*pair) for pair in combinations(settings.databases, 2)),
+            _forbidden_by_region(settings, own_region),
+            *map(_incomplete, settings.databases),
+            _schedules_that_never_meet(settings),
+        )
+        # What follows from a wrong value is no problem of its own.
+        problems += [each for each in contradictions if wrong.isdisjoint(each.names)]
+        if "DATABASES" not in wrong:
+            problems += _typos(environment, prefixes)
         if problems:
             raise SettingsError(problems)
-        return cls(
-            pipeline_parameter=stage["SSM_MAIN_CICD_NAME"],
-            databases=tuple(
-                _database(prefix, stage["SOURCE_ACCOUNT"], values)
-                for prefix, values in by_prefix.items()
-            ),
-            update_schedule=stage["UPDATE_SCHEDULE"],
-            restore_schedule=stage["RESTORE_SCHEDULE"],
-            cadence=Cadence(stage["REFRESH_EVERY_WEEKS"], stage["REFRESH_ANCHOR_DATE"]),
-            window=stage["MAINTENANCE_WINDOW"],
-            max_age=stage["MAX_SNAPSHOT_AGE_DAYS"],
-            topic_arn=stage["NOTIFICATION_TOPIC_ARN"],
-            chat_topic_arn=stage["CHAT_TOPIC_ARN"],
-            hold_parameter=stage["SSM_REFRESH_HOLD_NAME"],
-            pin_api_enabled=stage["PIN_API_ENABLED"],
-            source_region=source_region,
-        )
+        return settings
 
     @property
     def names(self) -> list[str]:
@@ -112,16 +106,14 @@ class Settings(NamedTuple):
     @property
     def promotion_parameters(self) -> tuple[str, ...]:
         """The names of the parameters that a promotion reads."""
-        names = [self.pipeline_parameter]
-        for database in self.databases:
-            names += [database.latest_parameter, database.current_parameter]
-        if self.hold_parameter:
-            names.append(self.hold_parameter)
-        return tuple(names)
+        own = [(each.latest_parameter, each.current_parameter) for each in self.databases]
+        hold = [self.hold_parameter] if self.hold_parameter else []
+        return (self.pipeline_parameter, *chain.from_iterable(own), *hold)
 
     def next_update(self, now: datetime) -> datetime | None:
         """Return when the next update runs, at any hour; None for a rate."""
-        return next_run(self.update_schedule, self.cadence, self.window.whole_day(), now)
+        whole_day = self.window.whole_day()
+        return next(runs(self.update_schedule, self.cadence, whole_day, now), None)
 
     def next_restore(self, now: datetime, hold: Hold | None) -> datetime | None:
         """Return when the next scheduled promotion runs, inside the window and after `hold`.
@@ -129,7 +121,8 @@ class Settings(NamedTuple):
         Return None for a rate.
         """
         not_before = hold.until if hold else date.min
-        return next_run(self.restore_schedule, self.cadence, self.window, now, not_before)
+        found = runs(self.restore_schedule, self.cadence, self.window, now, not_before)
+        return next(found, None)
 
     def last_restore(self, now: datetime) -> datetime | None:
         """Return when the schedule was last due to promote; None for a rate."""
@@ -143,126 +136,111 @@ class Settings(NamedTuple):
         return None if acts else update
 
 
-def _database(prefix: str, account: str, values: Values) -> Database:
+def _database(prefix: str, values: Mapping[str, Any]) -> Database:
     criteria = Criteria(
-        account=account,
-        engine=values["{}_ENGINE"],
-        engine_version=values["{}_ENGINE_VERSION"],
-        cluster=values["{}_SOURCE_CLUSTER"],
+        account=values["SOURCE_ACCOUNT"],
+        engine=values[f"{prefix}_ENGINE"],
+        engine_version=values[f"{prefix}_ENGINE_VERSION"],
+        cluster=values[f"{prefix}_SOURCE_CLUSTER"],
     )
-    latest = values["SSM_{}_LATEST_SNAPSHOT_NAME"]
-    key = values["{}_COPY_KMS_KEY_ID"]
+    latest = values[f"SSM_{prefix}_LATEST_SNAPSHOT_NAME"]
+    key, keep = values[f"{prefix}_COPY_KMS_KEY_ID"], values[f"{prefix}_COPIES_TO_KEEP"]
     return Database(
         name=prefix.lower(),
         latest_parameter=latest,
-        current_parameter=values["SSM_{}_CURRENT_SNAPSHOT_NAME"],
+        current_parameter=values[f"SSM_{prefix}_CURRENT_SNAPSHOT_NAME"],
         criteria=criteria,
-        copy_policy=CopyPolicy(criteria, key, values["{}_COPIES_TO_KEEP"], latest) if key else None,
-        stack=values["{}_STACK_NAME"],
-        after_restore=values["{}_AFTER_RESTORE"],
+        copy_policy=CopyPolicy(criteria, key, keep, latest) if key else None,
+        stack=values[f"{prefix}_STACK_NAME"],
+        after_restore=values[f"{prefix}_AFTER_RESTORE"],
     )
 
 
-def _what_another_region_forbids(
-    region: str, own_region: str, by_prefix: Mapping[str, Values]
-) -> Iterator[Problem]:
+def _parameters_used_twice(values: Mapping[str, Any]) -> Iterator[Problem]:
+    """One parameter in two roles would restore one database from another one's data.
+
+    To a policy, a name with a / in front is the same as one without.
+    """
+    uses: dict[str, list[str]] = {}
+    for name, value in values.items():
+        if name.startswith("SSM_") and value:
+            uses.setdefault(value.removeprefix("/"), []).append(name)
+    for names in uses.values():
+        if len(names) > 1:
+            same = f"name the same parameter {values[names[0]]!r}: write a different one for each"
+            yield Problem(tuple(names), same)
+
+
+def _forbidden_by_region(settings: Settings, own_region: str) -> Iterator[Problem]:
     """https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-copy-snapshot.html"""
+    region = settings.source_region
+    if region is None:
+        return
     if "cn-" in (region[:3], own_region[:3]):
         detail = (
-            f"is {region!r}: AWS copies no share to or from another Region in China; remove it, and "
-            "share in the stage's own Region"
+            f"is {region!r}: AWS copies no share to or from another Region in China; share in the "
+            "stage's own Region"
         )
         yield Problem(("SOURCE_REGION",), detail)
-    for prefix, values in by_prefix.items():
-        if values.get("{}_ENGINE") == "docdb":
+    for each in settings.databases:
+        if each.criteria.engine == "docdb":
             # https://docs.aws.amazon.com/documentdb/latest/developerguide/API_CopyDBClusterSnapshot.html
             detail = (
                 f"is 'docdb': DocumentDB copies a share in its own Region only, and SOURCE_REGION is "
                 f"{region}; deploy this database in that Region, or share it in the stage's own"
             )
-            yield Problem((f"{prefix}_ENGINE",), detail)
-        elif values.get("{}_COPY_KMS_KEY_ID", "") is None:
+            yield Problem((each.setting("ENGINE"),), detail)
+        elif each.copy_policy is None:
             detail = (
                 f"is missing: what production shares in another Region, {region}, has to be copied; "
                 "write the id, ARN or alias of acceptance's own customer-managed key"
             )
-            yield Problem((f"{prefix}_COPY_KMS_KEY_ID",), detail, missing=True)
+            yield Problem((each.setting("COPY_KMS_KEY_ID"),), detail, missing=True)
 
 
-def _parameters_used_twice(stage: Values, by_prefix: Mapping[str, Values]) -> list[Problem]:
-    """One parameter in two roles would restore one database from another one's data.
-
-    To a policy, a name with a / in front is the same as one without.
-    """
-    uses: dict[str, dict[str, str]] = {}
-    for prefix, values in [("", stage), *by_prefix.items()]:
-        for name, value in values.items():
-            if name.startswith("SSM_") and value is not None:
-                uses.setdefault(value.removeprefix("/"), {})[name.format(prefix)] = value
-    same = "name the same parameter {!r}: write a different one for each"
-    return [
-        Problem(tuple(found), same.format(next(iter(found.values()))))
-        for found in uses.values()
-        if len(found) > 1
-    ]
+def _incomplete(database: Database) -> Iterator[Problem]:
+    """Yield what a database needs for its copies, or its after-restore work."""
+    length = len(database.latest_parameter or "")
+    # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_Tag.html
+    if database.copy_policy and length > 256:
+        name = f"SSM_{database.name.upper()}_LATEST_SNAPSHOT_NAME"
+        detail = f"has {length} characters: copies have it as a tag, so write a name of at most 256"
+        yield Problem((name,), detail)
+    if database.after_restore and database.stack is None:
+        detail = (
+            f"is missing: {database.setting('AFTER_RESTORE')} runs on the restored cluster, which is "
+            "found by its stack; write the name of the CloudFormation stack that deploys the database"
+        )
+        yield Problem((database.setting("STACK_NAME"),), detail, missing=True)
 
 
-def _overlap(one: str, first: Values, other: str, second: Values) -> Iterator[Problem]:
+def _overlap(one: Database, other: Database) -> Iterator[Problem]:
     """Yield each reason why one of two databases could be taken for the other."""
-    facts = ("{}_ENGINE", "{}_ENGINE_VERSION", "{}_SOURCE_CLUSTER")
-    if all(
-        fact in first and fact in second for fact in facts
-    ):  # what is missing is another problem
-        engine, version, cluster = (first[fact] for fact in facts)
-        other_engine, other_version, other_cluster = (second[fact] for fact in facts)
-        if (
-            engine == other_engine
-            and (version_matches(version, other_version) or version_matches(other_version, version))
-            and (None in (cluster, other_cluster) or cluster == other_cluster)
-        ):
-            yield Problem(
-                (f"{one}_SOURCE_CLUSTER", f"{other}_SOURCE_CLUSTER"),
-                f"do not distinguish two databases of one engine and version ({engine} {version}, "
-                f"{engine} {other_version}): write a different cluster for each, or one could be "
-                "restored from the other's snapshot",
-            )
-    stack, other_stack = first.get("{}_STACK_NAME"), second.get("{}_STACK_NAME")
-    if stack and other_stack and stack.overlaps(other_stack):
+    if one.criteria.overlaps(other.criteria):
+        engine, versions = one.criteria.engine, (one.criteria, other.criteria)
+        found = ", ".join(f"{engine} {each.engine_version}" for each in versions)
         yield Problem(
-            (f"{one}_STACK_NAME", f"{other}_STACK_NAME"),
-            f"do not distinguish two clusters ({stack}, {other_stack}): write STACK/LOGICAL-ID for "
-            "each",
+            (one.setting("SOURCE_CLUSTER"), other.setting("SOURCE_CLUSTER")),
+            f"do not distinguish two databases of one engine and version ({found}): write a "
+            "different cluster for each, or one could be restored from the other's snapshot",
+        )
+    if one.stack and other.stack and one.stack.overlaps(other.stack):
+        yield Problem(
+            (one.setting("STACK_NAME"), other.setting("STACK_NAME")),
+            f"do not distinguish two clusters ({one.stack}, {other.stack}): write STACK/LOGICAL-ID "
+            "for each",
         )
 
 
-def _names_too_long_for_a_tag(by_prefix: Mapping[str, Values]) -> Iterator[Problem]:
-    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_Tag.html"""
-    for prefix, values in by_prefix.items():
-        length = len(values.get("SSM_{}_LATEST_SNAPSHOT_NAME") or "")
-        if values.get("{}_COPY_KMS_KEY_ID") and length > 256:
-            detail = (
-                f"has {length} characters: copies have it as a tag, so write a name of at most 256"
-            )
-            yield Problem((f"SSM_{prefix}_LATEST_SNAPSHOT_NAME",), detail)
-
-
-def _work_on_an_unknown_cluster(by_prefix: Mapping[str, Values]) -> Iterator[Problem]:
-    for prefix, values in by_prefix.items():
-        if values.get("{}_AFTER_RESTORE") and values.get("{}_STACK_NAME", "") is None:
-            detail = (
-                f"is missing: {prefix}_AFTER_RESTORE runs on the restored cluster, which is found by its "
-                "stack; write the name of the CloudFormation stack that deploys the database"
-            )
-            yield Problem((f"{prefix}_STACK_NAME",), detail, missing=True)
-
-
-def _schedules_that_never_meet(stage: Values) -> Iterator[Problem]:
-    names = ("UPDATE_SCHEDULE", "RESTORE_SCHEDULE", "REFRESH_EVERY_WEEKS", "REFRESH_ANCHOR_DATE")
-    if not all(name in stage for name in (*names, "MAINTENANCE_WINDOW")):
-        return  # what is missing is a problem of its own
-    update, restore, weeks, anchor = (stage[name] for name in names)
-    cadence, window = Cadence(weeks, anchor), stage["MAINTENANCE_WINDOW"]
-    on_weeks = f"in an on-week ({weeks} weeks, from {anchor}) within five years"
+def _schedules_that_never_meet(settings: Settings) -> Iterator[Problem]:
+    cadence, window = settings.cadence, settings.window
+    update, restore = settings.update_schedule, settings.restore_schedule
+    if None in (*cadence, window, update, restore):
+        return  # one that is wrong
+    on_weeks = (
+        f"in an on-week ({cadence.every_weeks} weeks, from {cadence.anchor}) within five years"
+    )
+    update, restore = settings.update_schedule, settings.restore_schedule
     if not ever_runs(update, cadence, window.whole_day()):
         yield Problem(("UPDATE_SCHEDULE",), f"is {str(update)!r}, which does not fire {on_weeks}")
     if not ever_runs(restore, cadence, window):
@@ -274,14 +252,11 @@ def _schedules_that_never_meet(stage: Values) -> Iterator[Problem]:
 
 
 def _typos(environment: Mapping[str, str], prefixes: Iterable[str]) -> Iterator[Problem]:
-    if not prefixes:
-        return  # DATABASES is wrong, which is a problem of its own
     # A database that DATABASES no longer lists may keep its variables.
-    unlisted = [name.removesuffix("_ENGINE") for name in environment if name.endswith("_ENGINE")]
-    named_for_another = set(_names(unlisted)) - set(_names(prefixes))
-    candidates = {name: environment[name] for name in environment.keys() - named_for_another}
-    own = (*_PREFIXES, *(f"{prefix}_" for prefix in prefixes))
-    yield from probable_typos(candidates, _names(prefixes), own)
+    unlisted = {name.removesuffix("_ENGINE") for name in environment if name.endswith("_ENGINE")}
+    kept = {each.name for prefix in unlisted.difference(prefixes) for each in _of_database(prefix)}
+    candidates = {name: environment[name] for name in environment.keys() - kept}
+    yield from probable_typos(candidates, [each.name for each in variables(prefixes)])
 
 
 def _age_limit(text: str) -> timedelta | None:
@@ -295,18 +270,6 @@ def _switch(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _prefixes(text: str) -> tuple[str, ...]:
-    prefixes = tuple(part.strip() for part in text.split(","))
-    if not all(re.fullmatch("[A-Z][A-Z0-9_]*", prefix) for prefix in prefixes):
-        raise ValueError(
-            "write prefixes of upper-case letters, digits and _, separated by commas, such as "
-            "ORDERS,BILLING"
-        )
-    if len(set(prefixes)) < len(prefixes):
-        raise ValueError("write each prefix once")
-    return prefixes
-
-
 def _stack_reference(text: str) -> StackReference:
     """https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html"""
     match = re.fullmatch(r"([A-Za-z][A-Za-z0-9-]{0,127})(?:/([A-Za-z0-9]{1,255}))?", text)
@@ -318,118 +281,81 @@ def _stack_reference(text: str) -> StackReference:
     return StackReference(*match.groups())
 
 
-def _parameter_name(example: str) -> Callable[[str], str]:
-    """https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html"""
-
-    def parse(text: str) -> str:
-        if (
-            len(text) > 1011
-            or not re.fullmatch(r"(/?[A-Za-z0-9_.-]+)(/[A-Za-z0-9_.-]+){0,14}", text)
-            or ("/" in text and not text.startswith("/"))
-            or text.lstrip("/").lower().startswith(("aws", "ssm"))
-        ):
-            raise ValueError(
-                f"write a Parameter Store name such as {example}: at most 1,011 characters, letters, "
-                "digits and _.- in up to 15 parts, the first not beginning with aws or ssm; start with "
-                "/ if there are several parts"
-            )
-        return text
-
-    return parse
-
-
-_STAGE = (
-    Variable("SOURCE_ACCOUNT", account_of("production's"), required=True),
-    Variable(
-        "SOURCE_REGION",
-        matching("[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "write production's Region, such as eu-west-1"),
-    ),
-    Variable(
-        "SSM_MAIN_CICD_NAME", _parameter_name("/acceptance/cicd/main-pipeline-name"), required=True
-    ),
-    Variable("DATABASES", _prefixes, "RDS"),
-    Variable("UPDATE_SCHEDULE", Expression.parse, "cron(0 2 ? * SUN *)"),
-    Variable("RESTORE_SCHEDULE", Expression.parse, "cron(0 4 ? * SUN *)"),
-    Variable("REFRESH_EVERY_WEEKS", at_least_one, "2"),
-    Variable("REFRESH_ANCHOR_DATE", day, "2026-01-04"),
-    Variable("MAINTENANCE_WINDOW", Window.parse, "00:00-07:00 UTC"),
-    Variable("MAX_SNAPSHOT_AGE_DAYS", _age_limit, "14"),
-    Variable(
-        "NOTIFICATION_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh")
-    ),
-    Variable("CHAT_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:222222222222:aurora-refresh-chat")),
-    Variable("SSM_REFRESH_HOLD_NAME", _parameter_name("/acceptance/refresh/hold")),
-    Variable("PIN_API_ENABLED", _switch, "true"),
+# https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
+_PARAMETER = matching(
+    r"(?=.{1,1011}$)(?!/?(?i:aws|ssm))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15})",
+    "write a Parameter Store name such as /acceptance/rds/latest-snapshot: at most 1,011 characters, "
+    "letters, digits and _.- in up to 15 parts, the first not beginning with aws or ssm; start with / "
+    "if there are several parts",
 )
-
-_PER_DATABASE = (
-    Variable(
-        "SSM_{}_LATEST_SNAPSHOT_NAME",
-        _parameter_name("/acceptance/rds/latest-snapshot"),
-        required=True,
-    ),
-    Variable(
-        "SSM_{}_CURRENT_SNAPSHOT_NAME",
-        _parameter_name("/acceptance/rds/current-snapshot"),
-        required=True,
-    ),
-    Variable(
-        "{}_ENGINE",
-        matching("|".join(ENGINES), f"write one of {', '.join(ENGINES)}"),
-        required=True,
-    ),
-    Variable(
-        "{}_ENGINE_VERSION",
-        matching(
-            r"[0-9]+(\.[A-Za-z0-9_-]+)*",
-            "write an engine version such as 15.4, or its leading parts such as 15",
-        ),
-        required=True,
-    ),
-    Variable("{}_SOURCE_CLUSTER", cluster_identifier),
-    Variable("{}_STACK_NAME", _stack_reference),
-    Variable(
-        "{}_AFTER_RESTORE",
-        matching(
-            r"arn:aws(-[a-z-]+)?:states:[a-z0-9-]+:[0-9]{12}:stateMachine:[A-Za-z0-9_-]{1,80}",
-            "write the ARN of a Step Functions state machine, such as "
-            "arn:aws:states:eu-west-1:222222222222:stateMachine:after-restore",
-        ),
-    ),
-    Variable("{}_COPY_KMS_KEY_ID", key_of("acceptance's")),
-    Variable("{}_COPIES_TO_KEEP", at_least_one, "3"),
+_ACCOUNT = matching("[0-9]{12}", "write production's account id, 12 digits")
+_REGION = matching(
+    "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "write production's Region, such as eu-west-1"
 )
+_ENGINE = matching("|".join(ENGINES), f"write one of {', '.join(ENGINES)}")
+_VERSION = matching(
+    r"[0-9]+(\.[A-Za-z0-9_-]+)*",
+    "write an engine version such as 15.4, or its leading parts such as 15",
+)
+_STATE_MACHINE = matching(
+    r"arn:aws(-[a-z-]+)?:states:[a-z0-9-]+:[0-9]{12}:stateMachine:[A-Za-z0-9_-]{1,80}",
+    "write the ARN of a Step Functions state machine, such as "
+    "arn:aws:states:eu-west-1:222222222222:stateMachine:after-restore",
+)
+_PREFIX = matching(
+    "[A-Z][A-Z0-9_]*",
+    "write a prefix of upper-case letters, digits and _; separate several by commas",
+)
+_DATABASES = Variable("DATABASES", list_of(_PREFIX), "RDS")
+
+
+def variables(prefixes: Iterable[str]) -> tuple[Variable, ...]:
+    """Return all variables; those of each database follow DATABASES."""
+    return (
+        Variable("SOURCE_ACCOUNT", _ACCOUNT, required=True),
+        Variable("SOURCE_REGION", _REGION),
+        Variable("SSM_MAIN_CICD_NAME", _PARAMETER, required=True),
+        _DATABASES,
+        *chain.from_iterable(map(_of_database, prefixes)),
+        Variable("UPDATE_SCHEDULE", Expression.parse, "cron(0 2 ? * SUN *)"),
+        Variable("RESTORE_SCHEDULE", Expression.parse, "cron(0 4 ? * SUN *)"),
+        Variable("REFRESH_EVERY_WEEKS", at_least_one, "2"),
+        Variable("REFRESH_ANCHOR_DATE", day, "2026-01-04"),
+        Variable("MAINTENANCE_WINDOW", Window.parse, "00:00-07:00 UTC"),
+        Variable("MAX_SNAPSHOT_AGE_DAYS", _age_limit, "14"),
+        Variable("NOTIFICATION_TOPIC_ARN", TOPIC),
+        Variable("CHAT_TOPIC_ARN", TOPIC),
+        Variable("SSM_REFRESH_HOLD_NAME", _PARAMETER),
+        Variable("PIN_API_ENABLED", _switch, "true"),
+    )
+
+
+def _of_database(prefix: str) -> tuple[Variable, ...]:
+    return (
+        Variable(f"SSM_{prefix}_LATEST_SNAPSHOT_NAME", _PARAMETER, required=True),
+        Variable(f"SSM_{prefix}_CURRENT_SNAPSHOT_NAME", _PARAMETER, required=True),
+        Variable(f"{prefix}_ENGINE", _ENGINE, required=True),
+        Variable(f"{prefix}_ENGINE_VERSION", _VERSION, required=True),
+        Variable(f"{prefix}_SOURCE_CLUSTER", cluster_identifier),
+        Variable(f"{prefix}_STACK_NAME", _stack_reference),
+        Variable(f"{prefix}_AFTER_RESTORE", _STATE_MACHINE),
+        Variable(f"{prefix}_COPY_KMS_KEY_ID", KEY),
+        Variable(f"{prefix}_COPIES_TO_KEEP", at_least_one, "3"),
+    )
+
 
 # Lambda sets it in every function, and the command line before it starts Chalice.
 _OWN_REGION = "AWS_DEFAULT_REGION"
 
-_PREFIXES = (
-    "CHAT_",
-    "SSM_",
-    "SOURCE_",
-    "REFRESH_",
-    "UPDATE_",
-    "RESTORE_",
-    "MAINTENANCE_",
-    "MAX_",
-    "NOTIFICATION_",
-    "PIN_",
-)
-
 
 def names_of(environment: Mapping[str, str]) -> list[str]:
     """Return the names of all settings of the databases in `environment`; raise SettingsError."""
-    (databases,) = [variable for variable in _STAGE if variable.name == "DATABASES"]
     problems: list[Problem] = []
-    prefixes = read(environment, (databases,), problems).get("DATABASES", ())
+    prefixes = _prefixes_in(environment, problems)
     if problems:
         raise SettingsError(problems)
-    return _names(prefixes)
+    return [variable.name for variable in variables(prefixes)]
 
 
-def _names(prefixes: Iterable[str]) -> list[str]:
-    """Return the names of the settings; those of each database follow DATABASES."""
-    names = [variable.name for variable in _STAGE]
-    end = names.index("DATABASES") + 1
-    by_prefix = [each.name.format(prefix) for prefix in prefixes for each in _PER_DATABASE]
-    return [*names[:end], *by_prefix, *names[end:]]
+def _prefixes_in(environment: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...]:
+    return read(environment, (_DATABASES,), problems)["DATABASES"] or ()

@@ -8,14 +8,15 @@ from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.schedule import Expression
 from chalicelib.domain.shares import SharePolicy
 from chalicelib.settings.variables import (
+    KEY,
+    TOPIC,
     Variable,
-    account_of,
     at_least_one,
     cluster_identifier,
-    key_of,
+    list_of,
+    matching,
     probable_typos,
     read,
-    topic_arn,
 )
 
 
@@ -41,7 +42,7 @@ class ProductionSettings(NamedTuple):
         """Return the settings in `environment`; raise SettingsError, naming every problem."""
         problems: list[Problem] = []
         values = read(environment, VARIABLES, problems)
-        problems += probable_typos(environment, NAMES, _PREFIXES)
+        problems += probable_typos(environment, NAMES)
         if problems:
             raise SettingsError(problems)
         return cls(
@@ -54,33 +55,21 @@ class ProductionSettings(NamedTuple):
         )
 
 
-def _clusters(text: str) -> tuple[str, ...]:
-    try:
-        clusters = tuple(cluster_identifier(part.strip()) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"{error}; separate several by commas") from None
-    if len(set(clusters)) < len(clusters):
-        raise ValueError("write each cluster once")
-    return clusters
-
-
 def _schedule(text: str) -> Expression:
     schedule = Expression.parse(text)
-    if not schedule.is_rate and schedule.next_after(datetime.min.replace(tzinfo=UTC)) is None:
+    if not (schedule.is_rate or any(schedule.fires_after(datetime.min.replace(tzinfo=UTC)))):
         raise ValueError("it never fires; write one that does, such as cron(0 22 ? * SAT *)")
     return schedule
 
 
+_ACCOUNT = matching("[0-9]{12}", "write acceptance's account id, 12 digits")
 VARIABLES = (
-    Variable("SHARE_WITH_ACCOUNT", account_of("acceptance's"), required=True),
-    Variable("CLUSTERS", _clusters, required=True),
-    Variable("SHARE_KMS_KEY_ID", key_of("production's")),
+    Variable("SHARE_WITH_ACCOUNT", _ACCOUNT, required=True),
+    Variable("CLUSTERS", list_of(cluster_identifier), required=True),
+    Variable("SHARE_KMS_KEY_ID", KEY),
     Variable("SHARES_TO_KEEP", at_least_one, "3"),
     Variable("SHARE_SCHEDULE", _schedule, "cron(0 22 ? * SAT *)"),
-    Variable(
-        "NOTIFICATION_TOPIC_ARN", topic_arn("arn:aws:sns:eu-west-1:111111111111:aurora-refresh")
-    ),
+    Variable("NOTIFICATION_TOPIC_ARN", TOPIC),
 )
 
 NAMES = tuple(variable.name for variable in VARIABLES)
-_PREFIXES = ("SHARE_", "SHARES_", "CLUSTER", "NOTIFICATION_")

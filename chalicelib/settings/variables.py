@@ -1,7 +1,7 @@
 """Read environment variables, and find every problem at once. Pure."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib.domain.errors import Problem
@@ -13,7 +13,7 @@ _FOREIGN = re.compile(
     "RDS_(HOSTNAME|PORT|DB_NAME|USERNAME|PASSWORD)"
 )
 # Ratios of difflib: how similar a name must be to a known one to count as a typo.
-_SIMILAR, _SIMILAR_WITH_OUR_PREFIX = 0.85, 0.6
+_SIMILAR, _SIMILAR_WITH_OUR_WORD = 0.85, 0.6
 
 
 class Variable(NamedTuple):
@@ -26,44 +26,39 @@ class Variable(NamedTuple):
 
 
 def read(
-    environment: Mapping[str, str],
-    variables: tuple[Variable, ...],
-    problems: list[Problem],
-    prefix: str = "",
+    environment: Mapping[str, str], variables: Iterable[Variable], problems: list[Problem]
 ) -> dict[str, Any]:
-    """Return the variables' values by name; leave out wrong ones and add them to `problems`."""
+    """Return the variables' values by name; a wrong one is None, and is added to `problems`."""
     values: dict[str, Any] = {}
-    for variable in variables:
-        name = variable.name.format(prefix)
+    for name, parse, default, required in variables:
         # An empty variable means the same as none: templates set what they do not use to "".
-        text = environment.get(name) or variable.default
+        text = environment.get(name) or default
         try:
-            if text or variable.required:
-                values[variable.name] = variable.parse(text or "")
-            else:
-                values[variable.name] = None
+            values[name] = parse(text or "") if text or required else None
         except ValueError as error:
+            values[name] = None
             found = repr(text) if text else "missing"
             problems.append(Problem((name,), f"is {found}: {error}", missing=not text))
     return values
 
 
-def probable_typos(
-    environment: Mapping[str, str], known: Sequence[str], prefixes: tuple[str, ...]
-) -> Iterator[Problem]:
+def probable_typos(environment: Mapping[str, str], known: Sequence[str]) -> Iterator[Problem]:
     """Yield the variables that are unknown but look like known ones.
 
-    A name with one of `prefixes` needs less similarity than others, which may be anybody's. A
-    deployed function does not look: its deployment has, and a cold start would take longer.
+    A name that begins with the same word as a known one needs less similarity than others, which may
+    be anybody's. A deployed function does not look: its deployment has, and a cold start would take
+    longer.
     """
     if "AWS_LAMBDA_FUNCTION_NAME" in environment:
         return
     import difflib  # noqa: PLC0415 (see above)
 
+    words = {name.partition("_")[0] for name in known}
     for name, value in sorted(environment.items()):
         if not value or name in known or _FOREIGN.fullmatch(name):
             continue
-        similarity = _SIMILAR_WITH_OUR_PREFIX if name.startswith(prefixes) else _SIMILAR
+        is_ours = name.partition("_")[0] in words
+        similarity = _SIMILAR_WITH_OUR_WORD if is_ours else _SIMILAR
         if close := difflib.get_close_matches(name, known, n=1, cutoff=similarity):
             yield Problem((name,), f"is unknown: {close[0]} may be meant; correct or remove it")
 
@@ -80,6 +75,18 @@ def matching(pattern: str, right: str) -> Callable[[str], str]:
     return parse
 
 
+def list_of(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Return a parser of different items, separated by commas."""
+
+    def parse_all(text: str) -> tuple[str, ...]:
+        items = tuple(parse(part.strip()) for part in text.split(","))
+        if len(set(items)) < len(items):
+            raise ValueError("write each one once")
+        return items
+
+    return parse_all
+
+
 def whole_number(text: str, least: int) -> int:
     """Parse a whole number; raise ValueError for a smaller one than `least`."""
     # int() alone would also take "1_0", " 1 " and digits of other scripts.
@@ -93,38 +100,28 @@ def at_least_one(text: str) -> int:
     return whole_number(text, 1)
 
 
-def account_of(whose: str) -> Callable[[str], str]:
-    """Return a parser of an account id."""
-    return matching("[0-9]{12}", f"write {whose} account id, 12 digits")
-
-
-def cluster_identifier(text: str) -> str:
-    """Parse the identifier of a DB cluster; raise ValueError."""
-    identifier = matching(
-        "(?=.{1,63}$)[A-Za-z](-?[A-Za-z0-9])*",
-        "write a DB cluster identifier: 1 to 63 letters, digits and single hyphens, first a letter",
-    )(text)
-    return identifier.lower()  # as RDS stores it, whatever case it was created with
-
-
 # https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id
 _KEY_ID = "(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 _KEY_ALIAS = "alias/(?!aws/)[A-Za-z0-9/_-]{1,250}"
 _KEY_ARN = f"arn:aws(-[a-z]+)*:kms:[a-z0-9-]+:[0-9]{{12}}:(key/{_KEY_ID}|{_KEY_ALIAS})"
+KEY = matching(
+    f"{_KEY_ID}|{_KEY_ALIAS}|{_KEY_ARN}",
+    "write the id, ARN or alias of this account's own customer-managed key, not the default key "
+    "aws/rds",
+)
+
+TOPIC = matching(
+    r"arn:aws(-[a-z-]+)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
+    "write the ARN of a standard SNS topic, such as "
+    "arn:aws:sns:eu-west-1:222222222222:aurora-refresh",
+)
+
+_CLUSTER = matching(
+    "(?=.{1,63}$)[A-Za-z](-?[A-Za-z0-9])*",
+    "write a DB cluster identifier: 1 to 63 letters, digits and single hyphens, first a letter",
+)
 
 
-def key_of(whose: str) -> Callable[[str], str]:
-    """Return a parser of a KMS key's id, ARN or alias."""
-    return matching(
-        f"{_KEY_ID}|{_KEY_ALIAS}|{_KEY_ARN}",
-        f"write the id, ARN or alias of {whose} own customer-managed key, not the default key "
-        "aws/rds",
-    )
-
-
-def topic_arn(example: str) -> Callable[[str], str]:
-    """Return a parser of the ARN of an SNS topic."""
-    return matching(
-        r"arn:aws(-[a-z-]+)?:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
-        f"write the ARN of a standard SNS topic, such as {example}",
-    )
+def cluster_identifier(text: str) -> str:
+    """Parse the identifier of a DB cluster, as RDS stores it; raise ValueError."""
+    return _CLUSTER(text).lower()

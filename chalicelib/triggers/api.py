@@ -10,6 +10,7 @@ from chalice.app import (
     ChaliceViewError,
     ConflictError,
     IAMAuthorizer,
+    MultiDict,
     NotFoundError,
     Request,
 )
@@ -18,7 +19,6 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.errors import BusyError, NotFound, RefreshError, Refused
 from chalicelib.domain.functions import APP
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import ToJson
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.triggers import validation
@@ -42,122 +42,128 @@ class Call(NamedTuple):
     def database(self) -> Database:
         """The database that the query or the body names."""
         known = {database.name: database for database in self.settings.databases}
-        name = validation.database_name(self.query, self.body, list(known))
+        named = [*(text for _, text in self.query), self.body.get("database")]
+        asked = {each for each in named if each is not None}
+        name = validation.database_name(asked, list(known))
         if name not in known:
             message = f"there is no database {validation.echo(name)}; known: {', '.join(known)}"
             raise NotFound(Reason.DATABASE_UNKNOWN, message)
         return known[name]
 
 
-class Action(NamedTuple):
-    """What a person may ask for: the fields of the request, and the use case to call."""
+class Route(NamedTuple):
+    """A route: the fields of its request, and the use case to call.
 
-    fields: tuple[validation.Field, ...]
-    run: Callable[[Call], ToJson]
+    A GET has no body, and the query names the database.
+    """
+
+    method: str
+    path: str
+    name: str
+    run: Callable[[Call], Json]
+    fields: tuple[validation.Field, ...] = ()
 
 
-def _pin(call: Call) -> ToJson:
+def _pin(call: Call) -> Json:
     body = call.body
     request = pin.PinRequest(body["snapshot"], call.actor, body["reason"], body["deploy"])
-    return pin.pin(call.settings, call.aws, call.database, request)
+    return pin.pin(call.settings, call.aws, call.database, request).to_json()
 
 
-def _rollback(call: Call) -> ToJson:
+def _rollback(call: Call) -> Json:
     settings, aws, _, actor, body = call
-    return pin.rollback(settings, aws, call.database, actor, body["reason"], deploy=body["deploy"])
+    return pin.rollback(
+        settings, aws, call.database, actor, body["reason"], deploy=body["deploy"]
+    ).to_json()
 
 
-def _refresh(call: Call) -> ToJson:
+def _refresh(call: Call) -> Json:
     settings, aws, _, actor, body = call
     request = promote.RefreshRequest.by_person(
         actor, body["reason"], outside_window=body["outside_window"]
     )
-    return promote.refresh_now(settings, aws, request, dry_run=body["dry_run"])
+    return promote.refresh_now(settings, aws, request, dry_run=body["dry_run"]).to_json()
 
 
-def _hold(call: Call) -> ToJson:
+def _hold(call: Call) -> Json:
     settings, aws, _, actor, body = call
     return hold.hold(settings, aws, body["until"], actor, body["reason"])
 
 
-def _resume(call: Call) -> ToJson:
+def _resume(call: Call) -> Json:
     return hold.resume(call.settings, call.aws, call.actor)
 
 
-ACTIONS = {
-    "pin": Action(validation.PIN, _pin),
-    "rollback": Action(validation.ROLLBACK, _rollback),
-    "refresh": Action(validation.REFRESH, _refresh),
-    "hold": Action(validation.HOLD, _hold),
-    "resume": Action((), _resume),
-}
-_QUESTIONS: dict[str, Callable[[Call], Json]] = {
-    "history": lambda call: status.history(call.settings, call.aws, call.database),
-    "snapshots": lambda call: status.snapshots(call.aws, call.database),
-    "status": lambda call: status.status(call.settings, call.aws),
-}
-_OF_ONE_DATABASE = {"history", "snapshots"} | {
-    name for name, action in ACTIONS.items() if validation.DATABASE in action.fields
-}
-_ROUTES = {
-    ("PUT", "/snapshots/current"): "pin",
-    ("POST", "/snapshots/current/rollback"): "rollback",
-    ("GET", "/snapshots/current/history"): "history",
-    ("GET", "/snapshots"): "snapshots",
-    ("GET", "/status"): "status",
-    ("PUT", "/hold"): "hold",
-    ("DELETE", "/hold"): "resume",
-    ("POST", "/refresh"): "refresh",
-}
+def _status(call: Call) -> Json:
+    return status.status(call.settings, call.aws)
+
+
+def _history(call: Call) -> Json:
+    return status.history(call.settings, call.aws, call.database)
+
+
+_DATABASE = (validation.DATABASE,)
+ROUTES = (
+    Route("PUT", "/snapshots/current", "pin", _pin, validation.PIN),
+    Route("POST", "/snapshots/current/rollback", "rollback", _rollback, validation.ROLLBACK),
+    Route("GET", "/snapshots/current/history", "history", _history, _DATABASE),
+    Route(
+        "GET",
+        "/snapshots",
+        "snapshots",
+        lambda call: status.snapshots(call.aws, call.database),
+        _DATABASE,
+    ),
+    Route("GET", "/status", "status", _status),
+    Route("PUT", "/hold", "hold", _hold, validation.HOLD),
+    Route("DELETE", "/hold", "resume", _resume),
+    Route("POST", "/refresh", "refresh", _refresh, validation.REFRESH),
+)
 
 
 def routes(settings: Settings, aws: Aws) -> Blueprint:
     """Return the API's routes, each behind the IAM authorizer: API Gateway verifies the signature."""
     blueprint = Blueprint(__name__)
 
-    def view_of(name: str) -> Callable[[], Json]:
+    def view_of(route: Route) -> Callable[[], Json]:
         def view() -> Json:
             try:
-                return _answer(name, settings, aws, blueprint.current_request)
+                return _answer(route, settings, aws, blueprint.current_request)
             except validation.InvalidRequest as problem:
                 raise BadRequestError(str(problem)) from None
             except RefreshError as error:
                 raise _http_error(error) from error
 
-        view.__name__ = name
+        view.__name__ = route.name
         return view
 
-    for (method, path), name in _ROUTES.items():
-        blueprint.route(path, methods=[method], authorizer=IAMAuthorizer())(view_of(name))
+    for each in ROUTES:
+        register = blueprint.route(each.path, methods=[each.method], authorizer=IAMAuthorizer())
+        register(view_of(each))
     return blueprint
 
 
-def _answer(name: str, settings: Settings, aws: Aws, request: Request) -> Json:
-    parameters = request.query_params
-    query = (
-        [(each, text) for each in parameters for text in parameters.getlist(each)]
-        if parameters
-        else []
-    )
-    validation.check_query(query, ["database"] if name in _OF_ONE_DATABASE else [])
+def _answer(route: Route, settings: Settings, aws: Aws, request: Request) -> Json:
+    parameters = request.query_params or MultiDict({})
+    query = [(name, text) for name in parameters for text in parameters.getlist(name)]
+    validation.check_query(query, ["database"] if validation.DATABASE in route.fields else [])
     actor = request.context.get("identity", {}).get("userArn") or "unknown"
-    if name in _QUESTIONS:
-        return _QUESTIONS[name](Call(settings, aws, query, actor, {}))
-    action = ACTIONS[name]
+    if route.method == "GET":
+        return route.run(Call(settings, aws, query, actor, {}))
     try:
         raw = request.raw_body
     except UnicodeEncodeError:  # Chalice encodes it, and half of a surrogate pair has no code
         raise validation.InvalidRequest("the body is not JSON") from None
-    body = validation.json_body(raw.encode() if isinstance(raw, str) else raw, action.fields)
+    body = validation.json_body(raw.encode() if isinstance(raw, str) else raw, route.fields)
     grounds = {"request": body, "caller": actor}
     try:
-        answer = action.run(Call(settings, aws, query, actor, body)).to_json()
+        answer = route.run(Call(settings, aws, query, actor, body))
     except RefreshError as error:
-        _LOGGER.info(name, extra={**grounds, "refusal": str(_http_error(error))})
+        _LOGGER.info(route.name, extra={**grounds, "refusal": str(_http_error(error))})
         raise
     if "dry_run" in body:
         answer["dry_run"] = body["dry_run"]
-    _LOGGER.info(name, extra={**grounds, "answer": answer})
+    _LOGGER.info(route.name, extra={**grounds, "answer": answer})
     return answer
 
 

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 from chalice.app import Blueprint, CloudWatchEvent
@@ -23,8 +23,6 @@ from chalicelib.domain.schedule import Expression, scheduled_minute
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
-
-S = TypeVar("S", Settings, ProductionSettings)
 
 try:
     stage = settings.load(os.environ)
@@ -59,9 +57,9 @@ def production() -> ProductionSettings:
     return stage
 
 
-def report(use_case: str, event: CloudWatchEvent, call: Callable[[], ToJson]) -> dict[str, Any]:
-    """Call a use case; log its result with its grounds, count it, and return it as JSON."""
-    answer = call().to_json()
+def report(use_case: str, event: CloudWatchEvent, result: ToJson) -> dict[str, Any]:
+    """Log the result of a use case with its grounds, count it, and return it as JSON."""
+    answer = result.to_json()
     grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
     logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
     for metric in observability.result_metrics(use_case, answer):
@@ -73,23 +71,21 @@ def scheduled(
     module: str,
     function: str,
     use_case: str,
-    settings: S,
     schedule: Expression | None,
-    call: Callable[[S, Aws, datetime], ToJson],
+    call: Callable[[datetime], ToJson],
 ) -> tuple[Blueprint, Callable[[Any, Any], Any]]:
     """Return the blueprint and the handler of a scheduled function; without a schedule it polls.
 
-    It calls the use case with the settings, AWS and the event's time, and ignores a time that is not
-    due.
+    It calls the use case with the event's time, and ignores a time that is not due.
     """
     blueprint = Blueprint(module)
 
     def handler(event: CloudWatchEvent) -> dict[str, Any]:
         time = scheduled_minute(event.time)
         if schedule is None or schedule.is_due(time):
-            return report(use_case, event, lambda: call(settings, aws, time))
+            return report(use_case, event, call(time))
         message = f"{time:%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
-        return report(use_case, event, lambda: Result("ignored", None, message))
+        return report(use_case, event, Result("ignored", None, message))
 
     rule = functions.POLL if schedule is None else str(schedule.utc)
     registered = blueprint.schedule(rule, name=function)(handler)

@@ -6,7 +6,7 @@ from chalice.app import Blueprint, CloudWatchEvent
 
 from chalicelib.domain import functions
 from chalicelib.triggers import context
-from chalicelib.usecases import reconcile
+from chalicelib.usecases.reconcile import reconcile
 
 settings = context.acceptance()
 blueprint = Blueprint(__name__)
@@ -21,7 +21,5 @@ blueprint = Blueprint(__name__)
     name=functions.FOLLOW_PIPELINE,
 )
 def handler(event: CloudWatchEvent) -> dict[str, Any]:
-    pipeline = event.detail["pipeline"]
-    return context.report(
-        "reconcile", event, lambda: reconcile.follow(settings, context.aws, pipeline)
-    )
+    result = reconcile(settings, context.aws, event.detail["pipeline"])
+    return context.report("reconcile", event, result)

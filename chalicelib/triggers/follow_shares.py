@@ -4,11 +4,11 @@ from chalicelib.domain import functions
 from chalicelib.triggers import context
 from chalicelib.usecases.share import follow_shares
 
+settings = context.production()
 blueprint, handler = context.scheduled(
     __name__,
     functions.FOLLOW_SHARES,
     "share",
-    context.production(),
     None,
-    lambda settings, aws, time: follow_shares(settings, context.stage_name, aws, time),
+    lambda time: follow_shares(settings, context.stage_name, context.aws, time),
 )

@@ -4,11 +4,7 @@ from chalicelib.domain import functions
 from chalicelib.triggers import context
 from chalicelib.usecases.poll import poll
 
+settings = context.acceptance()
 blueprint, handler = context.scheduled(
-    __name__,
-    functions.RECONCILE,
-    "reconcile",
-    context.acceptance(),
-    None,
-    lambda settings, aws, _: poll(settings, aws),
+    __name__, functions.RECONCILE, "reconcile", None, lambda _: poll(settings, context.aws)
 )

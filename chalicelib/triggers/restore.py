@@ -6,5 +6,9 @@ from chalicelib.usecases.promote import promote
 
 settings = context.acceptance()
 blueprint, handler = context.scheduled(
-    __name__, functions.RESTORE, "promote", settings, settings.restore_schedule, promote
+    __name__,
+    functions.RESTORE,
+    "promote",
+    settings.restore_schedule,
+    lambda time: promote(settings, context.aws, time),
 )

@@ -9,7 +9,6 @@ blueprint, handler = context.scheduled(
     __name__,
     functions.SHARE,
     "share",
-    settings,
     settings.schedule,
-    lambda stage, aws, time: share(stage, context.stage_name, aws, time),
+    lambda time: share(settings, context.stage_name, context.aws, time),
 )

@@ -6,5 +6,9 @@ from chalicelib.usecases.update_latest import update
 
 settings = context.acceptance()
 blueprint, handler = context.scheduled(
-    __name__, functions.UPDATE, "update", settings, settings.update_schedule, update
+    __name__,
+    functions.UPDATE,
+    "update",
+    settings.update_schedule,
+    lambda time: update(settings, context.aws, time),
 )

@@ -6,8 +6,7 @@ A problem is an InvalidRequest that names the field, its value and what would be
 import json
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib.domain.schedule import day
@@ -22,14 +21,6 @@ ECHO_LIMIT = 80
 # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html
 # The names of automated snapshots begin with "rds:", those of AWS Backup's with "awsbackup:".
 _IDENTIFIER = re.compile(r"(rds:|awsbackup:)?[A-Za-z](-?[A-Za-z0-9])*")
-
-# Letters and marks that are drawn as nothing: Hangul fillers, the blank of Braille, variation
-# selectors and the like.
-# https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point
-_BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
-    "\U000e0100-\U000e01ef]"
-)
 
 # Control characters, invisible ones (bidirectional overrides, zero width), lone surrogates,
 # and Unicode's line ends: a reason is read in terminals, logs and e-mails.
@@ -50,6 +41,20 @@ class Field(NamedTuple):
     default: Any = None
     required: bool = False
 
+    def value_in(self, body: dict[str, Any]) -> Any:
+        """Return the field's value, or its default; raise InvalidRequest."""
+        if self.name not in body:
+            if self.required:
+                raise InvalidRequest(f"{self.name} is missing: {self.expected}")
+            return self.default
+        value = body[self.name]
+        try:
+            if type(value) is self.kind:  # a bool is an int to isinstance
+                return self.read(value)
+        except ValueError:
+            pass  # as of another kind
+        raise InvalidRequest(f"{self.name} is {echo(value)}: {self.expected}")
+
 
 def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
     """Return the values of the fields in a JSON object, or their defaults; raise InvalidRequest."""
@@ -58,26 +63,25 @@ def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
     if len(raw) > BODY_LIMIT:
         raise InvalidRequest(f"the body is larger than {BODY_LIMIT} bytes")
     try:
-        body = json.loads(raw, parse_constant=_no_constant, object_pairs_hook=_Pairs)
+        body = json.loads(raw)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not JSON") from None
-    if not isinstance(body, _Pairs):
+    if not isinstance(body, dict):
         raise InvalidRequest("the body is not a JSON object")
-    return _values(body, fields)
+    names = [field.name for field in fields]
+    for name in body:
+        if name not in names:
+            raise InvalidRequest(f"unknown field {echo(name)}; known: {', '.join(names) or 'none'}")
+    return {field.name: field.value_in(body) for field in fields}
 
 
-def database_name(
-    query: Iterable[tuple[str, str]], body: dict[str, Any], known: Sequence[str]
-) -> str:
-    """Return the database that the query or the body names; with only one, neither has to."""
-    names = {text for _, text in query}
-    if body.get("database") is not None:
-        names.add(body["database"])
-    if len(names) > 1:
+def database_name(asked: Collection[str], known: Sequence[str]) -> str:
+    """Return the only database that a request asks for; with only one, it need not ask."""
+    if len(asked) > 1:
         raise InvalidRequest("the request names different databases")
-    if not names and len(known) > 1:
+    if not asked and len(known) > 1:
         raise InvalidRequest(f"database is missing: name one of {', '.join(known)}")
-    return names.pop() if names else known[0]
+    return next(iter(asked), known[0])
 
 
 def check_query(query: Iterable[tuple[str, str]], known: Sequence[str]) -> None:
@@ -92,47 +96,10 @@ def check_query(query: Iterable[tuple[str, str]], known: Sequence[str]) -> None:
 
 def echo(value: object) -> str:
     """Return a value as its sender wrote it, escaped so that it controls no terminal, and cut."""
-    if isinstance(value, list):
-        return "an object" if isinstance(value, _Pairs) else "an array"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
     text = json.dumps(value)
     return text if len(text) <= ECHO_LIMIT else f"{text[:ECHO_LIMIT]}…"
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object's names and values; a name may occur twice."""
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # Python reads NaN and Infinity, which JSON does not have
-
-
-def _values(pairs: Sequence[tuple[str, Any]], fields: Sequence[Field]) -> dict[str, Any]:
-    for name, times in Counter(name for name, _ in pairs).items():
-        if times > 1:
-            raise InvalidRequest(f"field {echo(name)} occurs {times} times")
-    given = dict(pairs)
-    names = [field.name for field in fields]
-    for name in given:
-        if name not in names:
-            raise InvalidRequest(f"unknown field {echo(name)}; known: {', '.join(names) or 'none'}")
-    return {field.name: _value(given, field) for field in fields}
-
-
-def _value(given: dict[str, Any], field: Field) -> Any:
-    if field.name not in given:
-        if field.required:
-            raise InvalidRequest(f"{field.name} is missing: {field.expected}")
-        return field.default
-    value = given[field.name]
-    if type(value) is not field.kind:  # a bool is an int to isinstance
-        raise InvalidRequest(f"{field.name} is {echo(value)}: {_KINDS[field.kind]}")
-    try:
-        return field.read(value)
-    except ValueError:
-        raise InvalidRequest(f"{field.name} is {echo(value)}: {field.expected}") from None
-
-
-_KINDS = {str: "write a string", bool: "write true or false"}
 
 
 def _snapshot(text: str) -> str:
@@ -144,14 +111,13 @@ def _snapshot(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    is_hidden = _INVISIBLE.intersection(map(unicodedata.category, text)) or _BLANK.search(text)
-    if len(text) > REASON_LIMIT or is_hidden:
+    if len(text) > REASON_LIMIT or _INVISIBLE.intersection(map(unicodedata.category, text)):
         raise ValueError(text)
     return text
 
 
 def _switch(name: str) -> Field:
-    return Field(name, bool, _KINDS[bool], default=False)
+    return Field(name, bool, "write true or false", default=False)
 
 
 SNAPSHOT = Field(
@@ -169,7 +135,7 @@ REASON = Field(
     default="",
 )
 UNTIL = Field("until", str, "write a date such as 2026-01-22", day, required=True)
-DATABASE = Field("database", str, _KINDS[str])
+DATABASE = Field("database", str, "write the name of a database")
 
 PIN = (SNAPSHOT, REASON, _switch("deploy"), DATABASE)
 ROLLBACK = (REASON, _switch("deploy"), DATABASE)

@@ -6,7 +6,7 @@ from datetime import datetime
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.hold import Hold
-from chalicelib.domain.parameters import Values, pipeline_name, shown, value_of
+from chalicelib.domain.parameters import Values, pipeline_name, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, rejection
@@ -50,42 +50,35 @@ def check_window(settings: Settings, now: datetime) -> None:
 
 def wrong_parameters(settings: Settings, values: Values) -> Iterator[Refused]:
     """Yield a refusal for each parameter that does not hold what a promotion needs."""
-    needed = [settings.pipeline_parameter, *(each.latest_parameter for each in settings.databases)]
-    missing = [name for name in needed if name not in values]
-    if missing:
-        yield Refused(Reason.PARAMETER_MISSING, f"parameter not found: {', '.join(missing)}")
+    if problem := pipeline_problem(settings, values):
+        yield problem
     for database in settings.databases:
-        value = value_of(values, database.latest_parameter)
-        if value is not None and SnapshotArn.parse(value) is None:
+        name = database.latest_parameter
+        value = value_of(values, name)
+        if value is None:
+            yield Refused(Reason.PARAMETER_MISSING, f"parameter not found: {name}")
+        elif SnapshotArn.parse(value) is None:
             yield Refused(
                 Reason.NO_LATEST,
-                f"{database.latest_parameter} holds {shown(value)}, not the ARN of a DB cluster "
-                "snapshot",
+                f"{name} holds {visible(value)}, not the ARN of a DB cluster snapshot",
             )
-    problem = pipeline_problem(settings, values)
-    if problem and settings.pipeline_parameter in values:
-        yield problem
 
 
 def pipeline_problem(settings: Settings, values: Values) -> Refused | None:
     """Return why the parameter does not hold the main pipeline's name; None if it does."""
-    value = value_of(values, settings.pipeline_parameter)
+    name = settings.pipeline_parameter
+    value = value_of(values, name)
     if value is None:
-        return Refused(
-            Reason.PARAMETER_MISSING, f"parameter not found: {settings.pipeline_parameter}"
-        )
+        return Refused(Reason.PARAMETER_MISSING, f"parameter not found: {name}")
     if pipeline_name(value) is None:
-        return Refused(
-            Reason.PIPELINE_MISSING,
-            f"{settings.pipeline_parameter} holds {shown(value)}, not a pipeline's name",
-        )
+        message = f"{name} holds {visible(value)}, not a pipeline's name"
+        return Refused(Reason.PIPELINE_MISSING, message)
     return None
 
 
 def check_pipeline_name(settings: Settings, values: Values) -> str:
     """Return the main pipeline's name; raise Refused if its parameter does not hold one."""
-    problem = pipeline_problem(settings, values)
-    if problem:
+    if problem := pipeline_problem(settings, values):
         raise problem
     return values[settings.pipeline_parameter].value
 

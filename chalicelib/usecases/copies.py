@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from chalicelib.domain.copies import (
-    Copy,
     CopyPolicy,
     copy_rejection,
-    expired,
     managed_copies,
     needs_copy,
     newest_copy,
@@ -19,12 +17,12 @@ from chalicelib.domain.copies import (
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import earlier_snapshot, good_version, last_order, last_restored
+from chalicelib.domain.ownership import expired
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import CopyProgress
-from chalicelib.domain.snapshots import OwnSnapshot, Snapshot
+from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 
-ListOwn = Callable[[], Sequence[OwnSnapshot]]
+ListOwn = Callable[[], Sequence[Snapshot]]
 
 
 def list_own_once(aws: Aws) -> ListOwn:
@@ -33,15 +31,15 @@ def list_own_once(aws: Aws) -> ListOwn:
 
 
 def ensure_copy(
-    aws: Aws, policy: CopyPolicy, share: Snapshot, own: Sequence[OwnSnapshot]
-) -> list[Copy]:
+    aws: Aws, policy: CopyPolicy, share: Snapshot, own: Sequence[Snapshot]
+) -> list[Snapshot]:
     """Start the copy of a share if it is needed, and return all copies, newest data first.
 
     Raise Refused for what only a person can resolve, and AwsError.
     """
     name = policy.name_for(share)
     copies = managed_copies(own, policy)
-    if any(copy.identifier == name and copy.snapshot.failed for copy in copies):
+    if any(copy.identifier == name and copy.failed for copy in copies):
         raise Refused(Reason.COPY_FAILED, f"the copy of {share.arn} failed")
     if not needs_copy(share, copies, policy):
         return copies
@@ -55,24 +53,14 @@ def ensure_copy(
     return copies
 
 
-def progress(copies: Sequence[Copy], policy: CopyPolicy) -> CopyProgress | None:
-    """Return the progress of the copy that the database waits for, if it waits for one."""
-    pending = pending_copy(copies, policy)
-    if pending is None:
-        return None
-    status = pending.snapshot.status
-    return CopyProgress(pending.snapshot.arn, pending.source.text, status, pending.progress)
-
-
-def settled_copies(own: ListOwn, policy: CopyPolicy) -> list[Copy]:
+def settled_copies(own: ListOwn, policy: CopyPolicy) -> list[Snapshot]:
     """Return the copies, newest data first; raise Refused while a newer one is made, and AwsError."""
     copies = managed_copies(own(), policy)
     pending = pending_copy(copies, policy)
     if pending:
         raise Refused(
             Reason.COPY_PENDING,
-            f"the copy of {pending.source.text} is {pending.snapshot.status}, "
-            f"{pending.progress} % done",
+            f"the copy of {pending.source} is {pending.status}, {pending.progress} % done",
         )
     return copies
 
@@ -87,7 +75,7 @@ def promotable_copy(own: ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
     newest = newest_copy(copies, policy)
     if newest:
         return newest
-    broken = {copy.snapshot.arn: copy_rejection(copy, policy) for copy in copies}.get(arn)
+    broken = {copy.arn: copy_rejection(copy, policy) for copy in copies}.get(arn)
     if broken:
         raise Refused(Reason.NOT_ELIGIBLE, f"{arn}: {broken.detail}")
     message = f"{arn} is not a copy that this stage made under {policy.key}"
@@ -106,24 +94,26 @@ def described(aws: Aws, own: ListOwn, database: Database, arn: str) -> Snapshot 
     """Return an own or shared snapshot, `created` when its data was taken; raise AwsError."""
     if database.copy_policy:
         for copy in managed_copies(own(), database.copy_policy):
-            if copy.snapshot.arn == arn:
-                return copy.snapshot  # RDS may date a copy by its own making
+            if copy.arn == arn:
+                return copy  # RDS may date a copy by its own making
     return aws.snapshots.find(arn)
 
 
 def expired_copies(
-    aws: Aws, database: Database, copies: Sequence[Copy], latest: Sequence[str | None]
-) -> list[Copy]:
+    aws: Aws,
+    current_parameter: str,
+    policy: CopyPolicy,
+    copies: Sequence[Snapshot],
+    latest: Sequence[str | None],
+) -> list[Snapshot]:
     """Return the copies beyond the number to keep that nothing leads to; raise AwsError.
 
     `latest` holds the values of that parameter to which something may still lead.
     """
-    policy = database.copy_policy
-    assert policy is not None
-    if not expired(copies, policy, kept=()):
+    if not expired(copies, policy.keep):
         return []
     # Read just before anything is deleted: an operator may have pinned a copy meanwhile.
-    ledger = aws.parameters.history(database.current_parameter)
+    ledger = aws.parameters.history(current_parameter)
     good = good_version(ledger)
     restored = last_restored(ledger)
     ordered = last_order(ledger)  # its run may be restoring it whatever current names by now
@@ -133,4 +123,4 @@ def expired_copies(
         earlier_snapshot(ledger),
         *(each.value for each in (good, restored, ordered) if each),
     )
-    return expired(copies, policy, kept=[arn for arn in leading if arn])
+    return expired(copies, policy.keep, [arn for arn in leading if arn])

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Position, verdicts
 from chalicelib.domain.errors import (
+    VERSION_LIMIT,
     AwsError,
     BusyError,
     RefreshError,
     Refused,
     UncertainError,
-    VersionLimitError,
 )
 from chalicelib.domain.ledger import (
     Move,
@@ -23,7 +23,7 @@ from chalicelib.domain.ledger import (
     Run,
     Version,
     in_progress,
-    may_be_starting,
+    is_under_way,
     newest_of,
     own_run,
 )
@@ -76,10 +76,7 @@ class Pipeline(NamedTuple):
             )
         for ledger in filter(None, ledgers):
             present = ledger[-1]
-            if (
-                may_be_starting(present, self.aws.now())
-                and own_run(present, ledger, self.runs) is None
-            ):
+            if is_under_way(present, ledger, self.runs, self.aws.now()):
                 raise BusyError(
                     f"a run of {self.name} that {present.actor} requested at "
                     f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in a few "
@@ -144,7 +141,10 @@ class Pipeline(NamedTuple):
         except AwsError as error:
             if error.answered:
                 raise
-            raise UncertainError.after(error) from error
+            message = f"{error.message}; the run may have been started anyway"
+            raise UncertainError(
+                error.operation, error.subject, error.code, message, answered=False
+            ) from error
         if started in {run.execution_id for run in self.runs}:
             raise Refused(Reason.NOTHING_NEW, f"run {started} was already started for this request")
         return versions, started
@@ -279,10 +279,10 @@ def _put(aws: Aws, name: str, value: str, note: Note | None) -> int:
     """Put a value; look up a lost answer, and let no label block the hundredth version."""
     try:
         return aws.parameters.put(name, value, note)
-    except VersionLimitError:
-        _free_oldest(aws, name)
-        return aws.parameters.put(name, value, note)
     except AwsError as error:
+        if error.code == VERSION_LIMIT:
+            _free_oldest(aws, name)
+            return aws.parameters.put(name, value, note)
         if error.answered:
             raise
         ledger = aws.parameters.history(name)

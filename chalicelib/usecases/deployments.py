@@ -24,10 +24,10 @@ class Deployments:
     """What is deployed, as seen in one look: a stack of several databases is read once."""
 
     def __init__(self, aws: Aws, pipeline: str | None, runs: Sequence[Run]) -> None:
-        self._pipeline = pipeline
+        self._pipeline = pipeline  # without its name, nobody knows any runs
         self._runs = runs
         self.stack = cache(aws.stacks.find)
-        self._cluster = cache(aws.clusters.deployed)
+        self._cluster = cache(aws.clusters.describe)
         self._actions = cache(aws.pipelines.actions)
 
     def of(self, database: Database, ledger: Sequence[Version]) -> Deployment:
@@ -59,7 +59,7 @@ class Deployments:
         found = (
             held_by(self._seen_from(database, run), database.stack_name, ledger, self._runs)
             for run in self._runs
-            if self._pipeline and run.in_progress
+            if run.in_progress
         )
         return next(filter(None, found), None)
 
@@ -87,8 +87,7 @@ class Deployments:
         actions = [
             action
             for run in self._runs
-            if self._pipeline
-            and run.started <= cluster.created + CLOCK_TOLERANCE
+            if run.started <= cluster.created + CLOCK_TOLERANCE
             and (run.in_progress or cluster.created <= run.updated + CLOCK_TOLERANCE)
             for action in self._seen_from(database, run)
         ]

@@ -1,7 +1,7 @@
 """Hold and resume scheduled promotion, at a person's request."""
 
-from datetime import date, datetime
-from typing import NamedTuple
+from datetime import date
+from typing import Any
 
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.hold import Hold
@@ -12,24 +12,10 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.under_way import under_way
 
-
-class HoldResult(NamedTuple):
-    """The hold that is set, when the schedule promotes next, and the run that restores despite it."""
-
-    hold: Hold | None
-    next_restore: datetime | None
-    under_way: str | None
-
-    def to_json(self) -> dict[str, object]:
-        """Return the answer of the API."""
-        return {
-            "hold": self.hold.to_json() if self.hold else None,
-            "next_restore": self.next_restore.isoformat() if self.next_restore else None,
-            "under_way": self.under_way,
-        }
+Json = dict[str, Any]
 
 
-def hold(settings: Settings, aws: Aws, until: date, actor: str, reason: str) -> HoldResult:
+def hold(settings: Settings, aws: Aws, until: date, actor: str, reason: str) -> Json:
     """Hold scheduled promotion until a day, which is the first on which it may run again.
 
     Raise Refused if the day has come, or the stage has no parameter for a hold; and AwsError.
@@ -43,15 +29,15 @@ def hold(settings: Settings, aws: Aws, until: date, actor: str, reason: str) -> 
         )
     new = Hold(until, reason, actor)
     aws.parameters.put(name, new.write(), Note("hold", actor, reason))
-    return _result(settings, aws, new)
+    return _answer(settings, aws, new)
 
 
-def resume(settings: Settings, aws: Aws, actor: str) -> HoldResult:
+def resume(settings: Settings, aws: Aws, actor: str) -> Json:
     """Let scheduled promotion run again; raise as `hold` does. Without a hold, write nothing."""
     name = _parameter(settings)
     if value_of(aws.parameters.get([name]), name) not in (None, PLACEHOLDER):
         aws.parameters.put(name, PLACEHOLDER, Note("resume", actor, ""))
-    return _result(settings, aws, None)
+    return _answer(settings, aws, None)
 
 
 def _parameter(settings: Settings) -> str:
@@ -64,5 +50,11 @@ def _parameter(settings: Settings) -> str:
     return settings.hold_parameter
 
 
-def _result(settings: Settings, aws: Aws, new: Hold | None) -> HoldResult:
-    return HoldResult(new, settings.next_restore(aws.now(), new), under_way(settings, aws))
+def _answer(settings: Settings, aws: Aws, new: Hold | None) -> Json:
+    """Say which hold is set, when the schedule promotes next, and which run restores despite it."""
+    next_restore = settings.next_restore(aws.now(), new)
+    return {
+        "hold": new.to_json() if new else None,
+        "next_restore": next_restore.isoformat() if next_restore else None,
+        "under_way": under_way(settings, aws),
+    }

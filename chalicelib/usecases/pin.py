@@ -12,9 +12,8 @@ from chalicelib.domain.ledger import (
     Version,
     earlier_snapshot,
     in_progress,
-    may_be_starting,
+    is_under_way,
     next_move,
-    own_run,
 )
 from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
@@ -77,12 +76,11 @@ def rollback(
     ledger = aws.parameters.history(database.current_parameter)
     pipeline = Pipeline.main(settings, aws, values) if deploy else None
     target = earlier_snapshot(ledger)
-    if pipeline and ledger:
-        present = ledger[-1]
-        is_order = present.action == "rollback" and may_be_starting(present, aws.now())
-        if is_order and own_run(present, ledger, pipeline.runs) is None:
-            # It was killed before it started its run: one step more would go forward again.
-            target = present.value
+    present = ledger[-1] if ledger else None
+    if pipeline and present and present.action == "rollback":
+        # If it was killed before it started its run, one step more would go forward again.
+        is_order = is_under_way(present, ledger, pipeline.runs, aws.now())
+        target = present.value if is_order else target
     if target is None:
         name = database.current_parameter
         raise Refused(Reason.NOTHING_EARLIER, f"{name} has no earlier snapshot to roll back to")

@@ -9,7 +9,7 @@ from datetime import timedelta
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import UNKNOWN, Cluster, Deployment, Preparation
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import UNKNOWN_RUN, WORK_DUE, Version, notified_label
+from chalicelib.domain.ledger import UNKNOWN_RUN, WORK_DUE, notified_label
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.usecases.copies import described, list_own_once
@@ -20,25 +20,34 @@ RECORDS_KEPT = timedelta(days=90)
 
 def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
     """Return the preparation of the deployed cluster, if it has one; raise AwsError."""
-    found, version = _recorded(aws, database, deployment)
-    if version is None:
+    machine, cluster, version = database.after_restore, deployment.cluster, deployment.version
+    if machine is None or cluster is None or version is None:
+        return None
+    found = aws.state_machines.execution(machine, _name(database, cluster))
+    if found or version.is_good or WORK_DUE not in version.labels:
         return found
+    if version.run_id == UNKNOWN_RUN:
+        why = "not started, because no run of the pipeline restored the cluster"
+        return Preparation(f"{why}; refresh again, or prepare it by hand")
+    if aws.now() - cluster.created >= RECORDS_KEPT:
+        # To start it now would repeat the work on a cluster that testers have used for months.
+        return Preparation(UNKNOWN)
     has_failed = notified_label(Reason.NOT_PREPARED) in version.labels
-    return Preparation("could not be started" if has_failed else UNKNOWN)
+    return Preparation("could not be started" if has_failed else UNKNOWN, is_due=True)
 
 
 def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
-    """Return the preparation of the deployed cluster, and start it if it has none; raise AwsError.
+    """Return the preparation of the deployed cluster, and start it if it is due; raise AwsError.
 
     A cluster that is good needs none, nor does one on which no work was due when it was first seen.
     """
     if deployment.version and deployment.version.is_good:
         return None
-    found, version = _recorded(aws, database, deployment)
-    if version is None:
+    found = preparation_of(aws, database, deployment)
+    if found is None or not found.is_due:
         return found
     machine, cluster = database.after_restore, deployment.cluster
-    assert machine is not None  # see _recorded
+    assert machine is not None  # see preparation_of
     assert cluster is not None
     try:
         values = _input(aws, database, deployment, cluster)
@@ -46,25 +55,6 @@ def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation
     except Refused as refused:
         return Preparation(str(refused))
     return Preparation("RUNNING")
-
-
-def _recorded(
-    aws: Aws, database: Database, deployment: Deployment
-) -> tuple[Preparation | None, Version | None]:
-    """Return the recorded execution, or why there is none; and the version to start one for, if any."""
-    machine, cluster, version = database.after_restore, deployment.cluster, deployment.version
-    if machine is None or cluster is None or version is None:
-        return None, None
-    found = aws.state_machines.execution(machine, _name(database, cluster))
-    if found or version.is_good or WORK_DUE not in version.labels:
-        return found, None
-    if version.run_id == UNKNOWN_RUN:
-        why = "not started, because no run of the pipeline restored the cluster"
-        return Preparation(f"{why}; refresh again, or prepare it by hand"), None
-    if aws.now() - cluster.created >= RECORDS_KEPT:
-        # To start it now would repeat the work on a cluster that testers have used for months.
-        return Preparation(UNKNOWN), None
-    return None, version
 
 
 def _name(database: Database, cluster: Cluster) -> str:

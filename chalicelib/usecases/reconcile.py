@@ -31,7 +31,7 @@ from chalicelib.domain.ledger import (
     last_restored,
     was_there_before,
 )
-from chalicelib.domain.parameters import Values, arn_of, value_of, visible
+from chalicelib.domain.parameters import arn_of, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, hours
 from chalicelib.ports import Aws
@@ -73,22 +73,16 @@ class _Look(NamedTuple):
         return next((each for each in reversed(self.ledger) if each.waits or each.run_id), None)
 
 
-def follow(settings: Settings, aws: Aws, pipeline: str) -> Result:
-    """Reconcile when a run of a pipeline has ended, if it is the main pipeline; raise AwsError."""
+def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
+    """Reconcile whatever has happened; raise AwsError once every database has been tried.
+
+    `ended` is the pipeline of which a run has ended, which may be another one; the poll has None.
+    """
+    function = RECONCILE if ended is None else FOLLOW_PIPELINE
     values = aws.parameters.get([settings.pipeline_parameter])
-    if value_of(values, settings.pipeline_parameter) != pipeline:
-        message = f"{pipeline} is not the main pipeline"
+    if ended and value_of(values, settings.pipeline_parameter) != ended:
+        message = f"{ended} is not the main pipeline"
         return Result("ignored", Reason.OTHER_PIPELINE, message)
-    return _reconcile(settings, aws, values, FOLLOW_PIPELINE)
-
-
-def reconcile(settings: Settings, aws: Aws) -> Result:
-    """Reconcile whatever has happened; raise AwsError once every database has been tried."""
-    values = aws.parameters.get([settings.pipeline_parameter])
-    return _reconcile(settings, aws, values, RECONCILE)
-
-
-def _reconcile(settings: Settings, aws: Aws, values: Values, function: str) -> Result:
     # The ledgers come before the runs, so that no version can seem to have no run.
     read, unread = run_each(
         settings.databases, lambda each: (each, aws.parameters.history(each.current_parameter))

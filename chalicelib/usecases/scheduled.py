@@ -41,14 +41,21 @@ def notify_failures(function: str) -> Callable[[UseCase], UseCase]:
                 notification = notifications.of_error(function, cause, settings.names, error)
                 aws.notifier.notify(notification._replace(thread=thread))
                 raise
-            found = notifications.of_result(function, cause, result)
-            if found:
-                aws.notifier.notify(found._replace(thread=thread))
+            notify_refusals(aws, function, cause, result, thread)
             return result
 
         return notifying
 
     return decorate
+
+
+def notify_refusals(
+    aws: Aws, function: str, cause: str, result: Result, thread: str | None = None
+) -> None:
+    """Notify people of a decision not to act that they can do something about."""
+    found = notifications.of_result(function, cause, result)
+    if found:
+        aws.notifier.notify(found._replace(thread=thread))
 
 
 def check_week(settings: Settings, scheduled: datetime) -> None:

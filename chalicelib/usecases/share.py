@@ -10,25 +10,21 @@ from datetime import datetime
 from chalicelib import notifications
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
-from chalicelib.domain.ownership import Owned
+from chalicelib.domain.ownership import expired
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import ClusterResult, Result, combine
 from chalicelib.domain.shares import (
     SharePolicy,
-    check_key,
     find_by_data,
-    find_by_name,
-    kept_and_expired,
     managed_shares,
     newest_automated,
     time_of_data,
 )
-from chalicelib.domain.snapshots import OwnSnapshot
+from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
-
-TRY_AGAIN = "Then run db-share-snapshot again with the event of its schedule (docs/production.md)."
+from chalicelib.usecases.scheduled import notify_refusals
 
 
 def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime) -> Result:
@@ -36,22 +32,18 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
 
     Idempotent: a second delivery finds what the first one asked for.
     """
-    policy = settings.policy(stage)
+    policy, cause = settings.policy(stage), notifications.scheduled_cause(scheduled)
     results, failures = _each_cluster(
         settings, lambda cluster: _take(policy, aws, cluster, scheduled)
     )
-    cause = notifications.scheduled_cause(scheduled)
-    _notify_refusals(aws, SHARE, cause, results)
+    result = combine(clusters=results)
+    notify_refusals(aws, SHARE, cause, result)
     if failures:
         error = combine_errors(error for _, error in failures)
         names = [cluster for cluster, _ in failures]
-        aws.notifier.notify(
-            notifications.of_error(
-                SHARE, cause, names, error, what="SHARING FAILED", concerned="clusters"
-            )
-        )
+        aws.notifier.notify(notifications.of_error(SHARE, cause, names, error, "clusters"))
         raise error
-    return combine(clusters=results)
+    return result
 
 
 def follow_shares(
@@ -61,18 +53,19 @@ def follow_shares(
 
     A failed snapshot is reported and deleted, so that the next schedule starts anew.
     """
-    policy = settings.policy(stage)
+    policy, cause = settings.policy(stage), notifications.scheduled_cause(scheduled)
     own = list(aws.snapshots.own())
-    to_delete: list[Owned] = []
+    to_delete: list[Snapshot] = []
     results, failures = _each_cluster(
         settings, lambda cluster: _follow(policy, aws, cluster, own, to_delete)
     )
+    result = combine(clusters=results)
     # An AwsError raises the alarm but sends no notification, because this runs all day.
-    _notify_refusals(aws, FOLLOW_SHARES, notifications.scheduled_cause(scheduled), results)
+    notify_refusals(aws, FOLLOW_SHARES, cause, result)
     # Delete after notifying: if the function is killed in between, people are notified twice, not never.
     _, not_deleted = run_each(to_delete, lambda share: _delete(policy, aws, share))
     raise_errors([*failures, *not_deleted])
-    return combine(clusters=results)
+    return result
 
 
 def _each_cluster(
@@ -90,68 +83,73 @@ def _each_cluster(
 
 
 def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> ClusterResult:
-    cluster = aws.clusters.find(name)
+    cluster = aws.clusters.describe(name)
     if cluster is None:
         raise Refused(Reason.CLUSTER_MISSING, f"there is no DB cluster {name} in this account")
     identifier = policy.name(name, scheduled)
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
-    existing = managed_shares(aws.snapshots.own(), name, policy)
-    if found := find_by_name(identifier, existing):
+    existing = _by_name(aws, name, policy)
+    if found := existing.get(identifier):
         return _unchanged(name, found)
     if cluster.key and aws.keys.is_aws_managed(cluster.key):
-        key = check_key(cluster, policy)
-        source = newest_automated(name, aws.snapshots.automated(name), aws.now())
-        if found := find_by_data(source.taken, existing):
-            return _unchanged(name, found)
-        if aws.keys.is_aws_managed(key):
+        key = policy.key
+        if key is None or aws.keys.is_aws_managed(key):
             raise Refused(
                 Reason.DEFAULT_KEY,
-                f"SHARE_KMS_KEY_ID is {key}, a key that AWS manages, so no other account could use a "
-                f"copy of {name} under it",
+                f"{name} is encrypted under this account's default key aws/rds, which no other account "
+                f"can use, and SHARE_KMS_KEY_ID is {key or 'not set'}: it has to be customer-managed",
             )
+        source = newest_automated(name, aws.snapshots.automated(name), aws.now())
+        if found := find_by_data(source.taken, existing.values()):
+            return _unchanged(name, found)
         made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.taken))
     else:
         taken = time_of_data(scheduled, aws.now())
         made = aws.snapshots.take(name, identifier, policy.tags(taken))
     if made:
-        return ClusterResult(name, "asked", snapshots={"snapshot": made.snapshot.arn})
+        return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
     # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.
-    if found := find_by_name(identifier, managed_shares(aws.snapshots.own(), name, policy)):
+    if found := _by_name(aws, name, policy).get(identifier):
         return _unchanged(name, found)
     raise Refused(
         Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tags"
     )
 
 
-def _unchanged(name: str, found: Owned) -> ClusterResult:
-    return ClusterResult(name, "unchanged", snapshots={"snapshot": found.snapshot.arn})
+def _by_name(aws: Aws, cluster: str, policy: SharePolicy) -> dict[str, Snapshot]:
+    return {each.identifier: each for each in managed_shares(aws.snapshots.own(), cluster, policy)}
+
+
+def _unchanged(name: str, found: Snapshot) -> ClusterResult:
+    return ClusterResult(name, "unchanged", snapshots={"snapshot": found.arn})
 
 
 def _follow(
     policy: SharePolicy,
     aws: Aws,
     name: str,
-    own: Sequence[OwnSnapshot],
-    to_delete: list[Owned],
+    own: Sequence[Snapshot],
+    to_delete: list[Snapshot],
 ) -> ClusterResult:
     """Share what is available; add what is to be deleted to `to_delete`."""
     shares = managed_shares(own, name, policy)
-    to_share, expired = kept_and_expired(shares, policy)
+    surplus = expired(shares, policy.keep)
     shared = []
-    for each in to_share:
-        if policy.account not in aws.snapshots.shared_with(each.identifier):
+    for each in shares:
+        is_kept = each.available and each not in surplus
+        if is_kept and policy.account not in aws.snapshots.shared_with(each.identifier):
             aws.snapshots.share(each.identifier, policy.account)
             shared.append(each)
-    failed = [each for each in shares if each.snapshot.failed]
+    failed = [each for each in shares if each.failed]
     # Only now: acceptance may need the oldest until its successor is shared.
-    deleted = [*expired, *failed]
+    deleted = [*surplus, *failed]
     to_delete += deleted
     result = ClusterResult(
         name,
         "shared" if shared else "unchanged",
         snapshots={
             "shared": _arns(shared),
-            "under_way": _arns([each for each in shares if each.snapshot.in_progress]),
+            "under_way": _arns([each for each in shares if each.in_progress]),
             "deleted": _arns(deleted),
         },
     )
@@ -161,37 +159,15 @@ def _follow(
     return result._replace(outcome="failed", reason=Reason.SHARE_FAILED, message=message)
 
 
-def _delete(policy: SharePolicy, aws: Aws, share: Owned) -> None:
+def _delete(policy: SharePolicy, aws: Aws, share: Snapshot) -> None:
     """Stop sharing the snapshot, then delete it.
 
     RDS may refuse to delete a failed one: its documentation requires an available one.
     """
-    if share.snapshot.available and policy.account in aws.snapshots.shared_with(share.identifier):
+    if share.available and policy.account in aws.snapshots.shared_with(share.identifier):
         aws.snapshots.unshare(share.identifier, policy.account)
     aws.snapshots.delete(share.identifier)
 
 
-def _notify_refusals(aws: Aws, function: str, cause: str, results: Sequence[ClusterResult]) -> None:
-    refused = [result for result in results if result.reason is not None]
-    if not refused:
-        return
-    reasons = list(dict.fromkeys(result.reason for result in refused if result.reason))
-    names = ",".join(result.name for result in refused)
-    aws.notifier.notify(
-        notifications.build(
-            f"SHARING FAILED: {','.join(reasons)} ({names})",
-            [f"{function}: {result.message}." for result in refused],
-            cause,
-            [*(reason.next_step for reason in reasons), TRY_AGAIN],
-            {
-                "function": function,
-                "outcome": "failed",
-                "reason": str(reasons[0]),
-                "clusters": names,
-            },
-        )
-    )
-
-
-def _arns(shares: Sequence[Owned]) -> list[str]:
-    return [share.snapshot.arn for share in shares]
+def _arns(shares: Sequence[Snapshot]) -> list[str]:
+    return [share.arn for share in shares]

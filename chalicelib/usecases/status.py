@@ -14,7 +14,6 @@ from chalicelib.domain.ledger import Run, Version, earlier_snapshot, in_progress
 from chalicelib.domain.parameters import (
     PLACEHOLDER,
     arn_of,
-    hidden,
     pipeline_name,
     snapshot_of,
     value_of,
@@ -29,7 +28,7 @@ from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, list_own_once, settled_copies
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
-from chalicelib.usecases.under_way import run_under_way
+from chalicelib.usecases.under_way import describe, run_under_way
 from chalicelib.usecases.update_latest import newest
 
 # A Lambda function answers with at most 6 MB.
@@ -201,54 +200,46 @@ class _Look:
         if preparation.state == "not-prepared":
             next_step = Reason.NOT_PREPARED.next_step
             found.append(f"the data is not prepared: {preparation}. {next_step}")
-        status, execution = preparation
+        status, execution = preparation.status, preparation.execution_arn
         return {"state": preparation.state, "status": status, "execution": execution}
 
     def _of_value(self, database: Database) -> Iterator[str]:
+        """Yield what is wrong with the value of `current`, if anything is."""
         name = database.current_parameter
         value = value_of(self.values, name)
         deployment, ledger = self.deployed[database], self.ledgers[database]
         known = [each.value for each in ledger] if deployment.unknown else [deployment.value]
-        if value == PLACEHOLDER and any(map(arn_of, known)):
+        is_first = value == PLACEHOLDER and not any(map(arn_of, known))
+        if value and arn_of(value) is None and not is_first:
             yield (
-                f"{name} was reset to {PLACEHOLDER}, which the next run of the pipeline would read: "
-                "pin the snapshot that is deployed."
-            )
-        elif value not in (None, PLACEHOLDER) and arn_of(value) is None:
-            yield (
-                f"{name} holds {hidden(value)}, not the ARN of a DB cluster snapshot. The next run "
-                "of the pipeline would read it: pin a snapshot."
+                f"{name} holds {visible(value)}, which the next run of the pipeline would read: pin "
+                "the snapshot that is deployed, or another one."
             )
 
     def under_way(self) -> Json | None:
         """Return the run in progress, where it is, and what it will restore."""
-        oldest = in_progress(self.runs)
-        if oldest is None or self.pipeline_name is None:
+        run = in_progress(self.runs)
+        if run is None or self.pipeline_name is None:
             return None
-        run, restores, positions = oldest, None, dict[str, Position]()
+        restores, positions = None, dict[str, Position]()
         try:
-            found, restores = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
-            run = found or oldest
+            run, restores = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
             positions |= self.aws.pipelines.positions(self.pipeline_name)
         except RefreshError as error:
             self.problems.append(f"{error}.")
         for each in self.runs:
             if each.in_progress and self.now - each.started > LONG_RUN:
-                place = positions.get(each.execution_id)
-                goes_on = f". When it continues, it restores {restores}." if restores else "."
+                goes_on = f" When it continues, it restores {restores}." if restores else ""
                 self.problems.append(
-                    f"run {each.execution_id} of {self.pipeline_name} has been in progress since "
-                    f"{_time(each.started)}"
-                    + (f", {place}" if place else "")
-                    + (goes_on if each is run else ".")
+                    f"{describe(each, positions.get(each.execution_id))}."
+                    + (goes_on if each is run else "")
                 )
         position = positions.get(run.execution_id)
-        where = position._asdict() if position else {}
         return {
             **_run(run),
-            "stage": where.get("stage"),
-            "action": where.get("action"),
-            "waits_for": where.get("waits_for"),
+            "stage": position.stage if position else None,
+            "action": position.action if position else None,
+            "waits_for": position.waits_for if position else None,
             "restores": restores,
         }
 

@@ -25,10 +25,10 @@ def run_under_way(
     runs: Sequence[Run],
     ledgers: Mapping[Database, Sequence[Version]],
     deployed: Mapping[Database, Deployment],
-) -> tuple[Run | None, str | None]:
+) -> tuple[Run, str | None]:
     """Return the run in progress that restores a database next, and what, in words; raise AwsError.
 
-    If none restores any, return the oldest one, and None.
+    There must be one in progress. If none restores any, return the oldest one, and None.
     """
     under_way = [run for run in reversed(runs) if run.in_progress]
     values = {each: _next_value(deployed[each], ledger, runs) for each, ledger in ledgers.items()}
@@ -40,7 +40,7 @@ def run_under_way(
         ]
         if restored:
             return run, ", ".join(restored)
-    return next(iter(under_way), None), None
+    return under_way[0], None
 
 
 def _next_value(
@@ -73,7 +73,7 @@ def under_way(settings: Settings, aws: Aws) -> str | None:
         reader = pipeline.deployments()
         deployed = {each: reader.of(each, ledger) for each, ledger in ledgers.items()}
         run, restores = run_under_way(reader, pipeline.runs, ledgers, deployed)
-        if run is None or restores is None:
+        if restores is None:
             return None
         return f"{describe(run, pipeline.position_of(run))}: it restores {restores}"
     except RefreshError as error:

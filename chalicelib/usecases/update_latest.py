@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import pairwise
 
-from chalicelib import notifications
-from chalicelib.domain.copies import COPY_WANTED, managed_copies, newest_copy
+from chalicelib.domain.copies import COPY_WANTED, managed_copies, newest_copy, pending_copy
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.functions import RECONCILE, UPDATE
@@ -20,8 +19,13 @@ from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
-from chalicelib.usecases.copies import ensure_copy, expired_copies, progress
-from chalicelib.usecases.scheduled import check_week, notify_failures, scheduled_actor
+from chalicelib.usecases.copies import ensure_copy, expired_copies
+from chalicelib.usecases.scheduled import (
+    check_week,
+    notify_failures,
+    notify_refusals,
+    scheduled_actor,
+)
 
 # As long as a function runs at most.
 RECENTLY = timedelta(minutes=15)
@@ -63,14 +67,12 @@ def follow_copies(settings: Settings, aws: Aws) -> Result:
     look = _Look(aws, databases, RECONCILE)
     entries, failed = run_each(databases, look.follow)
     # An AwsError is raised and rings the alarm, but notifies nobody: this runs all day.
-    if entries:
-        notification = notifications.of_result(RECONCILE, "its poll", combine(entries))
-        if notification:
-            aws.notifier.notify(notification)
+    result = combine(entries)
+    notify_refusals(aws, RECONCILE, "its poll", result)
     # It comes after the notification: a kill between the two notifies twice, not never.
     _, unfinished = run_each(look.cleanup, lambda action: action())
     raise_errors([*failed, *unfinished])
-    return combine(entries)
+    return result
 
 
 def newest(database: Database, choice: Choice) -> Snapshot:
@@ -116,7 +118,7 @@ class _Look:
             found: Snapshot | None = share
             if policy:
                 copies = ensure_copy(self.aws, policy, share, self.own)
-                entry = entry._replace(copy=progress(copies, policy))
+                entry = entry._replace(copy=pending_copy(copies, policy))
                 found = newest_copy(copies, policy)
         except Refused as refused:
             name = database.latest_parameter
@@ -146,21 +148,22 @@ class _Look:
             else:
                 unlabel = partial(self.aws.parameters.unlabel, name, wanted.number, {COPY_WANTED})
                 self.cleanup.append(unlabel)
-        entry = self._unchanged(database)._replace(copy=progress(copies, policy))
+        entry = self._unchanged(database)._replace(copy=pending_copy(copies, policy))
         entry = self._record(database, newest_copy(copies, policy), entry)
-        failed = [copy for copy in copies if copy.snapshot.failed]
+        failed = [copy for copy in copies if copy.failed]
         # A promotion, or a pin of `latest`, may have read an earlier value, and not put it yet.
         moved = self.aws.now() - RECENTLY
         recent = [old.value for old, new in pairwise(versions) if new.modified > moved]
         leading = (entry.latest, entry.previous, *recent)
-        deleted = [*expired_copies(self.aws, database, copies, leading), *failed]
+        current = database.current_parameter
+        deleted = [*expired_copies(self.aws, current, policy, copies, leading), *failed]
         self.cleanup += [partial(self.aws.snapshots.delete, copy.identifier) for copy in deleted]
         if failed:
-            sources = ", ".join(copy.source.text for copy in failed)
+            sources = ", ".join(copy.source or "" for copy in failed)
             refused = Refused(Reason.COPY_FAILED, f"the copy of {sources} failed")
         if refused:
             entry = entry.refused(refused)
-        return entry._replace(deleted=tuple(copy.snapshot.arn for copy in deleted))
+        return entry._replace(deleted=tuple(copy.arn for copy in deleted))
 
     def _unchanged(self, database: Database) -> DatabaseResult:
         entry = unmoved(database, self.values)

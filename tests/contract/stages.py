@@ -10,7 +10,6 @@ from uuid import uuid4
 import boto3
 
 from chalicelib.aws.clients import BotoAws
-from chalicelib.domain.shares import Cluster
 from demo.acceptance import nightly
 from demo.pipeline import create_pipeline
 from localcloud.accounts import REGION, key_of
@@ -66,7 +65,7 @@ class FakeStage:
         return started
 
     def cluster(self, name: str, key: str | None = None) -> None:
-        self.aws.clusters.all[name] = Cluster(name, key)
+        self.aws.clusters.add(name, key)
 
 
 class CloudStage:
@@ -99,8 +98,8 @@ class CloudStage:
 
     def end_copies(self, status: str = "available") -> None:
         for each in self.aws.snapshots.own():
-            if each.snapshot.status == "copying":
-                self.cloud.patch_snapshot(each.snapshot.arn, status=status)
+            if each.status == "copying":
+                self.cloud.patch_snapshot(each.arn, status=status)
 
     def pipeline(self, **behaviour: Any) -> None:
         database = {"parameter": CURRENT, "cluster": "orders"}

@@ -77,7 +77,7 @@ def aws(cloud: LocalCloud) -> BotoAws:
 @pytest.mark.parametrize(
     ("operation", "ask"),
     [
-        ("rds:DescribeDBClusters", lambda aws: aws.clusters.find("it")),
+        ("rds:DescribeDBClusters", lambda aws: aws.clusters.describe("it")),
         ("rds:CreateDBClusterSnapshot", lambda aws: aws.snapshots.take("it", "name", {})),
         ("rds:CopyDBClusterSnapshot", lambda aws: aws.snapshots.copy("it", "name", "key", {})),
         ("rds:DeleteDBClusterSnapshot", lambda aws: aws.snapshots.delete("it")),
@@ -221,7 +221,7 @@ def test_a_copy_from_another_region_is_started_with_its_key_and_tags() -> None:
     rds = expecting("rds", ("copy_db_cluster_snapshot", wanted, answer))
     tags = {"made-for": "/a/latest"}
     asked = RdsSnapshots(rds).copy(ELSEWHERE, "copy-1", "alias/acceptance", tags)
-    assert (asked.snapshot.arn, asked.snapshot.created) == (arn("copy-1"), None)
+    assert (asked.arn, asked.created) == (arn("copy-1"), None)
     assert (asked.tags, asked.progress) == (tags, 0)
 
 
@@ -258,7 +258,7 @@ def test_a_cluster_has_what_its_preparation_needs() -> None:
     bare = Cluster("cluster-ABC", NOW, "orders-1", created["DBClusterArn"], engine="docdb")
     full = Cluster(*bare[:4], "orders-1.example", 5432, "docdb", "arn:secret")
     clusters = RdsClusters(rds)
-    assert [clusters.deployed("orders-1") for _ in answers] == [None, bare, full]
+    assert [clusters.describe("orders-1") for _ in answers] == [None, bare, full]
 
 
 # --- the pipeline and its stack -------------------------------------------------------------------

@@ -26,7 +26,7 @@ from chalicelib.usecases import hold as holding
 from chalicelib.usecases.pin import PinRequest, pin, rollback
 from chalicelib.usecases.poll import poll
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
-from chalicelib.usecases.reconcile import follow
+from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.update_latest import update
 from tests.fakes import ACCEPTANCE, arn
 from tests.interruptions import Killed, meanwhile
@@ -69,7 +69,7 @@ WAYS |= st.sampled_from([(who, "before") for who in (*PEOPLE, "update", "poll", 
 # Where it hurts most comes first: between putting `current`, starting the run and looking again.
 CALLS = st.sampled_from(["put", "start"])
 CALLS |= st.sampled_from(["label", "_publish", "history", "runs", "execution"])
-CALLS |= st.sampled_from(["get", "find", "actions", "deployed", "shared", "copy", "own", "delete"])
+CALLS |= st.sampled_from(["get", "find", "actions", "describe", "shared", "copy", "own", "delete"])
 FAULTS = st.tuples(WAYS, CALLS, st.sampled_from([1, 1, 2, 3]))
 ONE_ATTEMPT = st.none() | FAULTS
 ATTEMPTS = st.lists(ONE_ATTEMPT, max_size=3)
@@ -310,7 +310,7 @@ class Histories(RuleBasedStateMachine):
     @rule(attempts=ATTEMPTS)
     def an_event_of_the_pipeline_arrives(self, attempts: Attempts) -> None:
         """Late, twice, out of order: an event of the past may arrive at any time."""
-        self._invoke("follow", partial(follow, self.settings, self.aws, PIPELINE), attempts)
+        self._invoke("follow", partial(reconcile, self.settings, self.aws, PIPELINE), attempts)
 
     @precondition(lambda self: self.aws.executions)
     @rule(

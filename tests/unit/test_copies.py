@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 from chalicelib.domain.copies import (
     PREFIX,
     SOURCE,
-    Copy,
     CopyPolicy,
     copy_rejection,
-    expired,
     managed_copies,
     needs_copy,
     newest_copy,
     pending_copy,
 )
-from chalicelib.domain.ownership import MADE_FOR, TAKEN
-from chalicelib.domain.snapshots import Criteria, OwnSnapshot, Rejection, SnapshotArn
+from chalicelib.domain.ownership import MADE_FOR, TAKEN, expired
+from chalicelib.domain.snapshots import Criteria, Rejection, Snapshot
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
 MIDNIGHT = datetime(2026, 1, 4, tzinfo=UTC)
@@ -38,14 +36,14 @@ def own(
     source: str | None = None,
     tags: dict[str, str | None] | None = None,
     **facts: Any,
-) -> OwnSnapshot:
+) -> Snapshot:
     """A copy of the share of that night, as RDS lists it: dated by its own making."""
     share = snapshot(f"orders-{night}", created=MIDNIGHT + timedelta(days=night))
     share = share._replace(arn=source or share.arn)
     made_later = {"status": status, "created": MIDNIGHT + timedelta(days=100)}
     copied = snapshot(made.name_for(share), ACCEPTANCE, **{**made_later, **facts})
     tagged = {name: text for name, text in (made.tags(share) | (tags or {})).items() if text}
-    return OwnSnapshot(copied, tagged, 100, share.arn)
+    return copied._replace(tags=tagged, progress=100, source=share.arn)
 
 
 def name_of(night: int) -> str:
@@ -53,12 +51,12 @@ def name_of(night: int) -> str:
     return POLICY.name(arn(f"orders-{night}"), MIDNIGHT + timedelta(days=night))
 
 
-def copies(*made: OwnSnapshot) -> list[Copy]:
+def copies(*made: Snapshot) -> list[Snapshot]:
     return managed_copies(made, POLICY)
 
 
-def nights(found: list[Copy]) -> list[str]:
-    return [copy.source.identifier for copy in found]
+def nights(found: list[Snapshot]) -> list[str]:
+    return [str(copy.source).rpartition(":")[2] for copy in found]
 
 
 # --- name and tags --------------------------------------------------------------------------------
@@ -91,10 +89,8 @@ def test_another_snapshot_key_or_database_has_another_name() -> None:
 
 def test_a_copy_is_read_from_its_tags() -> None:
     made = own(1, "copying", created=None)._replace(progress=40)
-    name, taken = name_of(1), MIDNIGHT + timedelta(days=1)
-    source = SnapshotArn(arn("orders-1"), "eu-west-1", PRODUCTION, "orders-1")
-    expected = snapshot(name, ACCEPTANCE, status="copying", created=taken)
-    assert copies(made) == [Copy(expected, name, source, progress=40)]
+    taken = MIDNIGHT + timedelta(days=1)
+    assert copies(made) == [made._replace(account=PRODUCTION, created=taken)]
 
 
 LATER = (MIDNIGHT + timedelta(days=100, seconds=1)).isoformat()
@@ -128,7 +124,7 @@ def test_managed_copies_are_newest_data_first_and_a_tie_goes_to_the_greater_sour
 ) -> None:
     """As with shares: otherwise the copy of the chosen share would never become latest."""
     found = copies(*(own(night, source=arn(name)) for night, name in order))
-    taken = [(copy.snapshot.taken - MIDNIGHT).days for copy in found]
+    taken = [(copy.taken - MIDNIGHT).days for copy in found]
     assert list(zip(taken, nights(found), strict=True)) == sorted(order, reverse=True)
 
 
@@ -136,7 +132,7 @@ def test_managed_copies_are_newest_data_first_and_a_tie_goes_to_the_greater_sour
 
 
 def test_a_copy_is_rejected_by_the_rules_of_a_share_and_for_its_key() -> None:
-    def rejected(made: OwnSnapshot) -> Rejection | None:
+    def rejected(made: Snapshot) -> Rejection | None:
         (copy,) = copies(made)
         return copy_rejection(copy, POLICY)
 
@@ -193,4 +189,4 @@ def test_the_oldest_beyond_the_number_to_keep_are_expired_unless_a_parameter_nam
     kept = [arn(name_of(night), ACCEPTANCE) for night in named]
     available = sorted((night for night in states if states[night] == "available"), reverse=True)
     going = [f"orders-{night}" for night in available[keep:] if night not in named]
-    assert nights(expired(copies(*made), POLICY._replace(keep=keep), kept)) == going
+    assert nights(expired(copies(*made), keep, kept)) == going

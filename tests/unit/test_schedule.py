@@ -17,7 +17,7 @@ from chalicelib.domain.schedule import (
     Window,
     ever_runs,
     last_run,
-    next_run,
+    runs,
     scheduled_minute,
 )
 
@@ -54,7 +54,10 @@ WRONG_RATES = (
     "rate(1 days)|rate(14 day)|rate(0 days)|rate(-1 days)|rate(01 day)|rate(1.5 days)|rate(2 weeks)|"
     "rate(14days)|rate(100000 days)|rate(14 days"
 )
-NO_EXPRESSIONS = "|0 2 ? * SUN *|cron(0 2 ? * SUN *|at(2026-11-23T00:00:00)|CRON(* * ?)"
+NO_EXPRESSIONS = (
+    "|0 2 ? * SUN *|cron(0 2 ? * SUN *|at(2026-11-23T00:00:00)|CRON(0 2 ? * SUN *)|cron(0 2 * * SUN)|"
+    "cron(0 0 2 ? * SUN *)"
+)
 # Python reads a long s as an S, and many a character as a space; EventBridge does not.
 NOT_ASCII = (
     "cron(0 2 ? * \N{LATIN SMALL LETTER LONG S}UN *)|cron(0 2 ? * SUN\N{NO-BREAK SPACE}*)|"
@@ -66,16 +69,14 @@ NOT_WEEKLY = (
 
 Parse = Callable[[str], object]
 REFUSED: list[tuple[Parse, str, str, str]] = [
-    (Window.parse, "{}", WRONG_WINDOWS, '"{}" is not hh:mm-hh:mm (at most 24:00) and a time zone'),
-    (Window.parse, "{} UTC", "07:00-07:00|00:00-00:00", '"{} UTC" starts when it ends'),
+    (Window.parse, "{}", WRONG_WINDOWS, '"{}" is not hh:mm-hh:mm (two times, at most 24:00)'),
+    (Window.parse, "{} UTC", "07:00-07:00|00:00-00:00", '"{} UTC" is not hh:mm-hh:mm (two times'),
     (Window.parse, "00:00-07:00 {}", WRONG_ZONES, '"{}" is not a time zone of the IANA database'),
     (Expression.parse, "cron(0 4 ? * SUN *) {}", WRONG_ZONES, '"{}" is not a time zone'),
     (Expression.parse, "{} Europe/Amsterdam", NOT_WEEKLY, '"{}" cannot be in a time zone'),
-    (Expression.parse, "{}", WRONG_RATES, '"{}" is not a rate'),
+    (Expression.parse, "{}", WRONG_RATES, '"{}" is not a schedule expression'),
     (Expression.parse, "{}", NO_EXPRESSIONS, '"{}" is not a schedule expression'),
-    (Expression.parse, "{}", NOT_ASCII, "{!a} has a character that is not plain ASCII"),
-    (Expression.parse, "cron({})", "0 2 * * SUN", '"cron({})" has 5 fields'),
-    (Expression.parse, "cron({})", "0 0 2 ? * SUN *", '"cron({})" has 7 fields'),
+    (Expression.parse, "{}", NOT_ASCII, '"{}" is not a schedule expression'),
     (Expression.parse, "cron(0 2 {} * * *)", "*|1", 'day-of-month "{}" and day-of-week "*" do not'),
     (Expression.parse, "cron(0 2 ? * {} *)", "?", 'day-of-month "?" and day-of-week "{}" do not'),
 ]
@@ -219,8 +220,7 @@ def test_the_rule_fires_in_utc_at_each_time_that_the_offsets_make() -> None:
 def test_a_year_ends_by_the_clocks_of_the_zone() -> None:
     expression = Expression.parse("cron(0 22 ? * * 2026) America/New_York")
     last = datetime(2027, 1, 1, 3, tzinfo=UTC)
-    assert expression.next_after(last - timedelta(minutes=1)) == last
-    assert expression.next_after(last) is None
+    assert list(expression.fires_after(last - timedelta(minutes=1))) == [last]
 
 
 CHANGING = (
@@ -322,7 +322,7 @@ def test_the_runs_nearest_to_now_are_firings_that_meet_every_condition(
     ]
     past = [fire for fire in acting if fire <= now]
     coming = [fire for fire in acting if fire > now and window.date_of(fire) >= until]
-    found = next_run(WEEKENDS, cadence, window, now, until)
+    found = next(runs(WEEKENDS, cadence, window, now, until), None)
     assert last_run(WEEKENDS, cadence, window, now) == (past[-1] if past else None)
     assert found == coming[0] if coming else (found is None or found > fires[-1])
 
@@ -330,8 +330,8 @@ def test_the_runs_nearest_to_now_are_firings_that_meet_every_condition(
 def test_the_search_for_the_next_run_ends_at_its_limit() -> None:
     once, fire = Expression.parse("cron(0 4 1 1 ? 2050)"), datetime(2050, 1, 1, 4, tzinfo=UTC)
     early, weekly = fire - SEARCH_LIMIT, Cadence(1, date(2026, 1, 4))
-    assert next_run(once, weekly, ALWAYS, early) == fire
-    assert next_run(once, weekly, ALWAYS, early - timedelta(seconds=1)) is None
+    assert list(runs(once, weekly, ALWAYS, early)) == [fire]
+    assert not any(runs(once, weekly, ALWAYS, early - timedelta(seconds=1)))
 
 
 def test_a_search_under_a_long_hold_does_not_look_at_every_firing(
@@ -340,7 +340,7 @@ def test_a_search_under_a_long_hold_does_not_look_at_every_firing(
     """A dense schedule fires two million times within the limit."""
     monkeypatch.delattr(Expression, "fires_on")
     every_minute = Expression.parse("cron(* * * * ? *)")
-    assert next_run(every_minute, FORTNIGHTLY, ALWAYS, MONDAY, date.max) is None
+    assert not any(runs(every_minute, FORTNIGHTLY, ALWAYS, MONDAY, date.max))
 
 
 def ever(text: str, cadence: Cadence = FORTNIGHTLY) -> bool:

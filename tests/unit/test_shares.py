@@ -9,15 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.ownership import MADE_FOR, Owned
+from chalicelib.domain.ownership import MADE_FOR, expired
 from chalicelib.domain.shares import (
     SharePolicy,
     find_by_data,
-    kept_and_expired,
     managed_shares,
     newest_automated,
 )
-from chalicelib.domain.snapshots import OwnSnapshot
+from chalicelib.domain.snapshots import Snapshot
 from tests.fakes import ACCEPTANCE, arn, snapshot
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
@@ -35,20 +34,20 @@ def own(
     made: SharePolicy = POLICY,
     tags: Mapping[str, str] | None = None,
     **facts: Any,
-) -> OwnSnapshot:
+) -> Snapshot:
     """What was asked for in that week, as RDS lists it: dated by its own making."""
     scheduled = SATURDAY + timedelta(weeks=week)
     made_later = {"status": status, "created": SATURDAY + timedelta(weeks=99)}
     name = made.name(facts.get("cluster", "orders"), scheduled)
     taken = snapshot(name, **{"own": True, **made_later, **facts})
-    return OwnSnapshot(taken, {**made.tags(scheduled), **(tags or {})}, 100)
+    return taken._replace(tags={**made.tags(scheduled), **(tags or {})}, progress=100)
 
 
-def shares(*made: OwnSnapshot) -> list[Owned]:
+def shares(*made: Snapshot) -> list[Snapshot]:
     return managed_shares(made, "orders", POLICY)
 
 
-def weeks(found: list[Owned]) -> list[int]:
+def weeks(found: list[Snapshot]) -> list[int]:
     return [(share.taken - SATURDAY).days // 7 for share in found]
 
 
@@ -64,18 +63,10 @@ def test_one_schedule_of_one_cluster_has_one_name() -> None:
 # --- which are managed ----------------------------------------------------------------------------
 
 
-@given(st.permutations([(0, 1), (0, 2), (1, 1), (1, 2)]))
-def test_of_the_same_data_the_one_made_later_comes_first_and_else_the_greater_name(
-    order: list[tuple[int, int]],
-) -> None:
-    """One that is being made has no time yet, and counts as made when its data was taken."""
-    made = [
-        own(week, tags=own().tags, created=SATURDAY + timedelta(days=days) if days else None)
-        for days, week in order
-    ]
-    ordered = [(share.snapshot.created or share.taken, share.identifier) for share in shares(*made)]
-    assert len(ordered) == len(order)
-    assert ordered == sorted(ordered, reverse=True)
+@given(st.permutations([1, 2, 3]))
+def test_of_the_same_data_the_greater_name_comes_first(order: list[int]) -> None:
+    found = [share.identifier for share in shares(*(own(n, tags=own().tags) for n in order))]
+    assert (len(found), found) == (3, sorted(found, reverse=True))
 
 
 def test_neither_the_name_nor_the_tags_alone_make_a_snapshot_managed() -> None:
@@ -99,13 +90,10 @@ STATES = st.dictionaries(
 
 
 @given(STATES, st.integers(1, 5))
-def test_the_newest_available_ones_are_shared_and_the_others_expire(
-    states: dict[int, str], keep: int
-) -> None:
+def test_all_but_the_newest_available_ones_expire(states: dict[int, str], keep: int) -> None:
     found = shares(*(own(week, status) for week, status in states.items()))
     available = sorted((week for week in states if states[week] == "available"), reverse=True)
-    to_share, expired = kept_and_expired(found, POLICY._replace(keep=keep))
-    assert (weeks(to_share), weeks(expired)) == (available[:keep], available[keep:])
+    assert weeks(expired(found, keep)) == available[keep:]
 
 
 def test_an_automated_snapshot_of_a_day_and_a_half_is_copied_and_no_older_one() -> None:

@@ -87,7 +87,7 @@ NO_HOLD = 'not a hold such as {"until": "2026-01-22", "reason": "â€¦", "by": "â€
 SEVEN = SUNDAY.replace(hour=7)
 UNREADABLE = f"{HOLD} cannot be read, which counts as a hold: {NO_HOLD}"
 UNNAMED = f"parameter not found: {PIPELINE_NAME}"
-NO_NAME = f"{PIPELINE_NAME} holds 'dummyvalue', not a pipeline's name"
+NO_NAME = f"{PIPELINE_NAME} holds dummyvalue, not a pipeline's name"
 GONE = f"{NEW} no longer exists or is no longer shared"
 ALL_DEPLOYED = "the newest snapshot of every database is deployed"
 ACCOUNTS = "999999999999, expected 111111111111"

@@ -9,7 +9,7 @@ from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, Note
 from chalicelib.domain.results import Result
 from chalicelib.usecases.current import put
-from chalicelib.usecases.reconcile import follow
+from chalicelib.usecases.reconcile import reconcile
 from tests.fakes import STACK, arn
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
@@ -29,7 +29,7 @@ REVERTED = [*PROMOTED, ("revert", "old")]
 
 
 def by_event(night: Night) -> Result:
-    return follow(night.settings, night.aws, PIPELINE)
+    return reconcile(night.settings, night.aws, PIPELINE)
 
 
 def facts(night: Night) -> tuple[object, ...]:
@@ -157,7 +157,7 @@ def test_a_value_without_a_run_is_taken_back_once_no_retry_can_come(night: Night
 
 def test_the_end_of_another_pipelines_run_is_ignored(promoted: Night) -> None:
     promoted.run_ends("Failed")
-    result = follow(promoted.settings, promoted.aws, "another")
+    result = reconcile(promoted.settings, promoted.aws, "another")
     assert (result.outcome, result.reason) == ("ignored", "other-pipeline")
     assert result.message == "another is not the main pipeline"
     assert promoted.aws.calls == ["get"]
@@ -420,8 +420,8 @@ def test_a_label_that_is_not_listed_at_once_has_nothing_notified_twice_in_one_po
 def test_an_idle_reconcile_makes_six_requests_and_a_promotion_nine(night: Night) -> None:
     """The second look of a stack, for its resources, is a request of its own."""
     night.reconcile()
-    assert night.aws.calls == ["get", "history", "runs", "find", "deployed"]
+    assert night.aws.calls == ["get", "history", "runs", "find", "describe"]
     night.aws.calls.clear()
     night.promote()
-    calls = ["get", "find", "history", "runs", "find", "deployed", "put", "start"]
+    calls = ["get", "find", "history", "runs", "find", "describe", "put", "start"]
     assert night.aws.calls == calls

@@ -77,6 +77,13 @@ def test_an_unknown_query_parameter_is_refused_on_every_route(
     assert night.ask(method, f"{path}?database=rds", body)[0] == expected_status
 
 
+def test_the_query_or_the_body_names_the_database(night: Night) -> None:
+    path, pin = "/snapshots/current?database=rds", {"snapshot": "new"}
+    assert night.ask("PUT", f"{path}&database=rds", pin | {"database": "rds"})[0] == 200
+    expected = malformed("the request names different databases")
+    assert night.ask("PUT", path, pin | {"database": "docs"}) == expected
+
+
 def test_each_action_is_one_log_line(caplog: pytest.LogCaptureFixture, night: Night) -> None:
     caplog.set_level(logging.INFO, "aurora-refresh")
     asked = {"snapshot": "new", "deploy": True, "reason": "test", "database": "rds"}

@@ -11,8 +11,7 @@ import pytest
 
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.shares import Cluster
-from chalicelib.notifications import Notification
+from chalicelib.notifications import SHARE_AGAIN, Notification
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases import share as usecase
 from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot
@@ -37,7 +36,8 @@ Arrange = Callable[[InMemoryAws], object]
 def company() -> InMemoryAws:
     """*orders* is not encrypted, *billing* is under a key of the company's own."""
     aws = InMemoryAws(SATURDAY, PRODUCTION)
-    aws.clusters.all = {"orders": Cluster("orders", None), "billing": Cluster("billing", OWN)}
+    aws.clusters.add("orders")
+    aws.clusters.add("billing", OWN)
     aws.keys.default.add("key/default")
     return aws
 
@@ -59,7 +59,7 @@ aws, third = pytest.fixture(company), pytest.fixture(third_saturday)
 
 
 def default_key(aws: InMemoryAws) -> None:
-    aws.clusters.all["billing"] = Cluster("billing", "key/default")
+    aws.clusters.add("billing", "key/default")
 
 
 def backed_up(aws: InMemoryAws) -> None:
@@ -89,7 +89,7 @@ def name(cluster: str, week: int = 0) -> str:
 
 def states(aws: InMemoryAws) -> dict[str, tuple[str, set[str]]]:
     """Return every manual snapshot's status, and with whom it is shared."""
-    found = [each.snapshot for each in aws.snapshots.own()]
+    found = list(aws.snapshots.own())
     return {each.arn: (each.status, aws.snapshots.read_by.get(each.arn, set())) for each in found}
 
 
@@ -157,12 +157,9 @@ NO_BACKUP = "billing has no available automated snapshot to copy"
 TAKEN = f"snapshot {IDENTIFIER} exists but lacks this application's tags"
 NO_KEY = (
     "billing is encrypted under this account's default key aws/rds, which no other account can use, "
-    "and SHARE_KMS_KEY_ID is not set"
+    "and SHARE_KMS_KEY_ID is not set: it has to be customer-managed"
 )
-DEFAULT_KEY = (
-    "SHARE_KMS_KEY_ID is key/default, a key that AWS manages, so no other account could use a copy "
-    "of billing under it"
-)
+DEFAULT_KEY = NO_KEY.replace("not set", "key/default")
 
 
 def take_name(aws: InMemoryAws) -> None:
@@ -172,7 +169,7 @@ def take_name(aws: InMemoryAws) -> None:
 @pytest.mark.parametrize(
     ("arrange", "key", "reason", "message"),
     [
-        (lambda aws: aws.clusters.all.pop("billing"), OWN, "cluster-missing", MISSING),
+        (lambda aws: aws.clusters.restored.pop("billing"), OWN, "cluster-missing", MISSING),
         (lambda aws: aws.clusters.busy.add("billing"), OWN, "cluster-busy", BUSY),
         (default_key, OWN, "no-automated-snapshot", NO_BACKUP),
         (take_name, OWN, "name-taken", TAKEN),
@@ -194,7 +191,7 @@ def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_clu
     lines = [
         *("What happened:", f"  db-share-snapshot: {message}."),
         *("Cause:", "  the schedule of 2026-01-03 22:00 UTC"),
-        *("What to do:", f"  {Reason(reason).next_step}", f"  {usecase.TRY_AGAIN}"),
+        *("What to do:", f"  {Reason(reason).next_step}", f"  {SHARE_AGAIN}"),
     ]
     facts = {"function": "db-share-snapshot", "outcome": "failed", "reason": reason}
     subject = f"aurora-refresh: SHARING FAILED: {reason} (billing)"
@@ -203,7 +200,7 @@ def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_clu
 
 
 def test_an_error_stops_no_other_cluster_and_hides_nothing(aws: InMemoryAws) -> None:
-    aws.clusters.all["pay"] = Cluster("pay", None)
+    aws.clusters.add("pay")
     aws.refused = [("take", "orders"), ("take", "pay")]
     with pytest.raises(AwsError, match="take of orders failed"):
         share(aws, clusters=("orders", "gone", "pay", "billing"))

@@ -54,8 +54,10 @@ def test_a_fresh_account_in_which_there_is_nothing(night: Night) -> None:
     facts = {"name": "rds", "stack": STACK, "good": False, "waiting": False}
     assert found["databases"] == [facts | dict.fromkeys(nothing)]
     assert found["pipeline"] == {"name": None, "last_run": None, "under_way": None}
-    missing = f"parameter not found: {PIPELINE_NAME}, {LATEST}"
-    assert found["problems"] == [f"{missing}. {Reason.PARAMETER_MISSING.next_step}"]
+    assert found["problems"] == [
+        f"parameter not found: {name}. {Reason.PARAMETER_MISSING.next_step}"
+        for name in (PIPELINE_NAME, LATEST)
+    ]
 
 
 def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted: Night) -> None:
@@ -129,7 +131,7 @@ def test_each_database_has_its_own(two: Night) -> None:
         ("rds", NEW, OLD),
         ("docs", None, arn("docs-old")),
     ]
-    why = f"{OTHER_LATEST} holds 'dummyvalue', {NO_ARN}. {Reason.NO_LATEST.next_step}"
+    why = f"{OTHER_LATEST} holds dummyvalue, {NO_ARN}. {Reason.NO_LATEST.next_step}"
     assert found["problems"] == [why]
     for name, chosen, present in (("rds", NEW, OLD), ("docs", arn("docs-old"), arn("docs-old"))):
         shares = get(two, f"/snapshots?database={name}")["snapshots"]
@@ -161,14 +163,8 @@ def promotion_that(status: str, **after: float) -> Arrange:
 DENIED = "AccessDeniedException: no."
 EARLY, LATE = at(TWO_O_CLOCK), at(SUNDAY + timedelta(hours=2))
 UNSEEN = "rds: cannot determine what is deployed: "
-RESET = (
-    f"rds: {CURRENT} was reset to dummyvalue, which the next run of the pipeline would read: pin the "
-    "snapshot that is deployed."
-)
-WRONG = (
-    f"rds: {CURRENT} holds {HIDDEN}, {NO_ARN}. The next run of the pipeline would read it: pin a "
-    "snapshot."
-)
+READ = "which the next run of the pipeline would read: pin the snapshot that is deployed, or another one."
+RESET, WRONG = (f"rds: {CURRENT} holds {value}, {READ}" for value in ("dummyvalue", HIDDEN))
 TOO_OLD = (
     "rds: the deployed data is more than 15 days old, the limit is 14. Refresh with POST /refresh once a newer "
     "snapshot is shared, or pin one with deploy."
@@ -177,8 +173,8 @@ MISSED = (
     "rds: the refresh due at 2026-01-04T04:00:00+00:00 did not happen. Check the "
     "notifications and the log of db-restore-from-snapshot."
 )
-NO_UPDATE = f"{LATEST} holds 'dummyvalue', {NO_ARN}. {Reason.NO_LATEST.next_step}"
-LONG = "run run-2 of acceptance-main has been in progress since 2026-01-04T04:00:00+00:00"
+NO_UPDATE = f"{LATEST} holds dummyvalue, {NO_ARN}. {Reason.NO_LATEST.next_step}"
+LONG = "run run-2 has been in progress since 2026-01-04 04:00 UTC"
 WAITS = f"{LONG}, waiting for an approval in stage Approve. When it continues, it restores rds from {NEW}."
 LONGER = promotion_that("InProgress", hours=2, seconds=1)
 
@@ -192,7 +188,7 @@ def ended(status: str) -> str:
 
 PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "runs denied": (denied("runs"), [f"runs of it failed: {DENIED}"]),
-    "cluster denied": (denied("deployed"), [f"{UNSEEN}deployed of it failed: {DENIED}"]),
+    "cluster denied": (denied("describe"), [f"{UNSEEN}describe of it failed: {DENIED}"]),
     "reset": (holding(CURRENT, "dummyvalue"), [RESET]),
     "no snapshot": (holding(CURRENT, SECRET), [WRONG]),
     "reset before anything was deployed": (
