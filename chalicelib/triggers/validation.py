@@ -6,6 +6,7 @@ A problem is an InvalidRequest that names the field, its value and what would be
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,13 +23,21 @@ ECHO_LIMIT = 80
 # The names of automated snapshots begin with "rds:", those of AWS Backup's with "awsbackup:".
 _IDENTIFIER = re.compile(r"(rds:|awsbackup:)?[A-Za-z](-?[A-Za-z0-9])*")
 
+# Letters and marks that render as nothing: Hangul fillers, the Braille blank, variation selectors
+# and the like.
+# https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
+
 # Control characters, invisible ones (bidirectional overrides, zero width), lone surrogates,
 # and Unicode's line ends: a reason is read in terminals, logs and e-mails.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 class InvalidRequest(ValueError):
-    """What is wrong with a request."""
+    """A malformed request; the message names the field, its value and what is expected."""
 
 
 class Field(NamedTuple):
@@ -63,7 +72,9 @@ def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
     if len(raw) > BODY_LIMIT:
         raise InvalidRequest(f"the body is larger than {BODY_LIMIT} bytes")
     try:
-        body = json.loads(raw)
+        body = json.loads(raw, object_pairs_hook=_object)
+    except InvalidRequest:
+        raise
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not JSON") from None
     if not isinstance(body, dict):
@@ -73,6 +84,13 @@ def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
         if name not in names:
             raise InvalidRequest(f"unknown field {echo(name)}; known: {', '.join(names) or 'none'}")
     return {field.name: field.value_in(body) for field in fields}
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    for name, times in Counter(name for name, _ in pairs).items():
+        if times > 1:
+            raise InvalidRequest(f"field {echo(name)} occurs {times} times")
+    return dict(pairs)
 
 
 def database_name(asked: Collection[str], known: Sequence[str]) -> str:
@@ -111,7 +129,8 @@ def _snapshot(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    if len(text) > REASON_LIMIT or _INVISIBLE.intersection(map(unicodedata.category, text)):
+    is_hidden = _INVISIBLE.intersection(map(unicodedata.category, text)) or _BLANK.search(text)
+    if len(text) > REASON_LIMIT or is_hidden:
         raise ValueError(text)
     return text
 

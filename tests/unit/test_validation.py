@@ -83,6 +83,7 @@ def test_what_is_wrong_with_a_field_is_said() -> None:
     assert outcome(b'{"deploy": 0}', ROLLBACK) == "deploy is 0: write true or false"
     assert outcome(b'{"deploy": []}', ROLLBACK) == "deploy is an array: write true or false"
     assert outcome(b'{"deploy": {"a": 1}}', ROLLBACK) == "deploy is an object: write true or false"
+    assert outcome(b'{"x": true, "x": false}', REFRESH) == 'field "x" occurs 2 times'
     assert outcome(b'{"x": 1}', ()) == 'unknown field "x"; known: none'
     known = "reason, deploy, database"
     assert outcome(b'{"Reason": ""}', ROLLBACK) == f'unknown field "Reason"; known: {known}'
