@@ -1,4 +1,4 @@
-"""Notifications to people: a subject that says it all, a body for a person, attributes for machines.
+"""Notifications: the outcome in the subject, a body to read, and attributes for filters.
 
 Pure. People are notified of every refusal that they can do something about, of failed AWS calls,
 and of how each refresh ended.
@@ -6,7 +6,7 @@ and of how each refresh ended.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ from chalicelib.domain.results import ClusterResult, DatabaseResult, Result
 # One line of less than 100 ASCII characters: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 SUBJECT_LIMIT = 99
 
-_NEXT_STEPS = "What to do"
 SHARE_AGAIN = (
     "Then run db-share-snapshot again with the event of its schedule (docs/production.md)."
 )
@@ -44,7 +43,7 @@ _SUBJECTS = {
 
 
 def scheduled_cause(scheduled: datetime) -> str:
-    """Return the cause of what a schedule has invoked."""
+    """Return the text that names a scheduled invocation as the cause."""
     return f"the schedule of {scheduled:%Y-%m-%d %H:%M} UTC"
 
 
@@ -55,17 +54,21 @@ class Notification(NamedTuple):
     """
 
     subject: str
-    body: str
+    description: str
+    next_steps: Sequence[str]
     attributes: Mapping[str, str]
     thread: str | None = None
 
+    @property
+    def body(self) -> str:
+        """The text of an e-mail."""
+        return "\n".join([self.description, *_section("What to do", self.next_steps)])
+
     def to_chat(self) -> str:
-        """Return it in the custom format of Amazon Q Developer in chat applications.
+        """Return the message in the custom format of Amazon Q Developer in chat applications.
 
         https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html
         """
-        body = self.body.translate(_CHAT_ESCAPES)
-        description, _, next_steps = body.rpartition(f"{_NEXT_STEPS}:\n")
         metadata = {
             "summary": self.subject,
             "eventType": self.attributes.get("reason") or self.attributes.get("outcome", ""),
@@ -76,8 +79,8 @@ class Notification(NamedTuple):
         content = {
             "textType": "client-markdown",
             "title": self.subject,
-            "description": description.strip(),
-            "nextSteps": [line.strip() for line in next_steps.splitlines()],
+            "description": self.description.translate(_CHAT_ESCAPES),
+            "nextSteps": [each.translate(_CHAT_ESCAPES) for each in self.next_steps],
         }
         return json.dumps(
             {"version": "1.0", "source": "custom", "content": content, "metadata": metadata},
@@ -86,7 +89,7 @@ class Notification(NamedTuple):
 
 
 def of_result(function: str, cause: str, result: Result) -> Notification | None:
-    """Return the notification of a decision not to act; None if nobody is to be notified."""
+    """Return the notification of a refusal; None if the reasons have no next step."""
     entries: Sequence[DatabaseResult | ClusterResult] = result.clusters or result.databases
     concerned = [
         entry if entry.reason else entry._replace(reason=result.reason, message=result.message)
@@ -123,7 +126,7 @@ def of_error(
     error: RefreshError,
     concerned: str = "databases",
 ) -> Notification:
-    """Return the notification of an attempt that failed; Lambda makes up to two more."""
+    """Return the notification of a failed attempt, which Lambda retries up to twice."""
     failed, code, facts = "pipeline", "busy", {}
     if isinstance(error, AwsError):
         failed, code, facts = error.operation, error.code, {"operation": error.operation}
@@ -144,7 +147,7 @@ def of_error(
 def of_run(
     function: str, pipeline: str, run: Run | None, databases: Sequence[DatabaseResult]
 ) -> Notification:
-    """Return the notification of how the refresh of some databases ended, all with one reason."""
+    """Return the notification of a refresh's outcome; all `databases` have the same reason."""
     reason = databases[0].reason
     if reason is None:
         minutes = databases[0].duration_minutes
@@ -172,7 +175,7 @@ def of_run(
 
 
 def _fate(entry: DatabaseResult) -> str:
-    because = f"set by {entry.by}" + (f" because: {entry.why}" if entry.why else "")
+    because = f"set by {entry.by}" + (f' ("{entry.why}")' if entry.why else "")
     current, previous = (each or "no snapshot" for each in (entry.current, entry.previous))
     if entry.reason in (None, Reason.FAILED_AFTER_RESTORE):
         age = f", data {entry.age_hours} hours old" if entry.age_hours is not None else ""
@@ -214,13 +217,21 @@ def build(
     attributes: Mapping[str, str],
     databases: Sequence[str] = (),
 ) -> Notification:
-    """Return a notification, its subject cut to what SNS accepts."""
-    parts = {"What happened": happened, "Cause": [cause], "Databases": databases}
-    lines = []
-    for title, texts in {**parts, _NEXT_STEPS: next_steps}.items():
-        # In a person's reason, a line of its own could pass for ours.
-        lines += [f"{title}:", *(f"  {' '.join(text.split())}" for text in texts)] if texts else []
+    """Return a notification, with the subject truncated to the limit of SNS."""
+    lines = [
+        *_section("What happened", happened),
+        *_section("Cause", [cause]),
+        *_section("Databases", databases),
+    ]
     text = re.sub("[^ -~]", "?", f"aurora-refresh: {subject}")
     if len(text) > SUBJECT_LIMIT:
         text = text[: SUBJECT_LIMIT - 3] + "..."
-    return Notification(text, "\n".join(lines), attributes)
+    return Notification(text, "\n".join(lines), next_steps, attributes)
+
+
+def _section(title: str, texts: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of a part of the body, if it is not empty."""
+    if texts:
+        yield f"{title}:"
+        # A line break in a person's reason could imitate one of our lines.
+        yield from (f"  {' '.join(text.split())}" for text in texts)

@@ -69,9 +69,10 @@ class Metric(NamedTuple):
 
 
 def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
-    """Return a result's metrics, those of each of its databases.
+    """Return the metrics of each database in a result.
 
-    An off-week skips nothing that was due, so it does not count. An age is measured when data moves.
+    An off-week is not counted, because no refresh was due. The age is emitted only when `latest` or
+    `current` changed.
     """
     metrics = []
     for entry in result.get("databases", ()):
@@ -88,7 +89,7 @@ def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
 
 
 def emit(metric: Metric, stage: str) -> None:
-    """Write a metric of the stage, for its alarms, and of the database in it, if it is about one."""
+    """Write a metric with dimension `stage`, for the alarms, and one with stage and database if it has one."""
     dimensions = {"stage": stage} | ({"database": metric.database} if metric.database else {})
     definition = {
         "Namespace": NAMESPACE,

@@ -1,6 +1,6 @@
 """What the use cases need from AWS, in the domain's words.
 
-`chalicelib.aws` implements it on boto3, the tests in memory, and one contract suite holds both.
+`chalicelib.aws` implements it with boto3, `tests/fakes.py` in memory; both pass one contract suite.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ class Snapshots(Protocol):
         """Return this account's own snapshot of that name and the one that `account` shares."""
 
     def copy(self, source: str, name: str, key: str, tags: Mapping[str, str]) -> Snapshot | None:
-        """Start an own copy under a key; return None if a snapshot of that name exists.
+        """Start a copy in this account under a key; return None if a snapshot of that name exists.
 
         Raise Refused for what only a person can resolve: `copy-quota`, `copy-key-denied`,
         `copy-unencrypted`, and `snapshot-gone` if the source is gone.
@@ -49,10 +49,10 @@ class Snapshots(Protocol):
         """Delete a manual snapshot of this account. Idempotent."""
 
     def shared_with(self, identifier: str) -> Collection[str]:
-        """Return the accounts that an own manual snapshot is shared with."""
+        """Return the accounts with which this account's manual snapshot is shared."""
 
     def share(self, identifier: str, account: str) -> None:
-        """Allow an account to copy and restore an own manual snapshot."""
+        """Allow an account to copy and restore this account's manual snapshot."""
 
     def unshare(self, identifier: str, account: str) -> None:
         """Withdraw what `share` allowed."""

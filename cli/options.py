@@ -27,7 +27,7 @@ _PREFERRED = (
 
 
 def _use(variable: str, *without: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """Have this process and Chalice, which it starts, use the option as a variable."""
+    """Set the environment variable for this process and for the Chalice process that it starts."""
 
     def use(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
         if value:

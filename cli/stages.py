@@ -222,7 +222,7 @@ def to_change(stage: str, answers: str = "") -> str:
 
 
 def contradictions(stage: Stage) -> list[Problem]:
-    """Return settings that are right by themselves but would make every run fail."""
+    """Return settings that are valid by themselves but contradict each other or the stage's account."""
     wrong = [*_own_account(stage), *_examples_left(stage), *_elsewhere(stage)]
     chat = stage.settings.chat_topic_arn
     if chat and chat == stage.settings.topic_arn:
@@ -256,7 +256,7 @@ def _own_account(stage: Stage) -> _Wrong:
 
 
 def _examples_left(stage: Stage) -> _Wrong:
-    """Yield each value of an example in a stage that is not the example's."""
+    """Yield each setting that still has an example's account id."""
     right = "is an example account of the documentation; write your own"
     if {stage.account, _other_account(stage)[1]} <= _EXAMPLES:
         return
@@ -284,7 +284,7 @@ def _elsewhere(stage: Stage) -> _Wrong:
 
 
 def _wrong_versions(stage: AcceptanceStage) -> _Wrong:
-    """Yield each version that is the other engine's."""
+    """Yield each engine version that belongs to the other Aurora engine."""
     for database in stage.settings.databases:
         prefix, criteria = database.name.upper(), database.criteria
         name = f"{prefix}_ENGINE_VERSION"

@@ -157,7 +157,7 @@ def healthy() -> FakeClient:
 def attention() -> FakeClient:
     """One database is too old, one waits for a run, and one is being restored."""
     moved = {"current": nightly("orders", 1), "previous": nightly("orders", 14), "by": OMAR}
-    too_old = "is 400.0 hours old, the limit is 14 days. Check db-share-snapshot in production."
+    too_old = "is 400.0 hours old; the limit is 14 days. Check db-share-snapshot in production."
     client = FakeClient(
         database("orders", 14, **moved),
         database("billing", 17, latest=nightly("billing", 17)),

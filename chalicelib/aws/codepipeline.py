@@ -133,7 +133,7 @@ def _target(action: Action) -> tuple[str | None, ...]:
 def _positions_in(stage: "StageStateTypeDef") -> Iterator[tuple[str, Position]]:
     name = stage["stageName"]
     is_open = stage.get("inboundTransitionState", {}).get("enabled", True)
-    waits_for = "the run before it" if is_open else "its disabled transition to be enabled"
+    waits_for = "an earlier run" if is_open else "a disabled transition"
     for waiting in stage.get("inboundExecutions", []):
         yield waiting["pipelineExecutionId"], Position(name, waits_for=waits_for)
     latest = stage.get("latestExecution")

@@ -21,4 +21,4 @@ class KmsKeys:
         """Return whether AWS manages the key; raise AwsError."""
         with translate_errors("DescribeKey", key, ignored="NotFoundException"):
             return self._client.describe_key(KeyId=key)["KeyMetadata"].get("KeyManager") == "AWS"
-        return False  # RDS reports a missing key to whoever uses it
+        return False  # the RDS call that uses a missing key reports it

@@ -157,7 +157,7 @@ class RdsSnapshots:
                 code, message = code_and_message(error)
                 if code not in reasons:
                     raise
-                # An attempt whose answer was lost may have begun what its repetition is refused.
+                # RDS may refuse the retry of a request that succeeded but whose response was lost.
                 is_repeated = error.response["ResponseMetadata"].get("RetryAttempts")
                 if is_repeated and self._describe(self._client, name):
                     return
@@ -174,8 +174,7 @@ class RdsSnapshots:
                 yield from page["DBClusterSnapshots"]
 
     def _describe(self, client: "RDSClient", identifier: str) -> Snapshot | None:
-        # An automated or an AWS Backup snapshot is found only if its type is given, a share only if
-        # none is.
+        # Pass the type for automated and AWS Backup snapshots; a share is found only without a type.
         prefix, separator, _ = identifier.rpartition(":cluster-snapshot:")[2].partition(":")
         snapshot_type = _TYPE_OF_PREFIX.get(prefix) if separator else None
         lookup: dict[str, Any] = (

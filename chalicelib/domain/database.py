@@ -28,5 +28,5 @@ class Database(NamedTuple):
         return self.stack.stack if self.stack else None
 
     def setting(self, name: str) -> str:
-        """Return the variable's name of one of its settings, such as RDS_STACK_NAME."""
+        """Return the environment variable of this database's setting `name`, such as RDS_STACK_NAME."""
         return f"{self.name.upper()}_{name}"

@@ -1,7 +1,7 @@
-"""What a database's cluster was restored from, and what follows from it. Pure.
+"""Determine what a database's cluster was restored from, and judge the runs by it. Pure.
 
-It is looked up, not inferred from the start times of runs: a run may skip its deploy stage, be
-retried, roll back, wait for days, or restore and then fail.
+The stack, the cluster and the pipeline's action executions decide, not the start times of runs: a
+run may skip its deploy stage, be retried, roll back, wait for days, or restore and then fail.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -107,7 +107,7 @@ class Preparation(NamedTuple):
 
     @property
     def is_running(self) -> bool:
-        """Whether the execution was seen to run, perhaps because somebody redrove it."""
+        """Whether the execution is running, or waits to run after a redrive."""
         return self.status in ("RUNNING", "PENDING_REDRIVE")
 
     def __str__(self) -> str:
@@ -140,7 +140,7 @@ class Action(NamedTuple):
     region: str | None = None
 
     def without_namesake(self, stack: Stack | None) -> "Action":
-        """Return it without its stack if that is another one of the same name, elsewhere."""
+        """Return the action without its stack if that stack is in another account or Region than `stack`."""
         if stack is None or not stack.arn:
             return self
         region, account = stack.arn.split(":")[3:5]
@@ -148,7 +148,7 @@ class Action(NamedTuple):
         return self._replace(stack=None) if is_elsewhere else self
 
     def as_script(self, cluster: Cluster) -> "Action":
-        """Return it with its reading extended until it made the cluster, unless it is a deploy action."""
+        """Return the action as one that reads `current` until it creates the cluster; a deploy action is unchanged."""
         if self.category == "Deploy":
             return self
         return self._replace(reads_since=self.started, started=cluster.created)
@@ -176,13 +176,15 @@ class Position(NamedTuple):
 
 
 class Deployment(NamedTuple):
-    """What is deployed: `value` is what the cluster was restored from; None if there is no cluster.
+    """The deployed data of one database.
 
-    `version` is the version of `current` that was restored, `maker` the run that restored it.
-    `is_remembered` is set once the version bears the cluster's label. `unknown` says why what is
-    deployed cannot be determined; with `is_deploying`, it settles by itself. `held` is the version
-    in the change set that a run in progress has yet to execute. `preparation` is the cluster's, if it
-    has one.
+    - `value`: the snapshot that the cluster was restored from; None without a cluster
+    - `version`: the version of `current` that had this value
+    - `maker`: the id of the run that restored it
+    - `is_remembered`: the version already has the cluster's label
+    - `unknown`: why the value cannot be determined; while `is_deploying`, only for the moment
+    - `held`: the version in a change set that a run in progress has not executed yet
+    - `preparation`: the cluster's after-restore work, if any
     """
 
     value: str | None = None
@@ -197,7 +199,7 @@ class Deployment(NamedTuple):
 
     @property
     def labels(self) -> set[str]:
-        """The labels by which the version remembers what it became."""
+        """The labels that record the cluster and its run on the version."""
         cluster = {self.cluster.resource_id} if self.cluster else set()
         return cluster | {run_label(self.maker or UNKNOWN_RUN)}
 
@@ -213,8 +215,8 @@ def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None
 def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[Action]:
     """Return the action executions that may have created the cluster, oldest first.
 
-    Of those that ran side by side they are the ones that deploy the stack. Clocks differ, so two of
-    them that followed each other closely may both have made it.
+    If several ran at that time, those that deploy the stack are preferred, then those of category
+    Deploy. Clocks differ, so two consecutive actions may both be returned.
     """
     able = [action for action in actions if action.category != "Approval"]
     covering = [action for action in able if action.covers(cluster.created)]
@@ -240,10 +242,10 @@ def restored_from(
     read = [(maker, versions_read_by(maker.as_script(cluster), ledger, runs)) for maker in makers]
     if read and not any(versions for _, versions in read):
         return _from_before_history(ledger, cluster, resolved)
-    if stated:  # an action that read anything else has not made it
+    if stated:  # an action that did not read the stack's value did not create the cluster
         read = [(maker, each) for maker, each in read if newest_of(stated.value, each)]
     if not read:
-        # Made by hand, or longer ago than CodePipeline's and Parameter Store's records go back.
+        # Somebody created it by hand, or the records of CodePipeline do not reach back to it.
         if not before and ledger[0].modified > cluster.created + CLOCK_TOLERANCE:
             return _from_before_history(ledger, cluster, resolved)
         version = stated or next(reversed(before), ledger[0])
@@ -255,7 +257,7 @@ def restored_from(
         return Deployment(cluster=cluster, unknown=_uncertain(makers[-1]))
     (value,) = values
     fitting = [(maker, made) for maker, each in read if (made := newest_of(value, each))]
-    # A later deploy of the same value replaces nothing, and what a failed one made was rolled back.
+    # A later deploy of the same value creates nothing, and a failed one is rolled back.
     maker, made = max(fitting, key=lambda each: each[0].status != "Failed")
     return Deployment(value, made, maker.execution_id, cluster)
 
@@ -274,14 +276,14 @@ def _from_before_history(
             cluster=cluster, unknown=f"{older}, so only the next restore will show it"
         )
     if first.is_ours:
-        return Deployment(cluster=cluster)  # made without `current`
-    return Deployment(first.value, first, None, cluster)  # which names what was there
+        return Deployment(cluster=cluster)  # the cluster was not restored from `current`
+    return Deployment(first.value, first, None, cluster)  # the first value names the deployed data
 
 
 def _uncertain(action: Action) -> str:
     return (
-        f"current was set about when action {action.name} of run {action.execution_id} began, or "
-        "later: what the action restored is uncertain"
+        f"current changed within a minute of the start of action {action.name} of run "
+        f"{action.execution_id}, or after it: cannot determine what the action restored"
     )
 
 
@@ -359,16 +361,19 @@ def last_deployed(
         )
     candidates = versions_read_by(maker, ledger, runs)
     if len({version.value for version in candidates}) != 1:
-        return Deployment(unknown=f"{_uncertain(maker)}; a stack named in STACK_NAME would show it")
+        return Deployment(
+            unknown=f"{_uncertain(maker)}; set P_STACK_NAME, such as RDS_STACK_NAME, so that it can be determined"
+        )
     version = candidates[-1]
-    run = version.run_id  # a later deploy of the same value is no restore, as far as can be seen
+    # Without a stack, a deploy of the same value cannot be told from a restore.
+    run = version.run_id
     return Deployment(version.value, version, run or maker.execution_id, is_remembered=bool(run))
 
 
 class Verdict(NamedTuple):
-    """The outcome of a version; `reason` None means that the database was refreshed with it.
+    """The outcome of a version; with `reason` None it was restored successfully.
 
-    Either `current` has to be `put` to what is deployed first, or people have to be notified.
+    With `put`, set `current` to the deployed snapshot before notifying people.
     """
 
     reason: Reason | None
@@ -385,7 +390,7 @@ class Verdict(NamedTuple):
 def verdict(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> Verdict | None:
-    """Return a database's next correction or notification; None once everything is in line."""
+    """Return the next correction or notification for a database; None if there is none."""
     found = verdicts(deployment, ledger, runs, now)
     return next((each for each in found if each.put or each.label not in each.version.labels), None)
 
@@ -393,7 +398,7 @@ def verdict(
 def verdicts(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> list[Verdict]:
-    """Return all that can be said of a database's versions, whether people were notified or not."""
+    """Return every verdict on a database's versions, including those already notified."""
     if not ledger or deployment.is_deploying:
         return []
     if deployment.unknown:
@@ -404,13 +409,13 @@ def verdicts(
             *_of_order(deployment, ledger, runs, now),
             *_of_present(deployment, ledger, runs, now),
         ]
-    if deployment.held:  # and may be executed whatever current names by then
+    if deployment.held:  # the run executes that change set, whatever `current` holds by then
         found = [each for each in found if not each.put]
     return found
 
 
 def recovered(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tuple[Version, str]]:
-    """Yield the labels of faults that are over: people are notified again if one comes back."""
+    """Yield each notified fault that has cleared, as version and label, so that it can be notified again."""
     over = [] if deployment.unknown else [(each, Reason.DEPLOYED_UNKNOWN) for each in ledger]
     if deployment.version and deployment.preparation and deployment.preparation.is_running:
         over.append((deployment.version, Reason.NOT_PREPARED))
@@ -443,7 +448,7 @@ def _of_deployed(deployment: Deployment, runs: Sequence[Run]) -> Iterator[Verdic
 def _of_order(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> Iterator[Verdict]:
-    """Judge the last version that a run was to restore, if it is not deployed."""
+    """Judge the newest version that a run was started for, if it is not deployed."""
     order = last_order(ledger)
     if order is None or order.value == deployment.value or order.run_id:
         return
@@ -452,10 +457,10 @@ def _of_order(
     run, present = own_run(order, ledger, runs), ledger[-1]
     is_present = _stands_for(present, order)
     if not is_present and notified_label(Reason.RUN_FAILED) in order.labels:
-        return  # somebody has retried its run, which read what current was reverted to
+        return  # already notified: somebody retried its run, which read the reverted `current`
     before = last_restored([each for each in ledger if each.number < order.number])
     if before and before.value == order.value and not is_present:
-        return  # it was deployed already, so that nothing was to be restored
+        return  # its value was already deployed, so there was nothing to restore
     is_taken_back = present.action == "revert" or deployment.value is None
     # Once somebody else has moved current on, whether the run restored it before is not known.
     if is_present or is_taken_back or (run and not run.succeeded):
@@ -464,7 +469,7 @@ def _of_order(
 
 
 def _stands_for(present: Version, order: Version) -> bool:
-    """Return whether it is the order, or an undo that put back what the order had put."""
+    """Return whether `present` is the request itself, or an undo that restored the request's value."""
     is_undo_to = present.action == "undo" and present.value == order.value
     return is_undo_to or present.token == order.token
 
@@ -472,7 +477,7 @@ def _stands_for(present: Version, order: Version) -> bool:
 def _of_present(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> Iterator[Verdict]:
-    """Judge a present version that nobody asked for, if something else is or was deployed."""
+    """Judge the newest version if nobody requested its value and another snapshot is deployed."""
     present = ledger[-1]
     differs = deployment.value not in (None, present.value)
     if present.action == "align":

@@ -1,4 +1,4 @@
-"""The deployed functions: their names, and those of their triggers that are not settings."""
+"""The names of the Lambda functions, and the triggers that no setting configures."""
 
 APP = "aurora-refresh"
 
@@ -8,7 +8,7 @@ FOLLOW_PIPELINE = "db-follow-pipeline"
 RECONCILE = "db-reconcile"
 SHARE = "db-share-snapshot"
 FOLLOW_SHARES = "db-follow-shares"
-API = "api_handler"  # Chalice's name of it, not Lambda's
+API = "api_handler"  # as Chalice names it; Lambda's name is in deployed_name
 
 NAMES = (UPDATE, RESTORE, FOLLOW_PIPELINE, RECONCILE, SHARE, FOLLOW_SHARES)
 

@@ -21,9 +21,9 @@ _ACTOR_LIMIT = 300  # a caller's ARN is shorter
 GOOD = "good"
 _NOTIFIED_LABEL = "notified-"
 _RUN_LABEL = "run-"
-WORK_DUE = "work-due"  # after the restore of the cluster, which was not there before
-UNKNOWN_RUN = "unknown"  # of a cluster that no run of the pipeline was seen to restore
-_CLUSTER_LABEL = "cluster-"  # as every DbClusterResourceId begins
+WORK_DUE = "work-due"  # after-restore work has to run on this version's cluster
+UNKNOWN_RUN = "unknown"  # the run id of a cluster that no known run restored
+_CLUSTER_LABEL = "cluster-"  # the prefix of every DbClusterResourceId
 
 # The clocks of two AWS services differ.
 CLOCK_TOLERANCE = timedelta(minutes=1)
@@ -148,7 +148,7 @@ class Version(NamedTuple):
 
     @property
     def result(self) -> str | None:
-        """Its outcome: the code that people were notified of, or `restored`; None if there is none."""
+        """The outcome: the notified code, `refreshed` or `restored`; None if there is none."""
         notified = self._labelled(_NOTIFIED_LABEL)
         if "refreshed" in notified or self.is_good:
             return "refreshed"
@@ -184,9 +184,10 @@ class Run(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A value to put for one database after its present version, if it has one.
+    """A value to put for one database.
 
-    `is_written` if an earlier attempt has put it.
+    `present` is the newest version, None if there is no parameter yet. `is_written` is true if an
+    earlier attempt already put the value.
     """
 
     value: str
@@ -216,19 +217,20 @@ def notified_label(reason: Reason | None) -> str:
 
 
 def in_progress(runs: Sequence[Run]) -> Run | None:
-    """Return the run, of those newest first, that the pipeline has been busy with for the longest."""
+    """Return the oldest run in progress; `runs` are newest first."""
     return next((run for run in reversed(runs) if run.in_progress), None)
 
 
 def own_run(version: Version, ledger: Sequence[Version], runs: Sequence[Run]) -> Run | None:
     """Return the run that was started for this version; None if there is none.
 
-    `runs` are newest first. CodePipeline does not list the token of a run, but no run was seen in
-    progress when the version was put: its own run is the first one that was started by
-    StartPipelineExecution since, until it was undone. Clocks differ, so one that seems to have been
-    started just before may be it, or somebody else's that was listed too late: it counts while it is in
-    progress, or if no other was started since. A superseded run hands over to the run that superseded
-    it. A version that is put again with its token has the same run.
+    `runs` are newest first. CodePipeline does not list a run's token, so this is the first run that
+    StartPipelineExecution started after the version was put and before it was undone.
+
+    - Clocks differ: a run that started up to a minute earlier counts while it is in progress, or if
+      no other run was started since.
+    - A superseded run is replaced by the run that superseded it.
+    - A version that is put again with its token keeps its run.
     """
     if version.token is None:
         return None
@@ -256,7 +258,7 @@ def successor(run: Run | None, runs: Sequence[Run]) -> Run | None:
 
 
 def _undoing(index: int, ledger: Sequence[Version]) -> Iterator[Version]:
-    """Yield the later versions that undo one; an undo puts a pin that waited back as it was."""
+    """Yield the later versions that undo the version at `index`, including a pin that an undo put back."""
     token = ledger[index].token
     before = [each for each in ledger[:index] if each.token != token][-1:]
     waited = [(each.value, each.note) for each in before if each.waits]
@@ -294,21 +296,21 @@ def last_order(ledger: Sequence[Version]) -> Version | None:
         if version.token:
             return version
         if version.action == "undo":
-            del rest[-1:]  # what it undid
+            del rest[-1:]  # drop the version that it undid
             while rest and rest[-1].value != version.value:
                 rest.pop()
     return None
 
 
 def already_ran(ledger: Sequence[Version], actor: str, runs: Sequence[Run]) -> bool:
-    """Return whether a scheduled time has had its run, or somebody has replaced its value since.
+    """Return whether this scheduled time already had its run, or somebody has changed `current` since.
 
     A retry must not overrule an operator.
     """
     for index, version in enumerate(ledger):
         if not version.is_promoted_by(actor):
             continue
-        # An undo does not count as a move. An order is put back because it wins.
+        # Corrections of this put do not count as changes by somebody else.
         undoing = list(_undoing(index, ledger))
         later = [each for each in ledger[index + 1 :] if not each.is_promoted_by(actor)]
         if any(each not in undoing for each in later) or own_run(version, ledger, runs):

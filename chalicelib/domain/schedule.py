@@ -290,10 +290,10 @@ def _offsets(zone: ZoneInfo) -> set[timedelta]:
 
 
 def _zones() -> set[str]:
-    """The zones of the tzdata package, which is deployed with this.
+    """Return the time zones of the tzdata package, which is deployed with this application.
 
-    What else the machine that deploys may know (right/…, localtime, other spellings where file
-    names ignore case) Lambda does not. "Factory" stands for a clock that nobody has set.
+    The machine that deploys may know other names (right/…, localtime, other spellings on a
+    case-insensitive file system), but Lambda does not. "Factory" is the zone of an unset clock.
     """
     return set(files("tzdata").joinpath("zones").read_text("ascii").split()) - {"Factory"}
 

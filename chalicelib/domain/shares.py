@@ -42,9 +42,10 @@ class SharePolicy(NamedTuple):
 
 
 def time_of_data(scheduled: datetime, now: datetime) -> datetime:
-    """Return when the data of a snapshot that is taken now counts as taken.
+    """Return the time of the data in a snapshot that is taken now.
 
-    That is the scheduled time, also for Lambda's retries. Somebody may send the event again much later.
+    Lambda's retries count as the scheduled time. An event that somebody sends again more than an
+    hour later counts as now.
     """
     return scheduled if timedelta() <= now - scheduled < LATE else now
 

@@ -148,7 +148,7 @@ def rejection(snapshot: Snapshot, criteria: Criteria) -> Rejection | None:
 
 
 def pin_rejection(snapshot: Snapshot, criteria: Criteria) -> Rejection | None:
-    """Return the first rule that a pin breaks; an own snapshot may be of any cluster.
+    """Return the first rule that a pinned snapshot breaks; this account's own may be of any cluster.
 
     An operator chooses it knowingly, and nobody else can make a snapshot in this account.
     """

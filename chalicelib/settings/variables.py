@@ -64,7 +64,7 @@ def probable_typos(environment: Mapping[str, str], known: Sequence[str]) -> Iter
 
 
 def matching(pattern: str, right: str) -> Callable[[str], str]:
-    """Return a parser that takes what matches `pattern`; `right` says what that is."""
+    """Return a parser for text that matches `pattern`; `right` is the error message."""
     compiled = re.compile(pattern)
 
     def parse(text: str) -> str:

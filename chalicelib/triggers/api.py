@@ -152,7 +152,7 @@ def _answer(route: Route, settings: Settings, aws: Aws, request: Request) -> Jso
         return route.run(Call(settings, aws, query, actor, {}))
     try:
         raw = request.raw_body
-    except UnicodeEncodeError:  # Chalice encodes it, and half of a surrogate pair has no code
+    except UnicodeEncodeError:  # Chalice encodes the body, which fails for a lone surrogate
         raise validation.InvalidRequest("the body is not JSON") from None
     body = validation.json_body(raw.encode() if isinstance(raw, str) else raw, route.fields)
     grounds = {"request": body, "caller": actor}

@@ -113,7 +113,7 @@ def check_query(query: Iterable[tuple[str, str]], known: Sequence[str]) -> None:
 
 
 def echo(value: object) -> str:
-    """Return a value as its sender wrote it, escaped so that it controls no terminal, and cut."""
+    """Return a value as truncated JSON, so that it cannot control a terminal."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "an array"
     text = json.dumps(value)

@@ -1,4 +1,4 @@
-"""What a promotion requires; status, pin and the operator's tools check it too."""
+"""The preconditions of a promotion. Status, pin and the doctor check them too."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -99,7 +99,7 @@ def candidate(
     if settings.max_age and age > settings.max_age:
         raise Refused(
             Reason.SNAPSHOT_STALE,
-            f"{snapshot.arn} is {hours(age)} hours old, the limit is {settings.max_age.days} days",
+            f"{snapshot.arn} is {hours(age)} hours old; the limit is {settings.max_age.days} days",
         )
     return snapshot
 

@@ -48,13 +48,13 @@ def ensure_copy(
     if not any(copy.identifier == name for copy in copies):
         # Two deliveries may both have asked; but a snapshot without our tags is not ours.
         raise Refused(
-            Reason.COPY_NAME_TAKEN, f"snapshot {name} exists, but was not made by this application"
+            Reason.COPY_NAME_TAKEN, f"snapshot {name} exists but lacks this application's tags"
         )
     return copies
 
 
 def settled_copies(own: ListOwn, policy: CopyPolicy) -> list[Snapshot]:
-    """Return the copies, newest data first; raise Refused while a newer one is made, and AwsError."""
+    """Return the copies, newest data first; raise Refused while a newer copy is in progress; raise AwsError."""
     copies = managed_copies(own(), policy)
     pending = pending_copy(copies, policy)
     if pending:
@@ -66,7 +66,7 @@ def settled_copies(own: ListOwn, policy: CopyPolicy) -> list[Snapshot]:
 
 
 def promotable_copy(own: ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
-    """Return the newest copy, which `latest` names, or will once the poll has seen it.
+    """Return the newest eligible copy, even if the poll has not recorded it in `latest` yet.
 
     Raise Refused if none may be promoted, with what is wrong with the one that `latest` names; and
     AwsError.
@@ -83,7 +83,7 @@ def promotable_copy(own: ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
 
 
 def check_first_copy(own: ListOwn, policy: CopyPolicy) -> None:
-    """Raise Refused if `latest` names no copy yet, but will once one is made; and AwsError."""
+    """Raise Refused if the first copy is in progress or not recorded in `latest` yet; raise AwsError."""
     newest = newest_copy(settled_copies(own, policy), policy)
     if newest:
         message = f"{newest.arn} is available, but not recorded in latest yet"
@@ -91,7 +91,7 @@ def check_first_copy(own: ListOwn, policy: CopyPolicy) -> None:
 
 
 def described(aws: Aws, own: ListOwn, database: Database, arn: str) -> Snapshot | None:
-    """Return an own or shared snapshot, `created` when its data was taken; raise AwsError."""
+    """Return this account's or a shared snapshot, with `created` as the time of its data; raise AwsError."""
     if database.copy_policy:
         for copy in managed_copies(own(), database.copy_policy):
             if copy.arn == arn:
@@ -106,9 +106,9 @@ def expired_copies(
     copies: Sequence[Snapshot],
     latest: Sequence[str | None],
 ) -> list[Snapshot]:
-    """Return the copies beyond the number to keep that nothing leads to; raise AwsError.
+    """Return the copies beyond the number to keep that no parameter or run refers to; raise AwsError.
 
-    `latest` holds the values of that parameter to which something may still lead.
+    `latest` are the values of that parameter which may still be in use.
     """
     if not expired(copies, policy.keep):
         return []

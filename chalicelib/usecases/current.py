@@ -39,7 +39,7 @@ IsOurs = Callable[[Version], bool]
 
 
 class Pipeline(NamedTuple):
-    """The main pipeline with its runs as they were listed, newest first; it moves `current`."""
+    """The main pipeline and its runs, newest first, as listed once. Its methods change `current`."""
 
     aws: Aws
     name: str
@@ -56,14 +56,13 @@ class Pipeline(NamedTuple):
         return self.aws.pipelines.positions(self.name).get(run.execution_id)
 
     def deployments(self) -> Deployments:
-        """Return a look at what its runs have deployed."""
+        """Return a reader of what the pipeline's runs have deployed."""
         return Deployments(self.aws, self.name, self.runs)
 
     def check_idle(self, ledgers: Iterable[Sequence[Version]]) -> None:
-        """Raise BusyError if a run is in progress or about to start, which would restore what is put.
+        """Raise BusyError if a run that would restore the new value is in progress or about to start.
 
-        The ledgers must have been read before the runs were listed: whoever has put a version since
-        then is found by the number of the version that a put makes.
+        Read the ledgers before listing the runs: `put` detects a version that somebody adds later.
         """
         busy = in_progress(self.runs)
         if busy:
@@ -86,10 +85,10 @@ class Pipeline(NamedTuple):
     def check_in_line(
         self, database: Database, ledger: Sequence[Version], deployment: Deployment
     ) -> None:
-        """Raise BusyError if a run would restore a database from a value that nobody asked for.
+        """Raise BusyError if a run would restore a database from a value that nobody requested.
 
-        The next poll corrects that value, or may correct it, if what is deployed is unknown. A pin
-        that waits was asked for.
+        The next poll corrects such a value, unless the deployed snapshot is unknown. A waiting pin
+        was requested.
         """
         if any(each.put for each in verdicts(deployment, ledger, self.runs, self.aws.now())):
             raise BusyError(
@@ -99,14 +98,14 @@ class Pipeline(NamedTuple):
         if deployment.unknown and not (ledger[-1].waits or ledger[-1].run_id):
             raise BusyError(
                 f"the run might restore {database.name} from {visible(ledger[-1].value)}: "
-                f"{deployment.unknown}; pin the snapshot to restore there, then try again"
+                f"{deployment.unknown}; pin the snapshot to restore in {database.name}, then try again"
             )
 
     def check_others(self, moves: Iterable[Database], databases: Iterable[Database]) -> None:
-        """Raise BusyError if a run would restore more than is moved; `databases` are all.
+        """Raise BusyError if the run would also restore a database that is not in `moves`.
 
-        Somebody who moves another database meanwhile makes no version of these. But of two orders
-        that have both been put, at least one sees the other here.
+        `databases` are all of the stage. If two requests for different databases are both put, at
+        least one of them detects the other here.
         """
         ledgers = {
             each: self.aws.parameters.history(each.current_parameter)
@@ -172,10 +171,10 @@ class Pipeline(NamedTuple):
             return False
 
     def revert(self, databases: Iterable[Database], is_ours: IsOurs, cause: RefreshError) -> bool:
-        """Put back what is ours, by whichever invocation, if no run was started for it.
+        """Undo the put of this request, made by any attempt, if no run was started for it.
 
-        Otherwise the next ordinary deployment, at noon, would restore the database. Return whether
-        there was anything to put back. Raise AwsError once every database has been tried.
+        If it stayed, the next ordinary deployment would restore the database. Return whether
+        anything was undone. Raise AwsError once every database has been tried.
         """
         ledgers, unread = run_each(
             databases, lambda each: (each, self.aws.parameters.history(each.current_parameter))
@@ -205,8 +204,8 @@ class Pipeline(NamedTuple):
     ) -> bool:
         """Replace the present version, unless somebody else moves `current` or a deploy begins meanwhile.
 
-        A deploy that has begun between the look and the put may have read the present version: that
-        one is put again, and the next poll decides. Return whether the value was replaced.
+        A deploy that began before the put may have read the previous version. That version is then
+        put again, and the next poll decides. Return whether the value was replaced.
         """
         name, present = database.current_parameter, ledger[-1]
         try:
@@ -243,7 +242,7 @@ class Pipeline(NamedTuple):
         return self._replace(runs=self.aws.pipelines.runs(self.name))
 
     def _listed_after(self, cause: RefreshError) -> "Pipeline":
-        """Return it with its present runs, after a start that failed."""
+        """Return the pipeline with its runs listed anew, after a failed start."""
         try:
             return self._listed_again()
         except Refused:
@@ -276,7 +275,7 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
 
 
 def _put(aws: Aws, name: str, value: str, note: Note | None) -> int:
-    """Put a value; look up a lost answer, and let no label block the hundredth version."""
+    """Put a value; recover from a lost response and from the limit of 100 versions."""
     try:
         return aws.parameters.put(name, value, note)
     except AwsError as error:
@@ -286,7 +285,8 @@ def _put(aws: Aws, name: str, value: str, note: Note | None) -> int:
         if error.answered:
             raise
         ledger = aws.parameters.history(name)
-        written = Note.read(note.describe(value), value) if note else None  # as it was cut to fit
+        # With the reason truncated, as it was stored.
+        written = Note.read(note.describe(value), value) if note else None
         if ledger and (ledger[-1].value, ledger[-1].note) == (value, written):
             return ledger[-1].number
         raise

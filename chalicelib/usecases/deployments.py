@@ -21,7 +21,7 @@ from chalicelib.ports import Aws
 
 
 class Deployments:
-    """What is deployed, as seen in one look: a stack of several databases is read once."""
+    """Reads what is deployed; each stack, cluster and list of actions is read once."""
 
     def __init__(self, aws: Aws, pipeline: str | None, runs: Sequence[Run]) -> None:
         self._pipeline = pipeline  # without its name, nobody knows any runs
@@ -98,8 +98,8 @@ class Deployments:
     def _nothing(self, database: Database, missing: str, ledger: Sequence[Version]) -> Deployment:
         """Return what a missing stack or cluster means.
 
-        Nothing is deployed, unless something was seen there, or a run has deployed since the last
-        order: then the stack's name is wrong, and reverting `current` would replace the database.
+        Nothing is deployed yet. But if a cluster was seen before, or a run has deployed since the last
+        request, the stack's name is wrong, and reverting `current` would replace the database.
         """
         if any(version.was_restored for version in ledger) or self._has_deployed(database, ledger):
             return Deployment(
@@ -135,6 +135,6 @@ def unreadable_stack(reference: StackReference, stack: Stack) -> Deployment | No
     if reference.logical_id is None and len(stack.clusters) > 1:
         names = ", ".join(f"{reference.stack}/{each}" for each in sorted(stack.clusters))
         return Deployment(
-            unknown=f"stack {reference.stack} has several clusters; name one in STACK_NAME: {names}"
+            unknown=f"stack {reference.stack} has several clusters; name one in P_STACK_NAME: {names}"
         )
     return None

@@ -123,8 +123,8 @@ def _move(
 ) -> PinResult:
     """Put the value, and start the run of `pipeline` that restores it, or leave it to the next one.
 
-    An order writes a version even if `current` has this value already, so that the ledger shows it;
-    a pin writes nothing if the value is pinned already.
+    With `pipeline`, a version is written even if `current` already has this value, so that the
+    ledger shows the request. Without it, nothing is written if the value is already pinned.
     """
     if pipeline:
         token = str(uuid.uuid4())
@@ -138,8 +138,8 @@ def _move(
         return PinResult(arn, move.previous, number, execution_id, None)
     move = Move(arn, None, ledger[-1] if ledger else None)
     number, present = move.after, move.present
-    is_wished = present and present.token is None and not present.is_correction
-    if not present or present.value != arn or not is_wished:
+    is_pinned = present and present.token is None and not present.is_correction
+    if not present or present.value != arn or not is_pinned:
         number = put(aws, database.current_parameter, arn, note, move.after)
     try:
         pipeline = Pipeline.main(settings, aws, values)

@@ -39,7 +39,7 @@ def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Prep
 def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:
     """Return the preparation of the deployed cluster, and start it if it is due; raise AwsError.
 
-    A cluster that is good needs none, nor does one on which no work was due when it was first seen.
+    A version marked `good` needs none; neither does a cluster that was in use before.
     """
     if deployment.version and deployment.version.is_good:
         return None

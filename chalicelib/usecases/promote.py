@@ -57,7 +57,7 @@ class RefreshRequest(NamedTuple):
 
     @property
     def is_scheduled(self) -> bool:
-        """Whether the schedule asks: it has one run, however often it asks."""
+        """Whether this is a scheduled request, which starts one run however often it is delivered."""
         return self.note.action == "promote"
 
 
@@ -81,7 +81,7 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
         # An earlier attempt may have been killed after it had put its value.
         if attempt.undo(refused):
             attempt.read()
-        if refused.reason is Reason.OVERRULED:  # by an operator, so nothing is left to do
+        if refused.reason is Reason.OVERRULED:  # an operator has set another value, which stays
             refused = Refused(Reason.NOTHING_NEW, str(refused))
         return attempt.refusal(refused)
     except RefreshError as error:
@@ -123,7 +123,7 @@ def refresh_now(
 
 
 class _Plan(NamedTuple):
-    """What the checks let through; `note` bears the token of the run to start."""
+    """The result of the checks: what to put, and the note with the token of the run to start."""
 
     pipeline: Pipeline
     snapshots: Sequence[Snapshot]
@@ -218,13 +218,15 @@ class _Attempt:
         assert token is not None
         for (database, ledger), snapshot in zip(ledgers.items(), snapshots, strict=True):
             if self.request.is_scheduled and already_ran(ledger, actor, runs):
-                raise Refused(Reason.NOTHING_NEW, "already handled this scheduled time")
+                raise Refused(Reason.NOTHING_NEW, "this scheduled time was already handled")
             if deployed[database].unknown or deployed[database].value != snapshot.arn:
                 moves[database] = next_move(
                     ledger, snapshot.arn, runs, actor, token, self.aws.now()
                 )
         if not moves:
-            raise Refused(Reason.NOTHING_NEW, "the newest snapshot of every database is deployed")
+            raise Refused(
+                Reason.NOTHING_NEW, "the newest snapshot of every database is already deployed"
+            )
         return moves
 
     def undo(self, error: RefreshError) -> bool:

@@ -42,7 +42,7 @@ from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import prepare
 
-# Seen for the first time, corrected, looked at again: no database needs more.
+# Label, correct, read again: three rounds suffice; the limit only ends an endless exchange.
 _MAX_ROUNDS = 6
 # A cluster that the pipeline has restored this recently is prepared, even if it was there before.
 _RECENT = timedelta(days=1)
@@ -83,7 +83,7 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
     if ended and value_of(values, settings.pipeline_parameter) != ended:
         message = f"{ended} is not the main pipeline"
         return Result("ignored", Reason.OTHER_PIPELINE, message)
-    # The ledgers come before the runs, so that no version can seem to have no run.
+    # Read the ledgers before listing the runs, so that a new version never seems to lack its run.
     read, unread = run_each(
         settings.databases, lambda each: (each, aws.parameters.history(each.current_parameter))
     )
@@ -120,7 +120,7 @@ def _correct(
 ) -> _Look | None:
     """Remember what is deployed, correct `current`, and return the verdict to notify people of.
 
-    A failure to prepare stops neither; it is added to those that have `failed`.
+    An AwsError of the preparation is added to `failed` and stops neither.
     """
     parameters = pipeline.aws.parameters
     for _ in range(_MAX_ROUNDS):
@@ -171,11 +171,11 @@ def _label(
     if database.after_restore and ((is_recent and deployment.maker) or not was_there):
         labels |= {WORK_DUE}
     if version.cluster_labels:
-        # Of an earlier cluster, which was restored from the same version.
+        # Remove the labels of an earlier cluster that was restored from the same version.
         earlier = version.outcome_labels - labels
         aws.parameters.unlabel(database.current_parameter, version.number, earlier)
     elif version.run_id and cluster:
-        labels = {cluster.resource_id}  # the stage had no stack then
+        labels = {cluster.resource_id}  # P_STACK_NAME was set after the restore
     aws.parameters.label(database.current_parameter, version.number, labels)
 
 
@@ -238,7 +238,7 @@ def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
     )
     if reason in (Reason.RUN_FAILED, Reason.NOTHING_RESTORED):
         current = None if look.found.put else entry.current
-        # Otherwise somebody else has moved on.
+        # False if somebody else has set `current` since.
         taken_back = look.deployment.value is None or present.is_correction
         return entry._replace(current=current, taken_back=taken_back)
     if run is None or reason not in (None, Reason.FAILED_AFTER_RESTORE):
@@ -264,9 +264,9 @@ def _message(pipeline: Pipeline, look: _Look) -> str:
         assert deployment.preparation is not None  # see verdict
         return f"the data is NOT prepared: {deployment.preparation}"
     if found.reason is Reason.DEPLOYED_DIFFERS:
-        return f"{visible(deployment.value or '')} is deployed, not what current named"
+        return f"{visible(deployment.value or '')} is deployed, but current named another snapshot"
     if found.run is None:
-        return f"no run of pipeline {pipeline.name} was started for it"
+        return f"no run of pipeline {pipeline.name} was started for this value"
     ending = {
         None: "succeeded",
         Reason.NOTHING_RESTORED: "succeeded, but restored nothing",
@@ -279,7 +279,7 @@ def _message(pipeline: Pipeline, look: _Look) -> str:
 def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Sequence[Version]]:
     """Remember that people were notified, and return the ledger as it is then.
 
-    It comes after the notification: a kill between the two notifies twice, not never.
+    Call this after notifying: a kill in between then notifies twice rather than never.
     """
     name, parameters = look.database.current_parameter, pipeline.aws.parameters
     if look.found.put and pipeline.delete_created(look.database, look.ledger):

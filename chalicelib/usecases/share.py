@@ -28,7 +28,7 @@ from chalicelib.usecases.scheduled import notify_refusals
 
 
 def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime) -> Result:
-    """Ask RDS for a snapshot of each cluster, which `follow_shares` shares; raise AwsError.
+    """Request a snapshot of each cluster; `follow_shares` shares it later. Raise AwsError.
 
     Idempotent: a second delivery finds what the first one asked for.
     """
@@ -155,7 +155,7 @@ def _follow(
     )
     if not failed:
         return result
-    message = f"{name}: RDS could not make {', '.join(_arns(failed))}"
+    message = f"{name}: RDS could not create {', '.join(_arns(failed))}"
     return result._replace(outcome="failed", reason=Reason.SHARE_FAILED, message=message)
 
 

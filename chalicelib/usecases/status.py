@@ -1,4 +1,4 @@
-"""What a tester or an operator asks: which data, how old, since when, why, and what comes next.
+"""Answer the read-only requests: status, history and shared snapshots.
 
 Nothing here writes. All answers come from one look at the account, so that they agree.
 """
@@ -173,7 +173,7 @@ class _Look:
                 facts |= {"created": snapshot.created.isoformat(), "age_hours": hours(age)}
                 if deployed and limit and age > limit:
                     found.append(
-                        f"the deployed data is more than {age.days} days old, the limit is {limit.days}. "
+                        f"the deployed data is more than {age.days} days old; the limit is {limit.days} days. "
                         "Refresh with POST /refresh once a newer snapshot is shared, or pin one with "
                         "deploy."
                     )
@@ -244,7 +244,7 @@ class _Look:
         }
 
     def failed_run(self) -> Iterator[str]:
-        """Yield the last run, if it did not end well."""
+        """Yield a problem if the last run failed or was stopped."""
         last = self.runs[0] if self.runs else None
         if last and last.status in ("Failed", "Stopped", "Cancelled"):
             yield (
@@ -253,12 +253,12 @@ class _Look:
             )
 
     def missed_refreshes(self, hold: Json | None) -> Iterator[str]:
-        """Yield the databases whose last scheduled refresh did not happen."""
+        """Yield a problem for each database whose last scheduled refresh did not happen."""
         due = self.settings.last_restore(self.now - LONG_RUN)
         if due is None or hold or in_progress(self.runs):
             return
         if hold_today(self.settings, self.values, due):
-            return  # it is over, but was not when the refresh was due
+            return  # the hold has expired, but covered the time of the refresh
         for database, deployment in self.deployed.items():
             latest, cluster = self.values.get(database.latest_parameter), deployment.cluster
             if latest is None or cluster is None or max(latest.modified, cluster.created) >= due:

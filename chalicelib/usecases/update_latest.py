@@ -27,7 +27,7 @@ from chalicelib.usecases.scheduled import (
     scheduled_actor,
 )
 
-# As long as a function runs at most.
+# Lambda's longest timeout.
 RECENTLY = timedelta(minutes=15)
 
 
@@ -48,7 +48,7 @@ def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     entries, failed = run_each(chosen, lambda each: look.update(*each))
     if failed:
         error = combine_errors(error for _, error in failed)
-        for entry in entries:  # the refusals, which no result will name
+        for entry in entries:  # the refusals, which would otherwise be lost
             if entry.message:
                 error.add_note(entry.message)
         raise error
@@ -76,7 +76,7 @@ def follow_copies(settings: Settings, aws: Aws) -> Result:
 
 
 def newest(database: Database, choice: Choice) -> Snapshot:
-    """Return the snapshot to record in `latest`; raise Refused if none can be chosen."""
+    """Return the share to record or copy for `latest`; raise Refused if none can be chosen."""
     if choice.ambiguous:
         raise Refused(
             Reason.AMBIGUOUS_CLUSTER,
@@ -93,7 +93,7 @@ def newest(database: Database, choice: Choice) -> Snapshot:
 
 
 class _Look:
-    """The databases' parameters and the own snapshots as they were read, and who moves `latest`.
+    """The databases' parameters and this account's snapshots as read once, and the actor of the update.
 
     `cleanup` is what to do once people have been notified.
     """

@@ -40,7 +40,7 @@ class Chart(NamedTuple):
 
 
 class Replacement(NamedTuple):
-    """A database that a run would restore from something else than what is deployed."""
+    """A database that a run would restore from a snapshot other than the deployed one."""
 
     facts: Json
     target: str | None
@@ -247,7 +247,7 @@ def relative(text: str, now: str) -> str:
 
 
 def short(name: str | None) -> str:
-    """Return the own name of a snapshot or a person that an ARN names."""
+    """Return the last part of an ARN: the name of a snapshot or a person."""
     if not name or name == "dummyvalue":
         return "nothing yet"
     own = brief(name)  # of a snapshot, with its prefix rds: or awsbackup:

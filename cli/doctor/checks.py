@@ -52,17 +52,17 @@ def ok(seen: str) -> Verdict:
 
 
 def warning(seen: str, fix: str, *, blind: bool = False) -> Verdict:
-    """Return what may be meant so, or does not keep a refresh from succeeding."""
+    """Return a verdict on something unusual that does not prevent a refresh."""
     return Verdict(WARNING, seen, fix, blind)
 
 
 def problem(seen: str, fix: str) -> Verdict:
-    """Return what keeps a refresh from succeeding."""
+    """Return a verdict on something that prevents a refresh."""
     return Verdict(PROBLEM, seen, fix)
 
 
 def unavailable(what: Unavailable) -> Verdict:
-    """Return what could not be looked at, which is no problem yet, but not healthy either."""
+    """Return a warning about something that could not be checked, so that the stage is not healthy."""
     seen = f"could not be looked at: {what.why}; this needs {what.action}"
     if what.denied:
         fix = f"allow {what.action} to the identity in use, or run the doctor as one that has it"

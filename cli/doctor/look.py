@@ -37,7 +37,7 @@ _LIST_SNAPSHOTS = "rds:DescribeDBClusterSnapshots"
 
 
 class Unavailable(Exception):
-    """What AWS did not show, and why; `action` is what a policy must allow."""
+    """AWS did not return something: `why`, and the IAM `action` that it needs."""
 
     def __init__(self, action: str, why: str, *, denied: bool = False) -> None:
         super().__init__(why)
@@ -61,7 +61,7 @@ def known(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | No
 
 
 def is_absent(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> bool:
-    """Return whether AWS shows that what a question is about does not exist."""
+    """Return whether AWS confirms that the resource does not exist."""
     try:
         return question(*given, **named) is None
     except Unavailable:
@@ -72,7 +72,7 @@ Method = Callable[Concatenate[Any, P], T]
 
 
 def question(action: str) -> Callable[[Method[P, T]], Method[P, T]]:
-    """Have a method of a look ask AWS once for each first argument; `action` is what it needs."""
+    """Cache a method's AWS response for each first argument; `action` is the IAM action that it needs."""
 
     def decorate(method: Method[P, T]) -> Method[P, T]:
         def ask(look: Any, /, *given: P.args, **named: P.kwargs) -> T:

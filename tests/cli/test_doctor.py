@@ -427,7 +427,7 @@ FAULTS: Table = {
         ("rds", seen_stack("UPDATE_ROLLBACK_FAILED"), "problem", "CloudFormation cannot update it", "aws cloudformation continue-update-rollback --stack-name main"),
         *(("rds", seen_stack(status), "problem", f"is {status}: CloudFormation cannot update it", "deletes the database, main-cluster-1: aws cloudformation delete-stack --stack-name main")
           for status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")),
-        ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in STACK_NAME: main/A, main/B", Reason.DEPLOYED_UNKNOWN.next_step),
+        ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in P_STACK_NAME: main/A, main/B", Reason.DEPLOYED_UNKNOWN.next_step),
         ("rds", account(cluster=None), "problem", "there is no DB cluster of stack main", "if it was deleted, pin a snapshot"),
         ("rds", account(deployment=UNKNOWN), "problem", "cannot determine what is deployed: current was set", "Correct what is named above"),
         ("rds", account(stage=UNNAMED), "warning", "relies on the newest successful deploy action alone", configure_with("RDS_STACK_NAME=main")),

@@ -288,8 +288,8 @@ def test_a_run_in_progress_has_a_position() -> None:
         "run-4": Position("Build", "Pack", NOW),
         "run-3": Position("Scan"),
         "run-2": Position("Approve", "Ask", NOW, waits_for="approval"),
-        "run-1": Position("Load", waits_for="the run before it"),
-        "run-0": Position("Deploy", waits_for="its disabled transition to be enabled"),
+        "run-1": Position("Load", waits_for="an earlier run"),
+        "run-0": Position("Deploy", waits_for="a disabled transition"),
     }
 
 
@@ -429,7 +429,9 @@ def test_an_execution_is_looked_at_without_its_data() -> None:
 
 # --- notifications --------------------------------------------------------------------------------
 
-NOTIFICATION = Notification("a subject", "a body\nof two lines", {"reason": "no-latest"}, "thread")
+NOTIFICATION = Notification(
+    "a subject", "a body\nof two lines", ["Look."], {"reason": "no-latest"}, "thread"
+)
 PEOPLE, CHAT = (f"arn:aws:sns:eu-west-1:{ACCEPTANCE}:{name}" for name in ("people", "chat"))
 TO_PEOPLE = {
     "TopicArn": PEOPLE,

@@ -13,7 +13,7 @@ from tests.ledgers import run
 ENTRY = DatabaseResult("rds", "arn:new", "arn:old", "arn:old")
 SCHEDULE = "the schedule of 2026-01-04 04:00 UTC"
 STALE = Result(
-    "failed", Reason.SNAPSHOT_STALE, "arn:new is 360.0 hours old, the limit is 14 days", (ENTRY,)
+    "failed", Reason.SNAPSHOT_STALE, "arn:new is 360.0 hours old; the limit is 14 days", (ENTRY,)
 )
 
 
@@ -26,16 +26,18 @@ def test_a_refusal_says_what_to_do() -> None:
     snapshots = {"current": "arn:old", "previous": "arn:old"}
     assert of_result(STALE) == Notification(
         subject="aurora-refresh: REFRESH FAILED: snapshot-stale (rds)",
-        body="What happened:\n"
-        "  f: arn:new is 360.0 hours old, the limit is 14 days.\n"
+        description="What happened:\n"
+        "  f: arn:new is 360.0 hours old; the limit is 14 days.\n"
         "Cause:\n"
         "  the schedule of 2026-01-04 04:00 UTC\n"
         "Databases:\n"
-        "  rds: stays on arn:old, latest is arn:new\n"
-        "What to do:\n"
-        "  Check in production why no newer snapshot is shared. "
-        "If the age is acceptable, pin this one.",
+        "  rds: stays on arn:old, latest is arn:new",
+        next_steps=[Reason.SNAPSHOT_STALE.next_step],
         attributes={"function": "f", "databases": "rds", **outcome, **snapshots},
+    )
+    assert of_result(STALE).body.endswith(
+        "latest is arn:new\nWhat to do:\n  Check in production why no newer snapshot is shared. "
+        "If the age is acceptable, pin this one."
     )
 
 
@@ -86,7 +88,7 @@ REFRESHED = DatabaseResult(
     age_hours=6.5,
     duration_minutes=30.0,
 )
-BECAUSE = "set by the schedule because: newest eligible share"
+BECAUSE = 'set by the schedule ("newest eligible share")'
 
 
 def test_a_refresh_is_reported_with_its_duration_and_the_age_of_its_data() -> None:
@@ -94,16 +96,15 @@ def test_a_refresh_is_reported_with_its_duration_and_the_age_of_its_data() -> No
     found = notifications.of_run("db-reconcile", "main", run("r", 0), [REFRESHED, docs])
     assert found == Notification(
         subject="aurora-refresh: refreshed in 30 min, data 8 h old (rds,docs)",
-        body="What happened:\n"
+        description="What happened:\n"
         "  run r of pipeline main succeeded.\n"
         "Cause:\n"
         "  run r of pipeline main\n"
         "Databases:\n"
         f"  rds: now on arn:new, data 6.5 hours old, {BECAUSE}\n"
         f"  docs: now on arn:new, data 8.0 hours old, {BECAUSE}; current has since been set to "
-        "arn:pin, which the next run restores\n"
-        "What to do:\n"
-        "  Nothing to do. The cluster's endpoint may have changed.",
+        "arn:pin, which the next run restores",
+        next_steps=["Nothing to do. The cluster's endpoint may have changed."],
         attributes={
             "function": "db-reconcile",
             "outcome": "succeeded",
@@ -187,10 +188,10 @@ def test_a_person_s_reason_mentions_nobody_in_chat_and_disguises_no_link() -> No
     """https://docs.slack.dev/messaging/formatting-message-text/"""
     entry = REFRESHED._replace(why="<!channel> & <https://x|y> [y](https://x)\nWhat to do:")
     found = notifications.of_run("f", "main", run("r", 0), [entry])
-    assert "because: <!channel> & <https://x|y> [y](https://x) What to do:" in found.body
+    assert '("<!channel> & <https://x|y> [y](https://x) What to do:")' in found.body
     content = json.loads(found.to_chat())["content"]
     escaped = "&lt;!channel&gt; &amp; &lt;https://x|y&gt; (y)(https://x) What to do:"
-    assert f"because: {escaped}" in content["description"]
+    assert f'("{escaped}")' in content["description"]
     assert len(content["nextSteps"]) == 1
 
 

@@ -209,7 +209,7 @@ def take_name(night: Night) -> None:
 
 
 NAME = policy_of(first_night()).name_for(snapshot("new"))
-TAKEN = f"snapshot {NAME} exists, but was not made by this application"
+TAKEN = f"snapshot {NAME} exists but lacks this application's tags"
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ UNREADABLE = f"{HOLD} cannot be read, which counts as a hold: {NO_HOLD}"
 UNNAMED = f"parameter not found: {PIPELINE_NAME}"
 NO_NAME = f"{PIPELINE_NAME} holds dummyvalue, not a pipeline's name"
 GONE = f"{NEW} no longer exists or is no longer shared"
-ALL_DEPLOYED = "the newest snapshot of every database is deployed"
+ALL_DEPLOYED = "the newest snapshot of every database is already deployed"
 ACCOUNTS = "999999999999, expected 111111111111"
 TOO_OLD = snapshot("new", created=SUNDAY - timedelta(days=14, seconds=1))
 NEXT_VERSION = snapshot("new", engine_version="16.1")
@@ -109,7 +109,7 @@ REFUSALS: list[tuple[str, Arrange, str, str]] = [
         "snapshot",
         listing(TOO_OLD),
         "snapshot-stale",
-        f"{NEW} is 336.0 hours old, the limit is 14 days",
+        f"{NEW} is 336.0 hours old; the limit is 14 days",
     ),
     (
         "new",
@@ -184,7 +184,10 @@ def test_whatever_is_busy_is_named_and_raised(night: Night, arrange: Arrange, me
 def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(promoted: Night) -> None:
     promoted.run_is_over("Failed")
     result = promoted.promote()
-    assert (result.reason, result.message) == ("nothing-new", "already handled this scheduled time")
+    assert (result.reason, result.message) == (
+        "nothing-new",
+        "this scheduled time was already handled",
+    )
     assert (promoted.started, promoted.current) == (["run-2"], OLD)
 
 
@@ -214,7 +217,7 @@ def test_a_late_delivery_undoes_nothing_that_was_restored(promoted: Night) -> No
     ("happens", "reason", "undone", "stays"),
     [
         (at(SEVEN), "outside-window", OLD, NEW),
-        # Whether a run was started for it cannot be known.
+        # Whether a run was started for this value cannot be known.
         (without(PIPELINE_NAME), "parameter-missing", NEW, NEW),
     ],
 )

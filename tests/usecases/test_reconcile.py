@@ -152,7 +152,7 @@ def test_a_value_without_a_run_is_taken_back_once_no_retry_can_come(night: Night
     night.reconcile()
     assert facts(night) == (REVERTED, OLD, OLD, [RUN_FAILED])
     body = night.aws.notifier.sent[0].body
-    assert "no run of pipeline acceptance-main was started for it" in body
+    assert "no run of pipeline acceptance-main was started for this value" in body
 
 
 def test_the_end_of_another_pipelines_run_is_ignored(promoted: Night) -> None:
@@ -177,7 +177,7 @@ def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(nigh
     night.push()
     night.run_is_over()
     assert facts(night) == ([BEFORE, ("unknown", "new")], NEW, NEW, [REFRESHED])
-    assert "set by unknown because: unknown" in night.aws.notifier.sent[0].body
+    assert 'set by unknown ("unknown")' in night.aws.notifier.sent[0].body
     assert night.aws.notifier.sent[0].thread == "unknown"
 
 
@@ -188,7 +188,7 @@ def test_current_is_aligned_with_what_is_deployed_if_nobody_waits(promoted: Nigh
     promoted.aws.stacks.all[STACK] = Stack("UPDATE_COMPLETE", restored, {CURRENT: NEW})
     promoted.polls(3)
     assert facts(promoted) == ([*REVERTED, ("align", "new")], NEW, OLD, [RUN_FAILED, DIFFERS])
-    why = f"{NEW} is deployed, not what current named"
+    why = f"{NEW} is deployed, but current named another snapshot"
     assert promoted.present().reason == why
 
 
@@ -202,7 +202,7 @@ def clusters(**found: str) -> Arrange:
 
 IS = "stack acceptance-data is"
 SEVERAL = (
-    "stack acceptance-data has several clusters; name one in STACK_NAME: acceptance-data/A, "
+    "stack acceptance-data has several clusters; name one in P_STACK_NAME: acceptance-data/A, "
     "acceptance-data/B"
 )
 GONE = "it was deleted, renamed, or is in another account or Region; correct RDS_STACK_NAME"

@@ -191,11 +191,11 @@ def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_clu
     lines = [
         *("What happened:", f"  db-share-snapshot: {message}."),
         *("Cause:", "  the schedule of 2026-01-03 22:00 UTC"),
-        *("What to do:", f"  {Reason(reason).next_step}", f"  {SHARE_AGAIN}"),
     ]
+    steps = [Reason(reason).next_step, SHARE_AGAIN]
     facts = {"function": "db-share-snapshot", "outcome": "failed", "reason": reason}
     subject = f"aurora-refresh: SHARING FAILED: {reason} (billing)"
-    expected = Notification(subject, "\n".join(lines), facts | {"clusters": "billing"})
+    expected = Notification(subject, "\n".join(lines), steps, facts | {"clusters": "billing"})
     assert aws.notifier.sent == [expected]
 
 
@@ -264,7 +264,7 @@ def test_a_snapshot_that_somebody_asks_for_much_later_is_of_that_time(aws: InMem
 def test_one_that_failed_is_notified_once_deleted_and_can_be_asked_again(aws: InMemoryAws) -> None:
     share(aws)
     aws.snapshots.settle("failed")
-    message = f"orders: RDS could not make {name('orders')}"
+    message = f"orders: RDS could not create {name('orders')}"
     refused = {"reason": "share-failed", "message": message}
     sent: list[str] = []
     meanwhile(aws, "before", "delete", lambda: sent.extend(subjects(aws)))

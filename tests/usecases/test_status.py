@@ -166,7 +166,7 @@ UNSEEN = "rds: cannot determine what is deployed: "
 READ = "which the next run of the pipeline would read: pin the snapshot that is deployed, or another one."
 RESET, WRONG = (f"rds: {CURRENT} holds {value}, {READ}" for value in ("dummyvalue", HIDDEN))
 TOO_OLD = (
-    "rds: the deployed data is more than 15 days old, the limit is 14. Refresh with POST /refresh once a newer "
+    "rds: the deployed data is more than 15 days old; the limit is 14 days. Refresh with POST /refresh once a newer "
     "snapshot is shared, or pin one with deploy."
 )
 MISSED = (
