@@ -129,7 +129,7 @@ class StateMachines(Protocol):
     def start(self, machine: str, name: str, values: Mapping[str, object]) -> None:
         """Start an execution, unless there is one of that name.
 
-        Raise Refused `not-prepared` if there is no such state machine.
+        Raise Refused `not-prepared` if there is no such state machine, or it may not be started.
         """
 
     def execution(self, machine: str, name: str) -> Preparation | None:

@@ -65,7 +65,8 @@ class ApiError(Failure):
     """A refusal by AWS or the API; `status` is None without an answer, `next_step` may be empty."""
 
     def __init__(self, status: int | None, code: str, message: str) -> None:
-        super().__init__(message)
+        # A line break in what AWS quotes, such as a hold's reason, could imitate a line of ours.
+        super().__init__(" ".join(message.split()))
         self.status, self.code = status, code
         self.next_step = _NEXT_STEPS.get(code) or _NEXT_STEPS.get(str(status), "")
         self.exit_code = 2 if code in _WRONG_USAGE else 1  # type: ignore[misc]

@@ -120,7 +120,7 @@ def _coming(answer: Json) -> Iterator[str]:
     """Yield the hold and the run in progress."""
     hold, run = answer["hold"], answer["pipeline"]["under_way"]
     if hold and hold["until"]:
-        reason = f": {hold['reason']}" if hold["reason"] else ""
+        reason = f": {view.brief(hold['reason'])}" if hold["reason"] else ""
         yield f"on hold  until {hold['until']}, by {view.short(hold['by'])}{reason}"
     if run:
         since = view.time(answer["schedule"]["now"]) - view.time(run["started"])

@@ -232,8 +232,10 @@ def to_snapshot(listed: "DBClusterSnapshotTypeDef") -> Snapshot:
         engine_version=listed.get("EngineVersion", ""),
         status=listed.get("Status", ""),
         created=listed.get("SnapshotCreateTime"),
-        # An unknown type counts as shared, because the rules for own snapshots are laxer.
-        own=listed.get("SnapshotType") in _OWN_TYPES,
+        # Anything uncertain counts as shared, because the rules for own snapshots are laxer. The
+        # identifier of a share is its ARN.
+        own=listed.get("SnapshotType") in _OWN_TYPES
+        and listed.get("DBClusterSnapshotIdentifier") != arn,
     )
 
 

@@ -4,13 +4,24 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from chalicelib.aws.errors import translate_errors
+from botocore.exceptions import ClientError
+
+from chalicelib.aws.errors import code_and_message, translate_errors
 from chalicelib.domain.deployment import Preparation
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.reasons import Reason
 
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
+
+# What only a person can resolve. The next poll tries again all the same.
+_REFUSALS = {
+    "AccessDeniedException",
+    "KmsAccessDeniedException",
+    "KmsInvalidStateException",
+    "StateMachineDeleting",
+    "StateMachineDoesNotExist",
+}
 
 
 class StepFunctions:
@@ -26,9 +37,12 @@ class StepFunctions:
                 self._client.start_execution(
                     stateMachineArn=machine, name=name, input=json.dumps(values)
                 )
-            except self._client.exceptions.StateMachineDoesNotExist as error:
-                message = f"there is no state machine {machine}"
-                raise Refused(Reason.NOT_PREPARED, message) from error
+            except ClientError as error:
+                code, message = code_and_message(error)
+                if code not in _REFUSALS:
+                    raise
+                refused = f"{machine} was not started: {code}: {message}"
+                raise Refused(Reason.NOT_PREPARED, refused) from error
 
     def execution(self, machine: str, name: str) -> Preparation | None:
         arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from chalicelib.domain.ledger import (
     CLOCK_TOLERANCE,
     UNKNOWN_RUN,
+    WORK_DUE,
     Run,
     Version,
     is_under_way,
@@ -156,7 +157,9 @@ class Action(NamedTuple):
     def covers(self, instant: datetime) -> bool:
         """Return whether it was being executed at that time, give or take a clock's difference."""
         # CodePipeline learns some moments after CloudFormation that an action is done.
-        is_over = self.status != "InProgress" and instant > self.updated + CLOCK_TOLERANCE
+        # An abandoned action is still at work, although its run is Stopped.
+        is_open = self.status in ("InProgress", "Abandoned")
+        is_over = not is_open and instant > self.updated + CLOCK_TOLERANCE
         return self.started - CLOCK_TOLERANCE <= instant and not is_over
 
 
@@ -216,11 +219,14 @@ def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[A
     """Return the action executions that may have created the cluster, oldest first.
 
     If several ran at that time, those that deploy the stack are preferred, then those of category
-    Deploy. Clocks differ, so two consecutive actions may both be returned.
+    Deploy, then those that were not abandoned. Clocks differ, so two consecutive actions may both be returned.
     """
     able = [action for action in actions if action.category != "Approval"]
     covering = [action for action in able if action.covers(cluster.created)]
-    fits = [(action.stack == stack, action.category == "Deploy") for action in covering]
+    fits = [
+        (action.stack == stack, action.category == "Deploy", action.status != "Abandoned")
+        for action in covering
+    ]
     best = [action for action, fit in zip(covering, fits, strict=True) if fit == max(fits)]
     return sorted(best, key=lambda each: each.started)
 
@@ -415,13 +421,20 @@ def verdicts(
 
 
 def recovered(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tuple[Version, str]]:
-    """Yield each notified fault that has cleared, as version and label, so that it can be notified again."""
-    over = [] if deployment.unknown else [(each, Reason.DEPLOYED_UNKNOWN) for each in ledger]
-    if deployment.version and deployment.preparation and deployment.preparation.is_running:
-        over.append((deployment.version, Reason.NOT_PREPARED))
-    for version, reason in over:
-        if (label := notified_label(reason)) in version.labels:
-            yield version, label
+    """Yield the labels that no longer apply, with their versions.
+
+    A fault that has cleared can be notified again. Work that has succeeded is not due again, even if
+    the state machine is replaced.
+    """
+    over: list[tuple[Version, str]] = []
+    if not deployment.unknown:
+        over += [(each, notified_label(Reason.DEPLOYED_UNKNOWN)) for each in ledger]
+    if deployment.version and deployment.preparation:
+        if deployment.preparation.is_running:
+            over.append((deployment.version, notified_label(Reason.NOT_PREPARED)))
+        elif deployment.preparation.state == "prepared":
+            over.append((deployment.version, WORK_DUE))
+    yield from ((version, label) for version, label in over if label in version.labels)
 
 
 def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:

@@ -128,7 +128,9 @@ class Version(NamedTuple):
     @property
     def run_id(self) -> str | None:
         """The run that restored it, if that has been seen."""
-        return next(iter(self._labelled(_RUN_LABEL)), None)
+        # A label is on one version only: another one may have taken that of the unknown run.
+        default = UNKNOWN_RUN if self.cluster_labels else None
+        return next(iter(self._labelled(_RUN_LABEL)), default)
 
     @property
     def cluster_labels(self) -> set[str]:
@@ -152,6 +154,8 @@ class Version(NamedTuple):
         notified = self._labelled(_NOTIFIED_LABEL)
         if "refreshed" in notified or self.is_good:
             return "refreshed"
+        if Reason.NOT_PREPARED in notified:  # the worst of several
+            return Reason.NOT_PREPARED
         return notified[0] if notified else "restored" if self.run_id else None
 
     def is_promoted_by(self, actor: str) -> bool:

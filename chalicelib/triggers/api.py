@@ -131,8 +131,6 @@ def routes(settings: Settings, aws: Aws) -> Blueprint:
                 return _answer(route, settings, aws, blueprint.current_request)
             except validation.InvalidRequest as problem:
                 raise BadRequestError(str(problem)) from None
-            except RefreshError as error:
-                raise _http_error(error) from error
 
         view.__name__ = route.name
         return view
@@ -148,23 +146,32 @@ def _answer(route: Route, settings: Settings, aws: Aws, request: Request) -> Jso
     query = [(name, text) for name in parameters for text in parameters.getlist(name)]
     validation.check_query(query, ["database"] if validation.DATABASE in route.fields else [])
     actor = request.context.get("identity", {}).get("userArn") or "unknown"
-    if route.method == "GET":
-        return route.run(Call(settings, aws, query, actor, {}))
-    try:
-        raw = request.raw_body
-    except UnicodeEncodeError:  # Chalice encodes the body, which fails for a lone surrogate
-        raise validation.InvalidRequest("the body is not JSON") from None
-    body = validation.json_body(raw.encode() if isinstance(raw, str) else raw, route.fields)
+    is_read = route.method == "GET"
+    body = {} if is_read else _body(request, route)
     grounds = {"request": body, "caller": actor}
     try:
         answer = route.run(Call(settings, aws, query, actor, body))
     except RefreshError as error:
-        _LOGGER.info(route.name, extra={**grounds, "refusal": str(_http_error(error))})
-        raise
+        failure = _http_error(error)
+        extra = {**grounds, "refusal": str(failure)}
+        if failure.STATUS_CODE == ChaliceViewError.STATUS_CODE:
+            _LOGGER.exception(route.name, extra=extra)  # to Lambda, an answer of 500 is no error
+        elif not is_read:
+            _LOGGER.info(route.name, extra=extra)
+        raise failure from error
     if "dry_run" in body:
         answer["dry_run"] = body["dry_run"]
-    _LOGGER.info(route.name, extra={**grounds, "answer": answer})
+    if not is_read:
+        _LOGGER.info(route.name, extra={**grounds, "answer": answer})
     return answer
+
+
+def _body(request: Request, route: Route) -> Json:
+    try:
+        raw = request.raw_body
+    except UnicodeEncodeError:  # Chalice encodes the body, which fails for a lone surrogate
+        raise validation.InvalidRequest("the body is not JSON") from None
+    return validation.json_body(raw.encode() if isinstance(raw, str) else raw, route.fields)
 
 
 def _http_error(error: RefreshError) -> ChaliceViewError:

@@ -1,6 +1,7 @@
 """Look at what is deployed: the stacks, their clusters and the pipeline's action executions."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cache
 
 from chalicelib.domain.database import Database
@@ -18,6 +19,9 @@ from chalicelib.domain.deployment import (
 )
 from chalicelib.domain.ledger import CLOCK_TOLERANCE, Run, Version, last_order, own_run
 from chalicelib.ports import Aws
+
+# An action goes on after its run has failed beside it, or was stopped and abandoned.
+_LONGEST_DEPLOY = timedelta(hours=6)
 
 
 class Deployments:
@@ -88,7 +92,7 @@ class Deployments:
             action
             for run in self._runs
             if run.started <= cluster.created + CLOCK_TOLERANCE
-            and (run.in_progress or cluster.created <= run.updated + CLOCK_TOLERANCE)
+            and (run.in_progress or cluster.created <= run.updated + _LONGEST_DEPLOY)
             for action in self._seen_from(database, run)
         ]
         makers = makers_of(cluster, actions, database.stack_name or "")

@@ -27,8 +27,11 @@ def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Prep
     if found or version.is_good or WORK_DUE not in version.labels:
         return found
     if version.run_id == UNKNOWN_RUN:
-        why = "not started, because no run of the pipeline restored the cluster"
-        return Preparation(f"{why}; refresh again, or prepare it by hand")
+        name = _name(database, cluster)
+        return Preparation(
+            "not started, because no run of the pipeline restored the cluster; if its data is not prepared, "
+            f"start the execution {name} by hand"
+        )
     if aws.now() - cluster.created >= RECORDS_KEPT:
         # To start it now would repeat the work on a cluster that testers have used for months.
         return Preparation(UNKNOWN)

@@ -255,8 +255,11 @@ def short(name: str | None) -> str:
 
 
 def brief(text: str) -> str:
-    """Return a text with snapshots' names in place of their ARNs."""
-    return _ARN.sub("", text)
+    """Return a text on one line, with snapshots' names in place of their ARNs.
+
+    A line break in what others wrote could imitate a line of ours.
+    """
+    return " ".join(_ARN.sub("", text).split())
 
 
 def count(number: int, unit: str) -> str:

@@ -20,7 +20,7 @@ from cli.deploy import INITIAL
 from cli.errors import ApiError
 from cli.main import cli
 from cli.operator import Target
-from cli.output import printable, say_table
+from cli.output import say_table
 from tests.console_states import OMAR, RUN, FakeClient, attention, database, nightly, version
 
 NEW, OLD = nightly("orders", 1), nightly("orders", 7)
@@ -122,9 +122,10 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
     client.answers["history"] = {"history": [version(4, OLD, 7, why=hostile)]}
     assert shown in run("history")[1]
     client.answers["status"]["problems"] = [hostile]
-    assert printable(hostile) in run("status")[1]
+    on_one_line = "?]0;x?[red]a?b[/red] c"
+    assert f"✗ {on_one_line}\n" in run("status")[1]
     client.answers["status"] = ApiError(409, "Conflict", hostile)
-    assert run("status") == (1, "", f"{printable(hostile)}.\n")
+    assert run("status") == (1, "", f"{on_one_line}.\n")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     name = "aurora-refresh-share-0123456789abcdef0123456789abcdef"
     say_table(

@@ -170,6 +170,8 @@ def test_a_snapshot_is_own_if_its_type_is_known_to_be() -> None:
     found = [to_snapshot({**listed, "SnapshotType": kind}).own for kind in kinds]
     assert found == [True, True, True, False, False, False]
     assert not to_snapshot(listed).own
+    share = {**listed, "DBClusterSnapshotIdentifier": arn("one"), "SnapshotType": "manual"}
+    assert not to_snapshot(share).own
 
 
 COPY = methodcaller("copy", arn("a"), "name", "key", {})
@@ -416,6 +418,16 @@ def test_a_stack_has_the_clusters_that_exist_and_the_parameters_that_are_resolve
     clusters = {each: each.lower() for each in ("Orders", "Docs", "Graph")}
     assert stacks.find("data") == Stack("UPDATE_COMPLETE", clusters, {CURRENT: arn("one")}, ID)
     assert stacks.find("data") == Stack("UPDATE_COMPLETE", {}, {})
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "KmsAccessDeniedException"])
+def test_a_state_machine_that_may_not_be_started_is_for_people_to_resolve(code: str) -> None:
+    states = boto3.client("stepfunctions", "eu-west-1", **KEYS)
+    stub = Stubber(states)
+    stub.add_client_error("start_execution", code, "no right")
+    stub.activate()
+    with pytest.raises(Refused, match=f"{MACHINE} was not started: {code}: no right"):
+        StepFunctions(states).start(MACHINE, "rds-1", {})
 
 
 def test_an_execution_is_looked_at_without_its_data() -> None:

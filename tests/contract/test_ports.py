@@ -287,7 +287,7 @@ def test_an_execution_is_started_once_for_each_name_of_a_machine_that_exists(sta
     found = machines.execution(MACHINE, "rds-1")
     assert (found.status, found.state) == ("RUNNING", "preparing")
     assert machines.execution(MACHINE, "rds-2") is None
-    with pytest.raises(Refused, match=f"there is no state machine {MACHINE}-missing") as caught:
+    with pytest.raises(Refused, match=f"{MACHINE}-missing") as caught:
         machines.start(f"{MACHINE}-missing", "rds-1", {})
     assert caught.value.reason == "not-prepared"
 

@@ -59,6 +59,9 @@ def test_the_makers_are_the_deploy_actions_during_which_the_cluster_was_created(
     assert makers(deploy("r", 6)) == makers(deploy("r", -7, 4)) == ["r"]
     assert makers(deploy("r", 6.1)) == makers(deploy("r", -7, 3.9)) == []
     assert makers(deploy("r", -7, 0, "InProgress")) == ["r"]
+    # One that was abandoned is still at work, unless another one deploys the stack at that time.
+    assert makers(deploy("r", -7, 0, "Abandoned")) == ["r"]
+    assert makers(deploy("r", -7, 0, "Abandoned"), deploy("next", 1)) == ["next"]
     # Side by side: the one that deploys the stack, or deploys at all.
     assert makers(deploy("r", 0), deploy("network", 1, stack="network")) == ["r"]
     testing = deploy("test", 1, stack=None, category="Test")

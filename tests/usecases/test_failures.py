@@ -219,7 +219,7 @@ OPTIONAL = {
     "reconcile a success": [9],
     "reconcile a failure": [10],
     "reconcile a late failure": [9, 11, 12],
-    "reconcile a preparation": [6],
+    "reconcile a preparation": [7],
 }
 
 

@@ -111,6 +111,19 @@ def test_work_that_fails_or_cannot_be_started_is_notified_each_time_and_done_lat
     assert restored.good() == NEW
 
 
+def test_work_that_has_succeeded_is_not_done_again_by_another_state_machine(night: Night) -> None:
+    """Not even if the run failed later, so that the version never became good."""
+    night.configure(RDS_AFTER_RESTORE=MACHINE)
+    night.promote()
+    night.run_is_over("Failed", deploys=True)
+    execution_becomes(night, "SUCCEEDED", polls=2)
+    machines = night.aws.state_machines
+    machines.inputs.clear()
+    machines.statuses.clear()
+    night.polls(2)
+    assert machines.inputs == {}
+
+
 def restored_without(night: Night) -> None:
     """The setting comes after a restore whose run failed later."""
     night.configure(RDS_AFTER_RESTORE="")

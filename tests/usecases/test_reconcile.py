@@ -331,6 +331,30 @@ def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night:
     assert found["databases"][0]["waiting"]
 
 
+@pytest.mark.parametrize("status", ["Abandoned", "InProgress"])
+def test_an_action_that_outlasts_its_run_is_credited_with_the_cluster(
+    night: Night, status: str
+) -> None:
+    """A run that was stopped and abandoned, or one that failed beside it."""
+    night.promote()
+    aws = night.aws
+    (*_, run) = runs = aws.pipelines.listed(PIPELINE)
+    begun = aws.time + timedelta(minutes=5)
+    action = Action(run.execution_id, "Deploy", "Deploy", status, begun, begun, "Deploy", STACK)
+    aws.pipelines.executed.append(action)
+    values = aws.values()
+    aws.time += timedelta(minutes=7)
+    aws.stacks.set_status("UPDATE_IN_PROGRESS")
+    runs[-1] = run._replace(status="Stopped", updated=aws.time)
+    night.reconcile()
+    aws.time += timedelta(minutes=3)
+    aws.stacks.deploy(STACK, values, created=aws.time)
+    night.polls(2)
+    assert night.current == NEW
+    (subject,) = night.subjects
+    assert subject.startswith("restored, but the pipeline run failed afterwards")
+
+
 @pytest.mark.parametrize("values", [[], ["dummyvalue"], [OLD], ["dummyvalue", OLD]])
 def test_a_first_promotion_that_fails_is_taken_back(night: Night, values: list[str]) -> None:
     """A stack that was deployed on Saturday has been deleted."""

@@ -92,7 +92,9 @@ def test_each_action_is_one_log_line(caplog: pytest.LogCaptureFixture, night: Ni
     night.ask("GET", "/status")
     denied("put")(night)
     status, failure = night.ask("PUT", "/hold", {"until": "2026-01-22"})
-    done, refused, failed = [
+    denied("history")(night)
+    night.ask("GET", "/status")
+    done, refused, failed, unread = [
         json.loads(JsonFormatter().format(record)) for record in caplog.records
     ]
     assert (done["caller"], done["request"], done["answer"]) == (KIM, asked, answer)
@@ -100,6 +102,8 @@ def test_each_action_is_one_log_line(caplog: pytest.LogCaptureFixture, night: Ni
     assert refused["refusal"] == refusal["Message"] == 'there is no database "x"; known: rds'
     assert failed["refusal"] == failure["Message"] == "put of it failed: AccessDeniedException: no"
     assert status == 500
+    assert [each["level"] for each in (refused, failed, unread)] == ["INFO", "ERROR", "ERROR"]
+    assert (unread["message"], unread["caller"]) == ("status", KIM)
 
 
 def test_what_could_not_be_undone_is_part_of_the_answer(night: Night) -> None:
