@@ -112,12 +112,16 @@ def _status_row(answer: Json, facts: Json) -> Row:
     age, when = facts["age_hours"], answer["schedule"]["next_restore"]
     deployed = view.short(facts["deployed"]) if facts["deployed"] else None
     coming = _local(when) or ("on hold" if answer["hold"] else "none")
-    age = None if age is None else view.age(age)
-    return (facts["name"], deployed, age, view.verdict(answer, facts), coming)
+    age = view.age(age) if deployed and age is not None else None
+    return (facts["name"], deployed, age, facts["state"], coming)
 
 
 def _coming(answer: Json) -> Iterator[str]:
-    """Yield the hold and the run in progress."""
+    """Yield what waits, the hold and the run in progress."""
+    for facts in answer["databases"]:
+        if facts["state"] == "waiting":
+            by = f", set by {view.short(facts['by'])}"
+            yield f"waiting  {facts['name']} · the next run restores {view.short(facts['current'])}{by}"
     hold, run = answer["hold"], answer["pipeline"]["under_way"]
     if hold and hold["until"]:
         reason = f": {view.brief(hold['reason'])}" if hold["reason"] else ""
@@ -267,7 +271,8 @@ def _show_refresh(target: Target, answer: Json, given: Json) -> None:
     elif is_started:
         _show_done(target, answer, given)
     else:
-        say(f"{answer['outcome']}, {answer['reason']}: {answer['message']}")
+        outcome = ", ".join(filter(None, (answer["outcome"], answer["reason"])))
+        say(f"{outcome}: {answer['message']}")
 
 
 @_command(

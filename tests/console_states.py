@@ -39,6 +39,8 @@ def database(name: str, days: int, **facts: Any) -> Json:
         "by": "the schedule of 2026-11-15T04:00:00+00:00",
         "why": "newest eligible share",
         "waiting": False,
+        "restoring": None,
+        "state": "good",
         **facts,
     }
 
@@ -156,11 +158,13 @@ def healthy() -> FakeClient:
 
 def attention() -> FakeClient:
     """One database is too old, one waits for a run, and one is being restored."""
-    moved = {"current": nightly("orders", 1), "previous": nightly("orders", 14), "by": OMAR}
+    new = nightly("orders", 1)
+    moved = {"current": new, "previous": nightly("orders", 14), "by": OMAR}
+    moved |= {"restoring": new, "state": "restoring"}
     too_old = "is 400.0 hours old; the limit is 14 days. Check db-share-snapshot in production."
     client = FakeClient(
         database("orders", 14, **moved),
-        database("billing", 17, latest=nightly("billing", 17)),
+        database("billing", 17, latest=nightly("billing", 17), state="stale"),
         database("documents", 3),
         problems=[f"billing: latest would not be promoted: {nightly('billing', 17)} {too_old}"],
     )
@@ -178,7 +182,7 @@ def attention() -> FakeClient:
 def fresh() -> FakeClient:
     """A stage on which nothing has happened."""
     unset: Json = dict.fromkeys(database("orders", 1))
-    known = {"name": "orders", "stack": "acceptance-data", "waiting": False}
+    known = {"name": "orders", "stack": "acceptance-data", "waiting": False, "state": "empty"}
     client = FakeClient(unset | known)
     client.answers["status"]["pipeline"]["last_run"] = None
     client.answers["history"] = {"history": []}

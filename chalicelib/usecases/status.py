@@ -28,13 +28,15 @@ from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, list_own_once, settled_copies
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import preparation_of
-from chalicelib.usecases.under_way import describe, run_under_way
+from chalicelib.usecases.under_way import describe, run_under_way, to_restore
 from chalicelib.usecases.update_latest import newest
 
 # A Lambda function answers with at most 6 MB.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 SNAPSHOTS_LISTED = 2_000
 LONG_RUN = timedelta(hours=2)
+# Data is some hours old already when it is restored, and stays until the next refresh has ended.
+GRACE = timedelta(days=1)
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -48,8 +50,8 @@ def status(settings: Settings, aws: Aws) -> Json:
     if look.error:
         look.problems.append(_described(look.error))
     hold, restore = look.hold()
-    databases = [look.database(each) for each in settings.databases]
     under_way = look.under_way()
+    databases = [look.database(each) for each in settings.databases]
     look.problems += [*look.failed_run(), *look.missed_refreshes(hold)]
     return {
         "databases": databases,
@@ -116,6 +118,7 @@ class _Look:
         self.runs: Sequence[Run] = ()
         self.error: RefreshError | None = None
         self.problems: list[str] = []
+        self.restored: dict[str, str] = {}  # by the run under way: from what, by database
         try:
             if self.pipeline_name:
                 self.runs = aws.pipelines.runs(self.pipeline_name)
@@ -164,18 +167,20 @@ class _Look:
             "why": present.reason if present else None,
             "good": bool(present and present.is_good),
             "waiting": is_waiting(deployment, ledger),
+            "restoring": self.restored.get(database.name),
         }
+        is_stale = False
         try:
             shown = deployed or current
             snapshot = described(self.aws, self.own, database, shown) if shown else None
             if snapshot and snapshot.created:
                 age, limit = snapshot.age(self.now), self.settings.max_age
                 facts |= {"created": snapshot.created.isoformat(), "age_hours": hours(age)}
-                if deployed and limit and age > limit:
+                if deployed and limit and age > limit + GRACE:
+                    is_stale = True
                     found.append(
                         f"the deployed data is more than {age.days} days old; the limit is {limit.days} days. "
-                        "Refresh with POST /refresh once a newer snapshot is shared, or pin one with "
-                        "deploy."
+                        "Refresh once a newer snapshot is shared, or pin one with deploy."
                     )
             if latest and latest != deployed:
                 candidate(self.settings, self.aws, self.own, database, self.values)
@@ -186,7 +191,7 @@ class _Look:
         except AwsError as error:
             found.append(_described(error))
         self.problems += [f"{database.name}: {each}" for each in found]
-        return facts
+        return {**facts, "state": _state(facts, deployment, is_stale=is_stale)}
 
     def _preparation(self, database: Database, found: list[str]) -> Json | None:
         """Return the preparation of the cluster, and add to `found` what is wrong with it."""
@@ -221,12 +226,14 @@ class _Look:
         run = in_progress(self.runs)
         if run is None or self.pipeline_name is None:
             return None
-        restores, positions = None, dict[str, Position]()
+        positions = dict[str, Position]()
         try:
-            run, restores = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
+            look = (self.reader, self.runs, self.ledgers, self.deployed)
+            run, self.restored = run_under_way(*look)
             positions |= self.aws.pipelines.positions(self.pipeline_name)
         except RefreshError as error:
             self.problems.append(f"{error}.")
+        restores = to_restore(self.restored)
         for each in self.runs:
             if each.in_progress and self.now - each.started > LONG_RUN:
                 goes_on = f" When it continues, it restores {restores}." if restores else ""
@@ -268,6 +275,22 @@ class _Look:
                     f"{database.name}: the refresh due at {_time(due)} did not happen. Check the "
                     "notifications and the log of db-restore-from-snapshot."
                 )
+
+
+def _state(facts: Json, deployment: Deployment, *, is_stale: bool) -> str:
+    """Return the state of a database in a word or two."""
+    if facts["restoring"]:
+        return "restoring"
+    if deployment.is_deploying:
+        return "deploying"
+    if not facts["deployed"]:
+        return "unknown" if facts["current"] else "empty"
+    preparation = facts["preparation"]
+    if preparation and preparation["state"] != "prepared":
+        return str(preparation["state"]).replace("-", " ")
+    if facts["waiting"]:
+        return "waiting"
+    return "stale" if is_stale else "good"
 
 
 def _deployed(reader: Deployments, database: Database, ledger: Sequence[Version]) -> Deployment:

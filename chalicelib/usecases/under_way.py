@@ -25,22 +25,27 @@ def run_under_way(
     runs: Sequence[Run],
     ledgers: Mapping[Database, Sequence[Version]],
     deployed: Mapping[Database, Deployment],
-) -> tuple[Run, str | None]:
-    """Return the run in progress that restores a database next, and what, in words; raise AwsError.
+) -> tuple[Run, dict[str, str]]:
+    """Return the run in progress that restores a database next, and from what, by database.
 
-    There must be one in progress. If none restores any, return the oldest one, and None.
+    There must be one in progress. If none restores any, return the oldest one. Raise AwsError.
     """
     under_way = [run for run in reversed(runs) if run.in_progress]
     values = {each: _next_value(deployed[each], ledger, runs) for each, ledger in ledgers.items()}
     for run in under_way:
-        restored = [
-            f"{each.name} from {value}"
+        restored = {
+            each.name: value
             for each, value in values.items()
             if value and not reader.is_past(each, run)
-        ]
+        }
         if restored:
-            return run, ", ".join(restored)
-    return under_way[0], None
+            return run, restored
+    return under_way[0], {}
+
+
+def to_restore(restored: Mapping[str, str]) -> str | None:
+    """Return in words what a run restores; None if it is nothing."""
+    return ", ".join(f"{name} from {value}" for name, value in restored.items()) or None
 
 
 def _next_value(
@@ -72,9 +77,9 @@ def under_way(settings: Settings, aws: Aws) -> str | None:
         }
         reader = pipeline.deployments()
         deployed = {each: reader.of(each, ledger) for each, ledger in ledgers.items()}
-        run, restores = run_under_way(reader, pipeline.runs, ledgers, deployed)
-        if restores is None:
+        run, restored = run_under_way(reader, pipeline.runs, ledgers, deployed)
+        if not restored:
             return None
-        return f"{describe(run, pipeline.position_of(run))}: it restores {restores}"
+        return f"{describe(run, pipeline.position_of(run))}: it restores {to_restore(restored)}"
     except RefreshError as error:
         return f"cannot determine whether a run is in progress: {error}"

@@ -114,7 +114,7 @@ class _Console:
         databases = status["databases"]
         histories = self._pool.map(self._history, [each["name"] for each in databases])
         rows = [view.row(status, *each, self._taken) for each in zip(databases, histories)]  # noqa: B905
-        headline, tone = view.headline(status, [row.verdict for row in rows])
+        headline, tone = view.headline(status)
         arn = (self.identity() or {"Arn": "::"})["Arn"]
         links = view.links(arn, self._client.region, self._stage, status)
         context = {"headline": headline, "tone": tone, "links": links}

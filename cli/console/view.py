@@ -18,6 +18,7 @@ _RESTORED = ("refreshed", "restored", "failed-after-restore")
 _ARN = re.compile(r"arn:[\w-]+:rds:[\w-]*:\d*:cluster-snapshot:")
 _SENTENCES = {
     "restoring": "A database is being restored",
+    "deploying": "The pipeline is deploying",
     "preparing": "Restored data is being prepared",
     "waiting": "A restore waits for the pipeline's next run",
     "empty": "Nothing has been restored yet",
@@ -52,11 +53,9 @@ class Replacement(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One database on the overview: the API's facts, and what follows from them."""
+    """One database on the overview: the API's facts, and the age of its data over time."""
 
     facts: Json
-    verdict: str
-    is_stale: bool
     chart: Chart | None
 
 
@@ -64,7 +63,7 @@ def row(status: Json, facts: Json, history: Sequence[Json], taken: Mapping[str, 
     """Return a database's row; `taken` maps a snapshot's ARN to the time of its data."""
     now, limit = time(status["schedule"]["now"]), status["schedule"]["max_age_days"]
     drawn = chart(_periods(facts, history, taken), now, limit)
-    return Row(facts, verdict(status, facts), is_stale(status, facts), drawn)
+    return Row(facts, drawn)
 
 
 def replaced(
@@ -109,39 +108,20 @@ def done(action: str, answer: Json, database: str | None = None) -> str:
     return message + (f" Note: {brief(under_way)}." if under_way else "")
 
 
-def is_stale(status: Json, facts: Json) -> bool:
-    """Return whether a database's deployed data is older than the limit."""
-    limit, age = status["schedule"]["max_age_days"], facts["age_hours"]
-    return bool(limit and facts["deployed"] and age is not None and age > limit * 24)
-
-
-def verdict(status: Json, facts: Json) -> str:
-    """Return the state of a database in a word or two."""
-    deployed, current = facts["deployed"], facts["current"]
-    under_way = status["pipeline"]["under_way"]
-    if under_way and under_way["restores"] and current and current != deployed:
-        return "restoring"
-    if not deployed:
-        return "unknown" if current else "empty"
-    if (facts["preparation"] or {"state": "prepared"})["state"] != "prepared":
-        return str(facts["preparation"]["state"]).replace("-", " ")
-    if facts["waiting"]:
-        return "waiting"
-    return "stale" if is_stale(status, facts) else "good"
-
-
-def headline(status: Json, verdicts: Sequence[str]) -> tuple[str, str]:
+def headline(status: Json) -> tuple[str, str]:
     """Return the state of the stage in one sentence, and its tone."""
-    bad = sum(verdict in ("stale", "unknown", "not prepared") for verdict in verdicts)
+    states = [facts["state"] for facts in status["databases"]]
+    bad = sum(state in ("stale", "unknown", "not prepared") for state in states)
     if bad:
-        which = f"{bad} of {len(verdicts)} databases" if len(verdicts) > 1 else "The database"
+        which = f"{bad} of {len(states)} databases" if len(states) > 1 else "The database"
         return f"{which} {'needs' if bad == 1 else 'need'} attention", "bad"
     if status["problems"]:
         return f"{count(len(status['problems']), 'problem')} to look at", "bad"
+    if found := [sentence for state, sentence in _SENTENCES.items() if state in states]:
+        return found[0], "busy"
     if status["hold"]:
         return "Scheduled refreshes are on hold", "warn"
-    found = [sentence for verdict, sentence in _SENTENCES.items() if verdict in verdicts]
-    return (found[0], "busy") if found else ("All is well", "good")
+    return "All is well", "good"
 
 
 def restored(history: Sequence[Json]) -> list[Json]:

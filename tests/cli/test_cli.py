@@ -70,7 +70,7 @@ def test_status_of_one_database(client: FakeClient) -> None:
 
 def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient) -> None:
     client.answers["status"] = status = attention().answers["status"]
-    status["databases"][2] |= {"deployed": None, "age_hours": None}
+    status["databases"][2] |= {"deployed": None, "state": "deploying"}
     status["hold"] = {"until": "2026-12-03", "reason": "load test", "by": OMAR}
     status["pipeline"]["under_way"]["waits_for"] = "an approval"
     assert run("status") == (
@@ -80,7 +80,7 @@ def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient
 database   deployed            age      state      next refresh
 orders     orders-2026-11-14   13 days  restoring  Sun 29 Nov 2026 04:00 UTC
 billing    billing-2026-11-11  16 days  stale      Sun 29 Nov 2026 04:00 UTC
-documents                               restoring  Sun 29 Nov 2026 04:00 UTC
+documents                               deploying  Sun 29 Nov 2026 04:00 UTC
 on hold  until 2026-12-03, by refresh-operator/omar: load test
 running  acceptance-main · Deploy, 23 minutes · waits for an approval · \
 restores orders from orders-2026-11-27

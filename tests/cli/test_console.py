@@ -100,20 +100,6 @@ def test_there_is_no_page_about_what_is_unknown() -> None:
         assert (response.status_code, ">Not found</h1>" in response.text) == (404, True)
 
 
-def test_a_database_is_judged_in_a_word_or_two() -> None:
-    def verdict(**facts: Any) -> str:
-        status = FakeClient(database("orders", 7, **facts)).answers["status"]
-        return view.verdict(status, status["databases"][0])
-
-    assert verdict(age_hours=14 * 24) == verdict(preparation={"state": "prepared"}) == "good"
-    assert verdict(age_hours=14 * 24 + 0.1) == "stale"
-    assert verdict(waiting=True) == "waiting"
-    assert verdict(preparation={"state": "preparing"}) == "preparing"
-    assert verdict(preparation={"state": "not-prepared"}, waiting=True) == "not prepared"
-    assert verdict(deployed=None) == "unknown"
-    assert verdict(deployed=None, current=None) == "empty"
-
-
 @pytest.mark.parametrize(
     ("error", "status", "title", "step"),
     [

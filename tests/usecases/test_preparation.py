@@ -33,7 +33,11 @@ def restored(night: Night) -> Night:
 
 def shown(night: Night) -> tuple[object, list[str]]:
     found = night.status()
-    return found["databases"][0]["preparation"], found["problems"]
+    (facts,) = found["databases"]
+    if preparation := facts["preparation"]:
+        words = {"prepared": "good", "preparing": "preparing", "not-prepared": "not prepared"}
+        assert facts["state"] == words[preparation["state"]]
+    return facts["preparation"], found["problems"]
 
 
 def execution_becomes(night: Night, status: str, polls: int = 2) -> None:

@@ -49,9 +49,9 @@ def test_a_fresh_account_in_which_there_is_nothing(night: Night) -> None:
     found = night.status()
     nothing = (
         *("latest", "current", "previous", "deployed", "deployed_since", "preparation", "created"),
-        *("age_hours", "version", "since", "action", "by", "why"),
+        *("age_hours", "version", "since", "action", "by", "why", "restoring"),
     )
-    facts = {"name": "rds", "stack": STACK, "good": False, "waiting": False}
+    facts = {"name": "rds", "stack": STACK, "good": False, "waiting": False, "state": "empty"}
     assert found["databases"] == [facts | dict.fromkeys(nothing)]
     assert found["pipeline"] == {"name": None, "last_run": None, "under_way": None}
     assert found["problems"] == [
@@ -147,6 +147,24 @@ def old_is_from(days: int) -> Arrange:
     return listing(snapshot("new"), snapshot("old", created=SUNDAY - timedelta(days=days)))
 
 
+@pytest.mark.parametrize(
+    ("arrange", "state"),
+    [
+        (Night.push, "good"),
+        (old_is_from(days=16), "stale"),
+        (lambda night: night.pin("new"), "waiting"),
+        (stack_in("UPDATE_IN_PROGRESS"), "deploying"),
+        (in_turn(Night.promote, stack_in("UPDATE_IN_PROGRESS")), "restoring"),
+        (stack_in("UPDATE_ROLLBACK_FAILED"), "unknown"),
+    ],
+)
+def test_a_database_s_state_is_a_word(night: Night, arrange: Arrange, state: str) -> None:
+    """test_preparation.py has those of after-restore work."""
+    arrange(night)
+    (facts,) = night.status()["databases"]
+    assert (facts["state"], facts["restoring"]) == (state, NEW if state == "restoring" else None)
+
+
 def promotion_that(status: str, **after: float) -> Arrange:
     """Let tonight's run fail, or go on for some time while it waits for an approval."""
 
@@ -166,8 +184,8 @@ UNSEEN = "rds: cannot determine what is deployed: "
 READ = "which the next run of the pipeline would read: pin the snapshot that is deployed, or another one."
 RESET, WRONG = (f"rds: {CURRENT} holds {value}, {READ}" for value in ("dummyvalue", HIDDEN))
 TOO_OLD = (
-    "rds: the deployed data is more than 15 days old; the limit is 14 days. Refresh with POST /refresh once a newer "
-    "snapshot is shared, or pin one with deploy."
+    "rds: the deployed data is more than 16 days old; the limit is 14 days. Refresh once a newer snapshot is shared, "
+    "or pin one with deploy."
 )
 MISSED = (
     "rds: the refresh due at 2026-01-04T04:00:00+00:00 did not happen. Check the "
@@ -196,13 +214,13 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         [],
     ),
     "what is deployed is no longer shared": (in_turn(holding(LATEST, OLD), listing()), []),
-    "old, and not deployed": (in_turn(old_is_from(days=15), stack_in("UPDATE_IN_PROGRESS")), []),
+    "old, and not deployed": (in_turn(old_is_from(days=99), stack_in("UPDATE_IN_PROGRESS")), []),
     "old, without a limit": (
         in_turn(old_is_from(days=99), configured(MAX_SNAPSHOT_AGE_DAYS="0")),
         [],
     ),
-    "as old as allowed": (old_is_from(days=14), []),
-    "older": (old_is_from(days=15), [TOO_OLD]),
+    "as old as allowed": (old_is_from(days=15), []),
+    "older": (old_is_from(days=16), [TOO_OLD]),
     "two hours": (promotion_that("InProgress", hours=2), []),
     "longer, with a push behind it": (in_turn(LONGER, Night.push), [WAITS]),
     "longer, and nobody knows where": (
