@@ -189,7 +189,10 @@ def runtime() -> str:
 
 
 def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> None:
-    """Run a command of Chalice, passing on what it prints; raise StageError if it fails."""
+    """Run a command of Chalice, passing on what it prints; raise StageError if it fails.
+
+    Of the stack trace that it prints for unexpected errors, people need only the end.
+    """
     words = ["chalice", command, "--stage", stage.name]
     with (
         subprocess.Popen(  # noqa: S603 (Chalice's own command, of this Python)
@@ -202,8 +205,11 @@ def chalice(project: Path, stage: Stage, command: str, say: Say, *more: str) -> 
         ) as running
     ):
         assert running.stdout is not None
+        has_failed = False
         for line in running.stdout:
-            say(line.rstrip())
+            has_failed |= line.startswith("Traceback (most recent call last)")
+            if not has_failed or not line.startswith((" ", "Traceback")):
+                say(line.rstrip())
     if running.returncode:
         raise StageError(f"{' '.join(words)} ended with status {running.returncode}: see above")
 

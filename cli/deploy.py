@@ -135,9 +135,20 @@ def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
 
 
 def _foundations(account: Account, initial: Mapping[str, str], email: str | None) -> Iterator[Step]:
-    """Yield the parameters, the topic and the subscription; none that exists is ever changed."""
+    """Yield the parameters, the topic and the subscription.
+
+    None that exists is changed, but for the main pipeline's name if it was made for this stage: no
+    function moves that.
+    """
     stage, topic, held = account.stage, account.topic, account.parameters()
     for name, (value, description) in stacks.wanted_parameters(stage, initial).items():
+        is_name = isinstance(stage, AcceptanceStage) and name == stage.settings.pipeline_parameter
+        if is_name and held.get(name, value) != value and account.has_made(name):
+            change = partial(
+                account.call, "ssm:PutParameter", Name=name, Value=value, Overwrite=True
+            )
+            yield Step("set", f"parameter {name} to {value}", change)
+            continue
         if name in held:
             found = f", which exists: {shown(stage, name, held[name])}"
             yield Step("unchanged", f"parameter {name}{found}")

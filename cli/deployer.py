@@ -115,9 +115,10 @@ def deploy(
     *,
     dry_run: bool,
 ) -> None:
-    """Create or update a stage: parameters and topic, functions, and what monitors them.
+    """Create or update a stage.
 
-    It is safe to run again: it prints what it changed, and never resets a value that has changed.
+    It makes parameters and topic, the functions, and what monitors them. It is safe to run again, and
+    never resets a parameter's value.
     """
     from cli import deploy as deployment
 
@@ -132,7 +133,7 @@ def deploy(
 @click.command()
 @options.together(options.REQUIRED_STAGE, options.JSON, options.PROJECT, *_CREDENTIALS)
 def doctor(name: str, project: Path, *, as_json: bool) -> None:
-    """Check a stage in its account, and print each fault with its fix. Read-only.
+    """Check a stage, and print each fault with its fix. Read-only.
 
     Needs read permissions in the stage's account; what it may not read is reported as a warning.
 
@@ -162,7 +163,7 @@ def doctor(name: str, project: Path, *, as_json: bool) -> None:
     options.PROJECT,
 )
 def package(name: str, out: Path | None, project: Path) -> None:
-    """Write a stage as CloudFormation templates, and its functions' package. Makes no AWS calls."""
+    """Write a stage as CloudFormation templates, without calling AWS."""
     from cli.package import next_steps, package
 
     folder = out or project / ".chalice/deployments" / name
@@ -225,7 +226,7 @@ def destroy(
     *_CREDENTIALS,
 )
 def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool) -> None:
-    """Verify the assumptions about AWS in a sandbox account, fact by fact.
+    """Verify the assumptions about AWS in a sandbox account.
 
     It creates what it needs, tagged aurora-refresh=live-check, and deletes it at the end, even if you
     stop it. Needs an administrator's credentials.

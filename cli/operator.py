@@ -145,7 +145,7 @@ _ONLY = click.option("--database", metavar="NAME", help="Show this database only
 
 @_command(_show_status, _ONLY, is_well=lambda answer: not answer["problems"])
 def status(target: Target, database: str | None) -> Json:
-    """Show which data is deployed, how old it is, and what comes next.
+    """Show the deployed data, its age, and what comes next.
 
     Exit status: 0 if all is well, 1 if there are problems.
     """
@@ -194,7 +194,7 @@ def _snapshot_row(snapshot: Json) -> Row:
     ),
 )
 def snapshots(target: Target, database: str | None, *, all_of_them: bool) -> Json:  # noqa: ARG001
-    """List production's shared snapshots, and why each can or cannot be restored."""
+    """List production's shared snapshots with the verdict on each."""
     return target.client.snapshots(database)
 
 
@@ -212,7 +212,7 @@ def _history_row(entry: Json) -> Row:
 
 @_command(_show_history, options.DATABASE)
 def history(target: Target, database: str | None) -> Json:
-    """List who changed current, when and why, and how each change ended, newest first."""
+    """List the changes of current and how each ended, newest first."""
     return target.client.history(database)
 
 
@@ -314,7 +314,7 @@ def _confirm(
 
 @_command(_show_done, click.argument("until"), options.REASON)
 def hold(target: Target, until: str, reason: str) -> Json:
-    """Stop scheduled refreshes until the day UNTIL, such as 2026-01-22."""
+    """Stop scheduled refreshes until a day, such as 2026-01-22."""
     return target.client.hold(until, reason)
 
 
@@ -332,7 +332,7 @@ def resume(target: Target) -> Json:
     ),
 )
 def console(stage: str | None, url: str | None, port: int) -> None:
-    """Serve the stage's console on this machine, and print its address."""
+    """Serve the stage's console on this machine."""
     from cli.console.app import serve
 
     target = connect(stage, url)

@@ -39,9 +39,13 @@ def _use(variable: str, *without: str) -> Callable[[click.Context, click.Paramet
 
 
 def _address(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
-    """Return the address; raise WrongUsage if it is none."""
-    if not url or is_address(url):
+    """Return the address; raise WrongUsage if it is none, or would show the signature to others."""
+    if not url:
         return url
+    if is_address(url):
+        parts = urlsplit(url)
+        if parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1"):
+            return url
     right = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api"
     raise WrongUsage(f"--url is {url!r}: {right}")
 

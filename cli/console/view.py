@@ -103,7 +103,11 @@ def done(action: str, answer: Json, database: str | None = None) -> str:
         message = f"The pipeline deploys {name} from {short(answer['current'])} {how}."
     else:
         hold = answer["hold"]
-        message = f"The schedule is on hold until {hold['until']}." if hold else "There is no hold."
+        message = (
+            f"The schedule is on hold until {hold['until']}."
+            if hold
+            else "The schedule is not on hold."
+        )
         message += "" if when else " No refresh is planned."
     return message + (f" Note: {brief(under_way)}." if under_way else "")
 

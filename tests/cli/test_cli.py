@@ -165,7 +165,7 @@ would replace billing (billing-2026-11-21 → billing-2026-11-25)
             "Next refresh: Sun 06 Dec 2026 04:00 UTC.\n"
         ),
     ),
-    "resume": (("resume", {}), "There is no hold. No refresh is planned.\n"),
+    "resume": (("resume", {}), "The schedule is not on hold. No refresh is planned.\n"),
 }
 
 
@@ -240,6 +240,7 @@ WRONG = {
     "status": "name a stage with --stage acceptance",
     "status --url=": "name a stage with --stage acceptance",
     "status --url https:///api": f"--url is 'https:///api': {ADDRESS}",
+    "status --url http://a.example/api": f"--url is 'http://a.example/api': {ADDRESS}",
     "status --url http://x:y/api": f"--url is 'http://x:y/api': {ADDRESS}",
     "status --stage test --profile x": "The config profile (x) could not be found. Name one that ",
     "AWS_DEFAULT_REGION=eu-west-1 status --stage test --profile x": "found. Name one that exists: ",

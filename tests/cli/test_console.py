@@ -180,7 +180,7 @@ def test_an_action_is_done_and_answered() -> None:
         "The schedule is on hold until 2026-12-03. Note: run 7 restores orders-2026-11-27. "
         "Next refresh: Sun 06 Dec 2026, 04:00 UTC."
     )
-    assert said("resume") == "There is no hold. No refresh is planned."
+    assert said("resume") == "The schedule is not on hold. No refresh is planned."
 
 
 @pytest.mark.parametrize(("dry_run", "title"), [(True, "would not start"), (False, "did not")])

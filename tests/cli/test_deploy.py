@@ -28,6 +28,42 @@ def test_a_runtime_that_is_not_the_one_tested_is_named(monkeypatch: pytest.Monke
     )
 
 
+def test_of_a_stack_trace_of_chalice_people_read_the_end_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = """Updating
+  a policy
+Traceback (most recent call last):
+  File "x.py", line 1, in <module>
+botocore.exceptions.ClientError: no right
+"""
+    run = Mock(stdout=trace.splitlines(keepends=True), returncode=2)
+    run.__enter__ = lambda _: run
+    run.__exit__ = lambda *_: None
+    monkeypatch.setattr(account.subprocess, "Popen", lambda *_, **__: run)
+    said: list[str] = []
+    with pytest.raises(StageError, match="chalice deploy --stage acceptance ended with status 2"):
+        account.chalice(PROJECT, STAGE, "deploy", said.append)
+    assert said == ["Updating", "  a policy", "botocore.exceptions.ClientError: no right"]
+
+
+def test_the_main_pipelines_name_follows_the_stage_if_it_was_made_for_it() -> None:
+    name = STAGE.settings.promotion_parameters[0]
+
+    def steps(*, ours: bool) -> list[str]:
+        held = {name: "former", STAGE.settings.promotion_parameters[1]: "dummyvalue"}
+        seen: Any = Mock(stage=STAGE, topic=None, parameters=lambda: held)
+        seen.has_made = lambda _: ours
+        found = deploy._foundations(seen, {}, None)  # noqa: SLF001
+        return [f"{each.verb} {each.what}" for each in found][:2]
+
+    latest = (
+        f"unchanged parameter {STAGE.settings.promotion_parameters[1]}, which exists: dummyvalue"
+    )
+    assert steps(ours=True) == [f"set parameter {name} to acceptance-main", latest]
+    assert steps(ours=False) == [f"unchanged parameter {name}, which exists: former", latest]
+
+
 def test_the_recorded_rest_api_is_used_or_else_the_first_and_without_one_chalice_forgets_it(
     tmp_path: Path,
 ) -> None:

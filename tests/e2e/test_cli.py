@@ -37,7 +37,7 @@ def test_commands_and_console_operate_a_stage(deployed: Company, refreshed: Nigh
     assert (pinned.exit_code, json.loads(pinned.stdout)["current"]) == (0, refreshed.new)
     held = ask(deployed, "hold", "2099-01-01", "--reason", "load test")
     assert held.stdout.startswith("The schedule is on hold until 2099-01-01.")
-    assert ask(deployed, "resume").stdout.startswith("There is no hold. Next refresh: ")
+    assert ask(deployed, "resume").stdout.startswith("The schedule is not on hold. Next refresh: ")
     tried = ask(deployed, "refresh", "--dry-run", "--outside-window")
     assert (tried.exit_code, "nothing-new" in tried.stdout) == (1, True)
     assert newest in ask(deployed, "history").stdout.splitlines()[1]
