@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from botocore.credentials import Credentials
 
+from cli.operator import COMMANDS
 from demo import operations
 from demo.acceptance import Company
 from localcloud.client import LocalCloud
@@ -30,9 +31,11 @@ def test_every_command_prints_what_the_document_says(company: Company) -> None:
     assert operations.normal(performed).splitlines() == operations.normal(TEXT).splitlines()
 
 
-def test_each_route_for_programs_is_asked_in_the_document() -> None:
-    asked = set(re.findall(r"^\$ (?:ask|python3 ask\.py) (\w+) (\S+)", TEXT, re.MULTILINE))
-    assert asked == OPERATIONS.keys()
+def test_each_command_and_its_route_is_in_the_document() -> None:
+    asked = set(re.findall(r"^\$ aurora-refresh (\w+)", TEXT, re.MULTILINE))
+    assert asked == {each.name for each in COMMANDS} - {"console"}
+    named = set(re.findall(r"`(GET|PUT|POST|DELETE) (/\S+)`", TEXT))
+    assert named == OPERATIONS.keys()
 
 
 @pytest.mark.parametrize(("person", "writing"), [("tester", 403), ("operator", 400)])
