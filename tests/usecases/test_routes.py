@@ -90,6 +90,7 @@ def test_each_action_is_one_log_line(caplog: pytest.LogCaptureFixture, night: Ni
     _, answer = night.ask("PUT", "/snapshots/current", asked)
     _, refusal = night.ask("PUT", "/snapshots/current", asked | {"database": "x"})
     night.ask("GET", "/status")
+    assert night.ask("GET", "/snapshots?database=x")[0] == 404
     denied("put")(night)
     status, failure = night.ask("PUT", "/hold", {"until": "2026-01-22"})
     denied("history")(night)
