@@ -104,7 +104,7 @@ def test_a_night_from_the_update_to_the_end_of_the_run(
     (_,) = output()
 
 
-def test_what_aws_did_not_do_is_raised(load: Load, aws: InMemoryAws, output: Output) -> None:
+def test_a_failed_aws_call_is_raised(load: Load, aws: InMemoryAws, output: Output) -> None:
     """Lambda counts it, and its alarm rings."""
     refuse(aws, "get")
     with pytest.raises(AwsError):

@@ -170,7 +170,7 @@ would replace billing (billing-2026-11-21 → billing-2026-11-25)
 
 
 @pytest.mark.parametrize("line", DONE)
-def test_what_needs_no_question_is_done_and_said(client: FakeClient, line: str) -> None:
+def test_a_command_that_replaces_nothing_asks_no_question(client: FakeClient, line: str) -> None:
     if "--dry-run" not in line:
         client.answers["status"] = ApiError(500, "NotNeeded", "there is no question to put")
     call, said = DONE[line]

@@ -98,7 +98,7 @@ def test_a_refusal_has_a_status_a_code_and_a_message(monkeypatch: pytest.MonkeyP
     assert refusal(200, b"<html>") == refusal(200, b'["a"]') == no_json
 
 
-def test_who_the_caller_is_is_not_waited_for_long_and_is_asked_again_with_new_credentials() -> None:
+def test_the_identity_request_times_out_early_and_is_repeated_after_a_new_session() -> None:
     session, renewed = MagicMock(), MagicMock()
     client = ApiClient("https://a", Mock(side_effect=[session, renewed]))
     assert client.identity() == client.identity()

@@ -220,9 +220,7 @@ def test_the_environment_answers_only_if_asked_to_and_the_command_line_wins(
     assert (variables["RDS_ENGINE_VERSION"], variables["RDS_SOURCE_CLUSTER"]) == ("16", "invoices")
 
 
-def test_whoever_leaves_while_asked_finds_everything_as_it_was(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leaving_a_prompt_changes_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.deployer.is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", Mock(side_effect=KeyboardInterrupt))
     stopped = (1, "", "Stopped.\n")

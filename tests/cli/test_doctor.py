@@ -647,7 +647,7 @@ RIGHT |= {
 
 
 @pytest.mark.parametrize("seen", RIGHT.values(), ids=RIGHT)
-def test_what_is_right_in_its_own_way_is_ok(seen: AcceptanceLook) -> None:
+def test_an_unusual_but_valid_setup_is_ok(seen: AcceptanceLook) -> None:
     assert faults(seen) == []
 
 

@@ -157,6 +157,6 @@ def test_a_deletion_without_an_answer_is_named_and_stops_no_other() -> None:
 
 
 @pytest.mark.live
-def test_aws_itself_does_what_it_is_taken_to_do() -> None:
+def test_aws_behaves_as_assumed() -> None:
     report = livecheck.check(Sandbox(boto3.Session()), print)
     assert report.is_well(), report

@@ -55,7 +55,7 @@ def test_deny_wins_then_allow_if_its_condition_is_met_else_the_call_is_refused(
     assert found is decision
 
 
-def test_who_may_not_use_a_key_may_neither_copy_under_it_nor_publish_to_a_topic_under_it(
+def test_copying_and_publishing_require_permission_for_the_key(
     cloud: LocalCloud,
 ) -> None:
     """ "Authorizing use of a customer managed key", Aurora User Guide; "Key management", SNS Developer Guide."""

@@ -289,7 +289,7 @@ def test_the_verdict(
     assert verdict(deployment, ledger, runs, at(90)) == expected
 
 
-def test_nothing_is_taken_back_while_a_run_may_still_be_started_for_it() -> None:
+def test_a_value_is_not_reverted_before_the_start_deadline() -> None:
     assert verdict(OLD, [GOOD, B], [], at(14)) is None
     assert verdict(OLD, [GOOD, B], [], at(15)) is not None
 

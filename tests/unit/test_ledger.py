@@ -84,7 +84,7 @@ def test_an_undo_a_revert_and_an_alignment_correct_another_version() -> None:
     assert [each for each in versions if each.is_correction] == corrections
 
 
-def test_the_labels_say_what_became_of_a_version() -> None:
+def test_the_outcome_of_a_version_is_read_from_its_labels() -> None:
     def result(*labels: str) -> str | None:
         return version(1, "a", 0, "t", *labels).result
 

@@ -135,7 +135,7 @@ def ended(reason: Reason, **changes: Any) -> tuple[str, str]:
     return found.subject, found.body.partition("\n  rds: ")[2].partition("\n")[0]
 
 
-def test_every_other_end_says_what_became_of_current_and_what_to_do() -> None:
+def test_a_failed_outcome_names_the_fate_of_current_and_the_next_step() -> None:
     assert ended(Reason.RUN_FAILED, current="arn:old", taken_back=True) == (
         "aurora-refresh: REFRESH FAILED: pipeline run failed, reverted (rds)",
         f"reverted from arn:new to arn:old, {BECAUSE}",

@@ -78,7 +78,7 @@ def test_what_is_no_json_object_is_refused() -> None:
         assert outcome(raw, ()) == "the body is larger than 8192 bytes"
 
 
-def test_what_is_wrong_with_a_field_is_said() -> None:
+def test_the_message_names_the_field_its_value_and_what_is_expected() -> None:
     assert outcome(b'{"deploy": 1e999}', ROLLBACK) == "deploy is Infinity: write true or false"
     assert outcome(b'{"deploy": 0}', ROLLBACK) == "deploy is 0: write true or false"
     assert outcome(b'{"deploy": []}', ROLLBACK) == "deploy is an array: write true or false"

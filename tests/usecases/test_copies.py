@@ -125,7 +125,7 @@ def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(night: 
 
 
 @pytest.mark.parametrize("latest", ["dummyvalue", "an older copy"])
-def test_nobody_promotes_while_a_newer_copy_is_made(night: Night, latest: str) -> None:
+def test_no_promotion_starts_while_a_newer_copy_is_in_progress(night: Night, latest: str) -> None:
     older = add_copy(night)
     night.update()
     night.set(LATEST, older if latest == "an older copy" else latest)
@@ -159,7 +159,7 @@ def test_a_copy_under_another_key_or_without_its_tags_is_not_promoted(night: Nig
     assert decision(night.promote()) == ("failed", "not-eligible", why)
 
 
-def test_a_copy_that_something_may_lead_to_is_kept_whatever_the_number(night: Night) -> None:
+def test_a_copy_that_is_still_in_use_is_kept(night: Night) -> None:
     """The number to keep is one, that of the newest; each of the others is older than the last."""
     night.configure(RDS_COPIES_TO_KEEP="1")
     names = ("newest", "latest", "recent", "unnamed", "present", "earlier", "ordered", "deployed")

@@ -139,7 +139,7 @@ def check_end(stage: Stage) -> None:
 @pytest.mark.parametrize("history", ["deployed", "no parameter"])
 @pytest.mark.parametrize("actor", ACTORS)
 @pytest.mark.parametrize("mover", ["promote", "refresh", "pin", "rollback", "take back"])
-def test_whoever_comes_in_between_wins(mover: str, actor: str, history: str, fails: bool) -> None:
+def test_a_concurrent_change_wins(mover: str, actor: str, history: str, fails: bool) -> None:
     if fails and mover == actor == "promote":
         pytest.skip("the function's reserved concurrency is one")
     if actor == "pin the other and deploy" and history == "no parameter":

@@ -50,7 +50,7 @@ def test_a_pin_by_any_name_waits_for_the_next_run(night: Night, asked: str, curr
     assert night.present().note == Note("pin", KIM, "regression of March", None)
 
 
-def test_a_pin_is_put_unless_somebody_wished_for_its_value_already(night: Night) -> None:
+def test_a_pin_of_a_value_that_is_already_pinned_writes_nothing(night: Night) -> None:
     """Neither what a revert wrote is such a wish, nor a value that waits for its own run."""
     assert night.ask("PUT", ROUTE, {"snapshot": OLD}) == answer(current=OLD, version=1)
     night.promote()

@@ -221,7 +221,7 @@ def test_a_late_delivery_undoes_nothing_that_was_restored(promoted: Night) -> No
         (without(PIPELINE_NAME), "parameter-missing", NEW, NEW),
     ],
 )
-def test_when_a_retry_must_not_go_on_it_undoes_a_put_for_which_no_run_was_started(
+def test_a_refused_retry_undoes_the_put_of_the_killed_attempt(
     happens: Arrange, reason: str, undone: str, stays: str
 ) -> None:
     killed, started = Night(), Night()
@@ -300,7 +300,7 @@ def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(prepared_
     assert two.refresh().outcome == "started"
 
 
-def test_no_run_is_started_beside_an_order_of_which_nobody_knows_what_it_did(two: Night) -> None:
+def test_no_run_is_started_while_another_databases_deployment_is_unknown(two: Night) -> None:
     """A pin that waits is somebody's wish, and a value once restored is restored already."""
     two.aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
     assert two.pin("docs-new", deploy=True, index=1).execution_id == "run-2"
@@ -358,7 +358,7 @@ def test_a_refresh_waits_for_a_killed_order_of_somebody_else(night: Night) -> No
     assert night.ledger[1:] == [("promote", "new")]  # which is not put again
 
 
-def test_whoever_is_overruled_learns_by_whom(night: Night) -> None:
+def test_the_refusal_of_an_overruled_request_names_the_other_actor(night: Night) -> None:
     night.offer("wanted")
     meanwhile(night.aws, "before", "put", lambda: night.pin("wanted"))
     message = f"{KIM} set {CURRENT} to {arn('wanted')} in the meantime; that takes precedence"

@@ -91,7 +91,7 @@ def test_without_a_stack_a_deploy_of_the_same_data_is_no_refresh(night: Night) -
     assert (night.good(), subjects) == (NEW, ["refreshed in 30 min"])
 
 
-def test_an_order_is_judged_beneath_a_refused_pin_that_was_undone(promoted: Night) -> None:
+def test_a_request_is_judged_although_a_later_pin_was_undone(promoted: Night) -> None:
     promoted.run_ends("Failed")
     promoted.offer("third")
     promoted.aws.refused = [("start", PIPELINE)]
@@ -106,7 +106,9 @@ def test_an_order_is_judged_beneath_a_refused_pin_that_was_undone(promoted: Nigh
     assert (promoted.current, promoted.subjects) == (OLD, [RUN_FAILED])
 
 
-def test_a_deploy_of_another_stack_says_nothing_of_one_that_does_not_exist(promoted: Night) -> None:
+def test_a_missing_stack_counts_as_undeployed_although_another_stack_was_deployed(
+    promoted: Night,
+) -> None:
     kept, now = promoted.aws.parameters.kept, promoted.aws.time
     kept[CURRENT] = [each._replace(labels=frozenset()) for each in kept[CURRENT]]
     promoted.aws.pipelines.executed = [
@@ -144,7 +146,7 @@ def test_a_failure_is_returned_with_its_action_and_written_into_the_ledger(promo
 # --- whose run it is ------------------------------------------------------------------------------
 
 
-def test_a_value_without_a_run_is_taken_back_once_no_retry_can_come(night: Night) -> None:
+def test_a_value_without_a_run_is_reverted_after_the_start_deadline(night: Night) -> None:
     night.promotion_killed("after", "put", minutes=10)
     assert night.reconcile().message == "everything is in line"
     assert night.ledger == PROMOTED
@@ -181,7 +183,7 @@ def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(nigh
     assert night.aws.notifier.sent[0].thread == "unknown"
 
 
-def test_current_is_aligned_with_what_is_deployed_if_nobody_waits(promoted: Night) -> None:
+def test_current_is_set_to_the_deployed_snapshot_unless_a_pin_waits(promoted: Night) -> None:
     """A run that had read the value before it was taken back has restored it."""
     promoted.run_is_over("Failed")
     restored = {"Cluster": promoted.aws.clusters.restore(NEW)}
@@ -253,7 +255,7 @@ def test_what_the_first_edition_called_good_was_deployed(promoted: Night) -> Non
 
 
 @pytest.mark.parametrize("ended", ["Succeeded", "Failed"])
-def test_with_a_wrong_stack_name_nothing_deployed_is_taken_back(night: Night, ended: str) -> None:
+def test_with_a_wrong_stack_name_deployed_data_is_not_reverted(night: Night, ended: str) -> None:
     """Otherwise the next run would replace the new data."""
     night.configure(RDS_STACK_NAME="acceptance-typo")
     (version,) = night.aws.parameters.kept[CURRENT]
@@ -356,7 +358,7 @@ def test_an_action_that_outlasts_its_run_is_credited_with_the_cluster(
 
 
 @pytest.mark.parametrize("values", [[], ["dummyvalue"], [OLD], ["dummyvalue", OLD]])
-def test_a_first_promotion_that_fails_is_taken_back(night: Night, values: list[str]) -> None:
+def test_a_failed_first_promotion_is_reverted(night: Night, values: list[str]) -> None:
     """A stack that was deployed on Saturday has been deleted."""
     night.aws.stacks.all = {}
     without(CURRENT)(night)
@@ -383,7 +385,7 @@ def test_databases_in_one_stack_share_their_run_and_one_notification(two: Night)
     assert two.subjects == ["REFRESH FAILED: pipeline run failed, reverted (rds,docs)"]
 
 
-def test_what_aws_denies_for_one_database_hinders_no_other(two: Night) -> None:
+def test_an_error_of_one_database_does_not_stop_the_others(two: Night) -> None:
     two.promote()
     two.run_ends("Failed")
     two.aws.refused.append(("history", CURRENT))
@@ -395,7 +397,7 @@ def test_what_aws_denies_for_one_database_hinders_no_other(two: Night) -> None:
 # --- labels and calls -----------------------------------------------------------------------------
 
 
-def test_labels_never_block_parameter_stores_hundred_versions(promoted: Night) -> None:
+def test_labels_never_block_the_hundredth_version(promoted: Night) -> None:
     promoted.run_is_over()
     for number in range(250):
         value = NEW if number % 60 == 0 else arn(f"pinned-{number}")

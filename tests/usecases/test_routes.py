@@ -46,7 +46,7 @@ def night() -> Night:
 
 @pytest.mark.parametrize(("caller", "actor"), [(KIM, KIM), (None, "unknown")])
 @every_write
-def test_whoever_signed_is_named_in_the_description(
+def test_the_signer_is_recorded_as_the_actor(
     night: Night, method: str, path: str, body: dict[str, Any], caller: str | None, actor: str
 ) -> None:
     assert night.ask(method, path, body, caller)[0] == 200

@@ -124,7 +124,7 @@ def test_an_update_is_foreseen_at_any_hour_and_a_restore_inside_the_window(night
     assert schedule["next_restore"] == "2026-01-05T04:00:00+00:00"
 
 
-def test_each_database_has_its_own(two: Night) -> None:
+def test_each_database_has_its_own_facts(two: Night) -> None:
     two.set(OTHER_LATEST, "dummyvalue")
     found = two.status()
     assert [(each["name"], each["latest"], each["deployed"]) for each in found["databases"]] == [
@@ -299,7 +299,7 @@ def test_each_share_has_its_verdict_newest_first(night: Night) -> None:
 
 
 @pytest.mark.parametrize(("arrange", "reason", "message"), UNCHOSEN)
-def test_if_none_can_be_chosen_it_says_why(
+def test_the_answer_explains_why_no_snapshot_is_chosen(
     night: Night, arrange: Arrange, reason: str, message: str
 ) -> None:
     arrange(night)
@@ -322,7 +322,7 @@ def test_no_more_are_listed_than_an_answer_can_hold_but_always_the_one_that_is_c
 # --- history --------------------------------------------------------------------------------------
 
 
-def test_the_ledger_newest_first_with_what_became_of_each_version(refreshed: Night) -> None:
+def test_the_history_lists_versions_newest_first_with_their_outcome(refreshed: Night) -> None:
     refreshed.pin("old", reason="the data of ticket 4711")
     assert get(refreshed, "/snapshots/current/history") == documented("history")
 
