@@ -17,6 +17,8 @@ Row = Sequence[object]
 # Control characters, invisible ones such as bidirectional overrides, and line ends of Unicode.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _TONES = {"good": "green", "stale": "red", "not prepared": "red", "unknown": "red"}
+_TONED = ("state", "result")  # headings
+_GAP = 3  # between columns
 
 
 class Failure(click.ClickException):
@@ -71,7 +73,10 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def say_table(headings: Sequence[str], rows: Sequence[Row]) -> None:
-    """Print a table, in which None is empty: with colours on a terminal, as aligned text otherwise."""
+    """Print a table, in which None is empty: with colours on a terminal, as aligned text otherwise.
+
+    On a terminal that is too narrow for its columns, each row is a paragraph.
+    """
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
     cells = [[printable(text).replace("\n", " ") for text in row] for row in texts]
     if not sys.stdout.isatty():
@@ -86,12 +91,29 @@ def say_table(headings: Sequence[str], rows: Sequence[Row]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for column in zip(headings, *cells, strict=True):
-        # No name is broken, for people copy them: a narrow terminal breaks the lines instead.
-        longest = max(len(word) for cell in column for word in [*cell.split(), ""])
-        table.add_column(column[0].upper(), overflow="fold", min_width=longest)
-    for row in cells:
-        # A Text is never read as markup.
-        table.add_row(*(Text(cell, _TONES.get(cell, "")) for cell in row))
-    Console().print(table, crop=False)
+    console, table = Console(), Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    columns = [*zip(headings, *cells, strict=True)]
+    # No name is broken, for people copy them.
+    longest = [max(len(word) for cell in each for word in [*cell.split(), ""]) for each in columns]
+    # A Text is never read as markup.
+    styled = [
+        [
+            Text(cell, _TONES.get(cell, "") if heading in _TONED else "")
+            for heading, cell in zip(headings, row, strict=True)
+        ]
+        for row in cells
+    ]
+    if sum(longest) + _GAP * (len(longest) - 1) > console.width:
+        width = max(map(len, headings)) + 2
+        for row in styled:
+            for heading, text in zip(headings, row, strict=True):
+                if text:
+                    named = Text.assemble((heading.ljust(width), "dim"), text)
+                    console.print(named, soft_wrap=True)
+            console.print()
+        return
+    for column, least in zip(columns, longest, strict=True):
+        table.add_column(column[0].upper(), overflow="fold", min_width=least)
+    for row in styled:
+        table.add_row(*row)
+    console.print(table)
