@@ -23,7 +23,7 @@ from chalicelib.domain.hold import Hold
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, pipeline_name
 from cli.calls import Calls
-from cli.cloudformation import deletions
+from cli.cloudformation import LEFT_OVER, deletions
 from cli.stacks import alarm_names, own_topic, packaged_stacks
 from cli.stages import AcceptanceStage, Stage, StageError, UsageError
 
@@ -147,8 +147,9 @@ def opened(stage: Stage, say: Say) -> Account:
     """Return the stage's account; raise StageError if the credentials or the way to deploy are others."""
     account = Account(stage)
     say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {account.check()}")
-    functions = packaged_stacks(stage.name)["sam.json"]
-    if account.one("cloudformation:DescribeStacks", "@", StackName=functions):
+    functions, path = packaged_stacks(stage.name)["sam.json"], "Stacks[0].StackStatus"
+    status = account.one("cloudformation:DescribeStacks", path, StackName=functions)
+    if status not in {None, *LEFT_OVER}:
         raise StageError(
             f"stage {stage.name!r} was deployed from the templates of aurora-refresh package: use these again, or "
             "delete its stacks, which keeps parameters, topic and logs:\n"

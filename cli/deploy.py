@@ -122,7 +122,7 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
 def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
     """Return the address to subscribe; None without an answer; raise StageError."""
     email = answers.get(EMAIL)
-    if not email:
+    if email is None:
         return None
     if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
         raise UsageError(f"{EMAIL} is {email!r}: write an address such as team@example.com")
@@ -189,12 +189,18 @@ def _notes_on_values(account: Account, initial: Mapping[str, str]) -> Iterator[s
         if held.get(parameter, value) != value:
             yield (
                 f"{parameter} already holds {shown(stage, parameter, held[parameter])}, and "
-                "keeps it: change it with PUT /snapshots/current"
+                f"keeps it: change it with aurora-refresh pin --stage {stage.name}"
             )
 
 
 def _monitoring(account: Account) -> Iterator[Step]:
-    """Yield alarms, dashboard and asynchronous invocations, and the alarms that are no longer wanted."""
+    """Yield alarms, dashboard and asynchronous invocations, and what is no longer wanted.
+
+    The stack in which earlier versions deployed them is deleted first; everything in it is set anew.
+    """
+    former = stacks.stack_name(account.stage.name, stacks.AFTER)
+    if account.one("cloudformation:DescribeStacks", "@", StackName=former):
+        yield Step("delete", f"stack {former}", partial(account.delete_stack, former))
     for resource in stacks.after(account.stage)["Resources"].values():
         act = partial(account.call, _SET[resource["Type"]], **resource["Properties"])
         yield Step("set", stacks.label(resource), act)

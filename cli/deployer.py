@@ -97,7 +97,7 @@ def _ask(question: str) -> str:
 @click.command(
     epilog="""\b
 Answers, all optional:
-  EMAIL  the address to subscribe to the topic; empty: remove the subscription
+  EMAIL  an address to subscribe to the topic; each e-mail has a link that unsubscribes
   DATABASE_BACKUP_SNAPSHOT_ID_ARN
          the first value of current in an acceptance stage, if the parameter does not exist;
          with several databases, write the prefix first: ORDERS_DATABASE_BACKUP_…

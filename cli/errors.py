@@ -81,6 +81,16 @@ class ApiError(Failure):
         return f"{message} {self.next_step}".strip()
 
 
+def unknown_answer(missing: KeyError) -> ApiError:
+    """Return the error for an answer of the API that lacks a field."""
+    return ApiError(
+        None,
+        "UnknownAnswer",
+        f"The answer has no {missing}: the address may be another API's, or the stage's version differs from "
+        "that of this command",
+    )
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Raise a failed call of AWS as ApiError."""

@@ -9,7 +9,7 @@ import click
 
 from cli import options
 from cli.console import view
-from cli.errors import ApiError
+from cli.errors import ApiError, unknown_answer
 from cli.output import Failure, Row, WrongUsage, confirm, say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
-_UNKNOWN_ANSWER = (
-    "The answer has no {}: the address may be another API's, or the stage's version differs from that of "
-    "this command."
-)
 
 
 class Target(NamedTuple):
@@ -68,7 +64,7 @@ def _command(
                     show(target, answer, given)
                 well = is_well(answer)
             except KeyError as error:
-                raise Failure(_UNKNOWN_ANSWER.format(error)) from error
+                raise unknown_answer(error) from error
             if not well:
                 click.get_current_context().exit(1)
 

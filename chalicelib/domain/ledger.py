@@ -186,6 +186,11 @@ class Run(NamedTuple):
         """Whether it ended well."""
         return self.status == "Succeeded"
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended badly, or somebody stopped it."""
+        return self.status in ("Failed", "Stopped", "Cancelled")
+
 
 class Move(NamedTuple):
     """A value to put for one database.

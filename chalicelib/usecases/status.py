@@ -253,7 +253,7 @@ class _Look:
     def failed_run(self) -> Iterator[str]:
         """Yield a problem if the last run failed or was stopped."""
         last = self.runs[0] if self.runs else None
-        if last and last.status in ("Failed", "Stopped", "Cancelled"):
+        if last and last.has_failed:
             yield (
                 f"the last run of {self.pipeline_name}, {last.execution_id}, ended as {last.status} "
                 f"at {_time(last.updated)}. Open it to see why."

@@ -18,7 +18,7 @@ from werkzeug.serving import make_server
 
 from cli.client import ApiClient, Json
 from cli.console import view
-from cli.errors import ApiError
+from cli.errors import ApiError, unknown_answer
 from cli.output import printable, say
 
 LOOPBACK = "127.0.0.1"
@@ -85,7 +85,11 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
     def show_http_error(error: HTTPException) -> ResponseReturnValue:
         return show(ApiError(error.code, error.name, str(error.description)))
 
+    def show_unknown_answer(error: KeyError) -> ResponseReturnValue:
+        return show(unknown_answer(error))
+
     app.register_error_handler(ApiError, show)
+    app.register_error_handler(KeyError, show_unknown_answer)
     app.register_error_handler(HTTPException, show_http_error)
     app.get("/")(console.overview)
     app.get("/databases/<name>")(console.database)

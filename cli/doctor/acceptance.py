@@ -13,6 +13,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
+from chalicelib.usecases.status import LONG_RUN
 from cli.doctor.checks import (
     Check,
     Verdict,
@@ -23,6 +24,7 @@ from cli.doctor.checks import (
     problem,
     unusable_key,
     warning,
+    when,
 )
 from cli.doctor.look import AcceptanceLook, Unavailable, known
 from cli.stages import AcceptanceStage, to_change
@@ -34,9 +36,11 @@ _OWN_POLICIES = ("identity-based policy", "permissions boundary", "session polic
 
 # --- parameters -----------------------------------------------------------------------------------
 
+_SECURE = "; AWS refuses that for a SecureString: delete the parameter first"
+
 
 def parameters(look: AcceptanceLook) -> Iterator[Check]:
-    """Check that every parameter exists, its type and its value."""
+    """Check that every parameter exists, and its value."""
     settings = look.stage.settings
     yield from _pipeline_name(settings.pipeline_parameter, look)
     for database in settings.databases:
@@ -47,7 +51,7 @@ def parameters(look: AcceptanceLook) -> Iterator[Check]:
 
 
 def _absent(look: AcceptanceLook, name: str, put: str) -> Verdict | None:
-    """Return that a parameter does not exist; deploying does not recreate what was deleted from its stack."""
+    """Return that a parameter does not exist."""
     return None if name in look.parameters() else problem("does not exist", put)
 
 
@@ -80,7 +84,7 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
             f"nothing before the first update: {at}",
         )
     if arn_of(value) is None:
-        return problem(_no_arn(value), put)
+        return problem(_no_arn(value), f"{put}{_SECURE}")
     found = look.candidate(database)
     if isinstance(found, Snapshot):
         return ok(f"{value}, {hours(found.age(look.now))} hours old")
@@ -105,7 +109,7 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
         return warning(seen, f"{before}; otherwise {fix}")
     arn, accounts = SnapshotArn.parse(value), (database.criteria.account, look.stage.account)
     if arn is None:
-        return problem(f"{_no_arn(value)}; the next run would read it", fix)
+        return problem(f"{_no_arn(value)}; the next run would read it", f"{fix}{_SECURE}")
     if arn.account not in accounts or arn.region != look.stage.region:
         seen = f"{value} is a stranger's, or in another Region: the next run would read it"
         return problem(seen, fix)
@@ -185,6 +189,21 @@ def pipeline(name: str, look: AcceptanceLook) -> Verdict:
             "file://pipeline.json",
         )
     return ok(f"exists, with execution mode {mode}")
+
+
+@check("pipeline")
+def runs(_subject: str, look: AcceptanceLook) -> Iterator[Verdict]:
+    """Judge the pipeline's runs as the status does."""
+    found, name = look.runs(), look.stage.pipeline
+    for run in found:
+        if run.in_progress and look.now - run.started > LONG_RUN:
+            seen = f"{run.execution_id} has been in progress since {when(look.stage, run.started)}"
+            fix = f"see where it waits: aws codepipeline get-pipeline-state --name {name}"
+            yield warning(seen, fix)
+    if found and found[0].has_failed:
+        seen = f"the last one, {found[0].execution_id}, ended as {found[0].status}"
+        fix = f"see why: aws codepipeline list-action-executions --pipeline-name {name}"
+        yield warning(seen, fix)
 
 
 # --- shares and keys ------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from chalicelib.domain.functions import (
     SHARE,
     UPDATE,
 )
-from cli import stacks
+from cli import restapi, stacks
 from cli.cloudformation import LEFT_OVER, UPDATABLE, deletion, way_out
 from cli.doctor.checks import (
     WARNING,
@@ -177,10 +177,14 @@ def _given_role(role: str, look: Look_, function: str, runs_as: str) -> Verdict:
 
 @check("API")
 def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
-    """Check that the REST API exists if it is wanted."""
+    """Check that there is one REST API if it is wanted, and none otherwise."""
     apis, is_wanted = look.rest_apis(), look.stage.settings.pin_api_enabled
     if is_wanted and not apis:
         return problem("is not deployed", look.deploy)
+    if len(apis) > is_wanted:
+        found = f"{', '.join(apis)} invoke the stage's function, which should have "
+        fix = f"delete what is not used, for instance: {restapi.deletion(apis[-1])}"
+        return warning(found + ("one API" if is_wanted else "none"), fix)
     return ok(", ".join(apis) or "none, as it is set")
 
 

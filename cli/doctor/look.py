@@ -15,6 +15,7 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Preparation
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Values
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
@@ -24,6 +25,7 @@ from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks, templates
 from cli.calls import Calls
+from cli.cloudformation import LEFT_OVER
 from cli.errors import DENIED
 from cli.mainpipeline import DeployedStack, StackTemplate
 from cli.stages import AcceptanceStage, Json, Stage, StageError, to_deploy
@@ -162,8 +164,9 @@ class Look(Generic[S_co]):
     @property
     def packaged_stacks(self) -> list[str]:
         """The stage's stacks, if the templates of `aurora-refresh package` were deployed."""
-        found = stacks.packaged_stacks(self.stage.name)
-        return [*found.values()] if known(self.stack, found["sam.json"]) else []
+        names = stacks.packaged_stacks(self.stage.name)
+        found = known(self.stack, names["sam.json"])
+        return [*names.values()] if found and found["StackStatus"] not in LEFT_OVER else []
 
     @property
     def deploy(self) -> str:
@@ -291,7 +294,12 @@ class AcceptanceLook(Look[AcceptanceStage]):
     @cached_property
     def _deployments(self) -> Deployments:
         name = self.stage.pipeline if self.structure else None
-        return Deployments(self.aws, name, self.aws.pipelines.runs(name) if name else [])
+        return Deployments(self.aws, name, self.runs())
+
+    @question("codepipeline:ListPipelineExecutions")
+    def runs(self) -> Sequence[Run]:
+        """Return the main pipeline's runs, newest first."""
+        return self.aws.pipelines.runs(self.stage.pipeline) if self.structure else []
 
     @question("codepipeline:ListActionExecutions")
     def deployment(self, database: Database) -> Deployment:

@@ -52,7 +52,7 @@ def obstacles(look: AcceptanceLook) -> Iterator[Check]:
     ]
     deploying = [each for each in actions if mainpipeline.stack_of(each[2]) in named]
     here = [each for each in deploying if not mainpipeline.elsewhere(look.stage, each[2])]
-    last, order = max(each[:2] for each in here or deploying or actions)
+    last, order = max((each[:2] for each in here or deploying or actions), default=(-1, 0))
     names = [stage["name"] for stage in stages[: last + 1]]
     yield from _transitions(f"transitions of {name}", look, names)
     for stage in stages[: last + 1]:
@@ -88,7 +88,7 @@ def _hindrances(_subject: str, stage: Json, deploys_at: int | None) -> Iterator[
                 f"move {action['name']} behind the action that deploys the database, or see that it is "
                 "approved within the maintenance window",
             )
-    if "SKIP" in _results(stage, "beforeEntry", "onFailure"):
+    if deploys_at is not None and "SKIP" in _results(stage, "beforeEntry", "onFailure"):
         yield warning(
             "a condition may skip it: a run then succeeds without restoring, and the refresh is reported as "
             "nothing-restored",

@@ -94,11 +94,12 @@ def _key(name: str, look: Look_, topic: str) -> Verdict:
             statement = {"Effect": "Allow", "Principal": principal}
             statement |= {"Action": USE_TOPIC_KEY, "Resource": "*"}
             statement |= {"Condition": own} if names == {_ALARMS} else {}
-            fix = f"remove what denies it from the key's policy, and add: {json.dumps(statement)}"
+            add = f"add to the key's policy: {json.dumps(statement)}"
             if may is None:
                 seen = f"conditions in its policy decide whether {who} may use it for {topic}"
-                return warning(seen, fix)
-            return problem(f"does not let {who} use it for {topic}", fix)
+                return warning(seen, add)
+            seen = f"does not let {who} use it for {topic}"
+            return problem(seen, f"remove what denies it, and {add}")
     return ok(f"{'functions and alarms' if has_alarms else 'functions'} may use it for {topic}")
 
 

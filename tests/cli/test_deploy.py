@@ -89,7 +89,7 @@ def test_the_recorded_rest_api_is_used_or_else_the_first_and_without_one_chalice
 def test_a_stage_whose_functions_a_package_deployed_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    packaged = Mock(check=lambda: "me", one=lambda *_, **named: named)
+    packaged = Mock(check=lambda: "me", one=lambda *_, **named: "CREATE_COMPLETE")
     monkeypatch.setattr(account, "Account", lambda _: packaged)
     with pytest.raises(StageError, match="'acceptance' was deployed from the templates of"):
         account.opened(STAGE, print)
@@ -98,7 +98,7 @@ def test_a_stage_whose_functions_a_package_deployed_is_refused(
 def test_alarms_that_a_stage_has_no_longer_are_deleted_and_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole: Any = Mock(stage=STAGE, alarms=list)
+    whole: Any = Mock(stage=STAGE, alarms=list, one=lambda *_, **named: None)
     assert not [each for each in deploy._monitoring(whole) if each.verb == "delete"]  # noqa: SLF001
     wanted = stacks.after(STAGE)
     wanted["Resources"] = {"One": wanted["Resources"].pop("AlarmRefreshFailed972c14")}
@@ -106,6 +106,15 @@ def test_alarms_that_a_stage_has_no_longer_are_deleted_and_no_others(
     deleted = {each.what for each in deploy._monitoring(whole) if each.verb == "delete"}  # noqa: SLF001
     assert (len(deleted), "alarm aurora-refresh-acceptance-refresh-failed" in deleted) == (8, False)
     assert Account(STAGE).alarms([]) == []  # without a call, which would list everybody's
+
+
+def test_the_stack_that_held_the_alarms_of_earlier_versions_is_deleted_before_they_are_set() -> (
+    None
+):
+    former: Any = Mock(stage=STAGE, alarms=list, one=lambda *_, **named: "CREATE_COMPLETE")
+    first, second, *_ = deploy._monitoring(former)  # noqa: SLF001
+    assert (first.verb, first.what) == ("delete", "stack aurora-refresh-acceptance-after")
+    assert second.verb == "set"
 
 
 def test_whoever_has_unsubscribed_is_no_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:

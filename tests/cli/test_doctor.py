@@ -22,6 +22,7 @@ from chalicelib.domain.deployment import Deployment, Preparation, StackReference
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.functions import APP
+from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
@@ -202,10 +203,18 @@ CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
 CREATED = {"StackStatus": "CREATE_COMPLETE"}
 ALARM: Answers = {"StateValue": "OK", "AlarmActions": [TOPIC]}
 ALARMS = dict.fromkeys(stacks.alarm_names(HEALTHY_STAGE), ALARM)
+
+
+def run(execution_id: str, status: str, hours: float) -> Run:
+    started = NOW - timedelta(hours=hours)
+    return Run(execution_id, status, started, started)
+
+
 LIMIT = {"UnreservedConcurrentExecutions": 900, "ConcurrentExecutions": 1000}
 QUESTIONS: Questions = {
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
     "transitions": (f"codepipeline:GetPipelineState {PIPELINE}", []),
+    "runs": ("runs", []),
     "template": ("template of main", stack_of(TEMPLATE, {})),
     "candidate": ("candidate of rds", NEW),
     "present": ("present of rds", OLD),
@@ -376,6 +385,8 @@ FAULTS: Table = {
         (HOLD, account({HOLD: ON_HOLD}), "warning", "on hold until 2026-01-19 by Kim: release", put(HOLD, "dummyvalue")),
     ],
     "pipeline": [
+        ("runs", account(runs=[run("r", "InProgress", hours=3)]), "warning", "r has been in progress since Saturday", f"get-pipeline-state --name {PIPELINE}"),
+        ("runs", account(runs=[run("r", "Failed", hours=1), run("q", "Failed", hours=2)]), "warning", "the last one, r, ended as Failed", f"list-action-executions --pipeline-name {PIPELINE}"),
         (PIPELINE, account(pipeline=None), "problem", GONE, f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
         (PIPELINE, account(pipeline=pipeline_of(executionMode="PARALLEL")), "problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
     ],
@@ -525,6 +536,8 @@ FAULTS: Table = {
     ],
     "API": [
         ("REST API", account(rest_apis=[]), "problem", "is not deployed", DEPLOY),
+        ("REST API", account(rest_apis=["a1", "b2"]), "warning", "a1, b2 invoke the stage's function, which should have one API", "delete-rest-api --rest-api-id b2"),
+        ("REST API", account(stage=WITHOUT_API), "warning", "a1b2c3 invoke the stage's function, which should have none", "delete-rest-api --rest-api-id a1b2c3"),
     ],
 }
 # Faults beside others, on which they depend.
