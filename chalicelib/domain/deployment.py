@@ -257,6 +257,9 @@ def restored_from(
         version = stated or next(reversed(before), ledger[0])
         return Deployment(version.value, version, None, cluster)
     values = {version.value for _, versions in read for version in versions}
+    if before and all(maker.status == "Abandoned" for maker, _ in read):
+        # Nobody knows how long it was at work: somebody may have created the cluster by hand since.
+        values.add(before[-1].value)
     if resolved in values:
         values = {resolved}
     if len(values) != 1:

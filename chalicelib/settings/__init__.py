@@ -24,7 +24,8 @@ def load(environment: Mapping[str, str]) -> Settings | ProductionSettings:
             f"{found}: set {ACCEPTANCE} in an acceptance stage, {PRODUCTION} in a production stage"
         )
         names = (ACCEPTANCE, PRODUCTION)
-        raise SettingsError([Problem(names, detail), *probable_typos(environment, names)])
+        typos = probable_typos(environment, (*names, "SOURCE_REGION"))
+        raise SettingsError([Problem(names, detail), *typos])
     if is_acceptance:
         return Settings.from_environment(environment)
     return ProductionSettings.from_environment(environment)

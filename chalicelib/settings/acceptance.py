@@ -163,7 +163,8 @@ def _parameters_used_twice(values: Mapping[str, Any]) -> Iterator[Problem]:
     """
     uses: dict[str, list[str]] = {}
     for name, value in values.items():
-        if name.startswith("SSM_") and value:
+        # A database with the prefix SSM has others, such as SSM_STACK_NAME.
+        if name.startswith("SSM_") and name.endswith("_NAME") and isinstance(value, str):
             uses.setdefault(value.removeprefix("/"), []).append(name)
     for names in uses.values():
         if len(names) > 1:

@@ -24,6 +24,11 @@ from chalicelib.ports import Aws
 _LONGEST_DEPLOY = timedelta(hours=6)
 
 
+def _may_go_on(run: Run) -> timedelta:
+    """Return how long after its end a run's actions may still be at work."""
+    return CLOCK_TOLERANCE if run.succeeded else _LONGEST_DEPLOY
+
+
 class Deployments:
     """Reads what is deployed; each stack, cluster and list of actions is read once."""
 
@@ -92,7 +97,7 @@ class Deployments:
             action
             for run in self._runs
             if run.started <= cluster.created + CLOCK_TOLERANCE
-            and (run.in_progress or cluster.created <= run.updated + _LONGEST_DEPLOY)
+            and (run.in_progress or cluster.created <= run.updated + _may_go_on(run))
             for action in self._seen_from(database, run)
         ]
         makers = makers_of(cluster, actions, database.stack_name or "")

@@ -197,12 +197,14 @@ class _Attempt:
         return _Plan(pipeline, snapshots, moves, note)
 
     def _check_parameters(self, own: ListOwn) -> str:
-        for wrong in wrong_parameters(self.settings, self.values):
-            if wrong.reason is Reason.NO_LATEST:
+        wrong = [*wrong_parameters(self.settings, self.values)]
+        if wrong:
+            reason = wrong[0].reason
+            if reason is Reason.NO_LATEST:
                 for each in self.settings.databases:
                     if each.copy_policy and not snapshot_of(self.values, each.latest_parameter):
                         check_first_copy(own, each.copy_policy)
-            raise wrong
+            raise Refused(reason, "; ".join(str(each) for each in wrong if each.reason is reason))
         return check_pipeline_name(self.settings, self.values)
 
     def _moves(

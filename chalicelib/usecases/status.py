@@ -8,7 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Deployment, Position, is_waiting
+from chalicelib.domain.deployment import (
+    UNKNOWN,
+    Deployment,
+    Position,
+    Preparation,
+    is_waiting,
+)
 from chalicelib.domain.errors import AwsError, RefreshError, Refused
 from chalicelib.domain.ledger import Run, Version, earlier_snapshot, in_progress, own_run
 from chalicelib.domain.parameters import (
@@ -173,15 +179,18 @@ class _Look:
         try:
             shown = deployed or current
             snapshot = described(self.aws, self.own, database, shown) if shown else None
-            if snapshot and snapshot.created:
-                age, limit = snapshot.age(self.now), self.settings.max_age
-                facts |= {"created": snapshot.created.isoformat(), "age_hours": hours(age)}
-                if deployed and limit and age > limit + GRACE:
-                    is_stale = True
-                    found.append(
-                        f"the deployed data is more than {age.days} days old; the limit is {limit.days} days. "
-                        "Refresh once a newer snapshot is shared, or pin one with deploy."
-                    )
+            taken = snapshot.created if snapshot else None
+            if taken:
+                facts |= {"created": taken.isoformat(), "age_hours": hours(self.now - taken)}
+            if taken is None and deployment.cluster:
+                taken = deployment.cluster.created  # a deleted snapshot's data is older still
+            limit = self.settings.max_age
+            if deployed and limit and taken and self.now - taken > limit + GRACE:
+                is_stale, days = True, (self.now - taken).days
+                found.append(
+                    f"the deployed data is more than {days} days old; the limit is {limit.days} days. "
+                    "Refresh once a newer snapshot is shared, or pin one with deploy."
+                )
             if latest and latest != deployed:
                 candidate(self.settings, self.aws, self.own, database, self.values)
             elif database.copy_policy:
@@ -199,7 +208,8 @@ class _Look:
             preparation = preparation_of(self.aws, database, self.deployed[database])
         except AwsError as error:
             found.append(_described(error))
-            return None
+            version = self.deployed[database].version
+            preparation = None if version and version.is_good else Preparation(UNKNOWN)
         if preparation is None:
             return None
         if preparation.state == "not-prepared":
@@ -284,7 +294,7 @@ def _state(facts: Json, deployment: Deployment, *, is_stale: bool) -> str:
     if deployment.is_deploying:
         return "deploying"
     if not facts["deployed"]:
-        return "unknown" if facts["current"] else "empty"
+        return "unknown" if deployment.unknown else "waiting" if facts["current"] else "empty"
     preparation = facts["preparation"]
     if preparation and preparation["state"] != "prepared":
         return str(preparation["state"]).replace("-", " ")

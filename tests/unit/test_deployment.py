@@ -75,6 +75,7 @@ def test_the_makers_are_the_deploy_actions_during_which_the_cluster_was_created(
 RUN = run("r", 0.1, ended=60)
 AT_2, R, P = deploy("r", 2), deploy("r", 10), deploy("p", 30)
 R_FAILED, P_RUNNING = R._replace(status="Failed"), P._replace(status="InProgress")
+ABANDONED = deploy("r", 2, status="Abandoned")
 NEXT = pin(3, "c", 1.5)  # as an action that begins at minute 2 is about to read
 SAME = pin(3, "b", 1.5)
 SOON = pin(3, "c", 0.5)
@@ -131,6 +132,10 @@ UNSEEN = Deployment(cluster=CLUSTER, unknown="…")
         # A build runs a script, which may read current at any time before it makes the cluster.
         ([A, READ_LATE], "b", [BUILD], [], made(READ_LATE, "r")),
         ([A, READ_LATE], None, [BUILD], [], UNSEEN),
+        # An abandoned action may have ended before somebody made it by hand, from a later value.
+        ([A, B, pin(3, "c", 4)], None, [ABANDONED], [RUN], UNSEEN),
+        ([A, B, pin(3, "c", 4)], "b", [ABANDONED], [RUN], made(B, "r")),
+        ([A, B, pin(3, "b", 4)], None, [ABANDONED], [RUN], made(B, "r")),
         # An action that read something else than the stack did has not made it.
         ([A, B, IN_TIME], "a", [AT_2], [RUN], made(A)),
     ],

@@ -180,6 +180,7 @@ def test_a_stage_of_neither_account_is_refused_and_a_typo_may_be_why() -> None:
     neither, typo = problems(STAGE, SOURCE_ACCOUNT=None, SOURCE_ACOUNT=ACCOUNT)
     assert neither.startswith("SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both missing: set ")
     assert typo == "SOURCE_ACOUNT is unknown: SOURCE_ACCOUNT may be meant; correct or remove it"
+    assert len(problems(STAGE, SOURCE_ACCOUNT=None, SOURCE_REGION=CHINA)) == 1
 
 
 WRONG = [
@@ -307,6 +308,9 @@ def test_settings_that_do_not_go_together_and_probable_typos_are_refused(
 
 
 def test_what_is_near_a_contradiction_is_accepted() -> None:
+    # The stack of a database that is called SSM is no parameter.
+    named = {name.replace("RDS", "SSM"): value for name, value in STAGE.items()}
+    settings.load(named | {"DATABASES": "SSM", "SSM_STACK_NAME": "data"})
     acceptance(**{LATEST_NAME: LONG_NAME})
     settings.load(COPYING | {LATEST_NAME: LONG_NAME[:-1]})
     settings.load(of_two("docdb 5", "aurora-mysql 5"))

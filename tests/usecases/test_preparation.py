@@ -236,7 +236,7 @@ def test_work_that_cannot_be_seen_hinders_nothing_else(restored: Night, operatio
     if operation == "start":
         assert found["preparation"] == UNKNOWN
     else:  # the rest of the status is there
-        assert (found["preparation"], found["age_hours"]) == (None, 7.3)
+        assert (found["preparation"], found["age_hours"]) == (UNKNOWN, 7.3)
         message = f"rds: execution of {MACHINE} failed: AccessDeniedException: no."
         assert message in status["problems"]
 

@@ -146,6 +146,11 @@ def test_a_decision_not_to_act_names_its_step_and_leaves_everything_as_it_was(
     assert night.subjects == ([f"{what}: {reason} (rds)"] if is_notified else [])
 
 
+def test_every_missing_parameter_is_named_at_once(night: Night) -> None:
+    in_turn(without(LATEST), without(PIPELINE_NAME))(night)
+    assert night.promote().message == f"{UNNAMED}; parameter not found: {LATEST}"
+
+
 @pytest.mark.parametrize("use_case", [promote, update])
 def test_an_off_week_asks_aws_nothing(night: Night, use_case: UseCase) -> None:
     result = use_case(night.settings, night.aws, SUNDAY + timedelta(days=7))

@@ -147,12 +147,16 @@ def old_is_from(days: int) -> Arrange:
     return listing(snapshot("new"), snapshot("old", created=SUNDAY - timedelta(days=days)))
 
 
+FIRST_PIN = in_turn(without(CURRENT), no_stack, lambda night: night.pin("new"))
+
+
 @pytest.mark.parametrize(
     ("arrange", "state"),
     [
         (Night.push, "good"),
         (old_is_from(days=16), "stale"),
         (lambda night: night.pin("new"), "waiting"),
+        pytest.param(FIRST_PIN, "waiting", id="first pin"),
         (stack_in("UPDATE_IN_PROGRESS"), "deploying"),
         (in_turn(Night.promote, stack_in("UPDATE_IN_PROGRESS")), "restoring"),
         (stack_in("UPDATE_ROLLBACK_FAILED"), "unknown"),
@@ -221,6 +225,10 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     ),
     "as old as allowed": (old_is_from(days=15), []),
     "older": (old_is_from(days=16), [TOO_OLD]),
+    "deleted long since": (
+        in_turn(at(SUNDAY + timedelta(days=16)), holding(LATEST, OLD), listing()),
+        [TOO_OLD],
+    ),
     "two hours": (promotion_that("InProgress", hours=2), []),
     "longer, with a push behind it": (in_turn(LONGER, Night.push), [WAITS]),
     "longer, and nobody knows where": (
