@@ -70,7 +70,8 @@ class ApiError(Failure):
         self.status, self.code = status, code
         self.next_step = _NEXT_STEPS.get(code) or _NEXT_STEPS.get(str(status), "")
         self.exit_code = 2 if code in _WRONG_USAGE else 1  # type: ignore[misc]
-        is_local = status is None and code != "Unreachable"  # such as no credentials, or no Region
+        # No request was made, as without credentials or a Region.
+        is_local = status is None and code not in ("Unreachable", "UnknownAnswer")
         self.may_pass_with_new_session = (
             is_local or code in INVALID_CREDENTIALS | _INVALID_SIGNATURE
         )

@@ -128,6 +128,15 @@ def test_an_error_is_a_page_with_the_next_step(
     assert "data-reload" not in Browser(client).submit("/resume").text
 
 
+def test_an_answer_without_a_field_such_as_an_earlier_version_s_is_a_page() -> None:
+    client = healthy()
+    del client.answers["status"]["databases"][0]["state"]
+    response = Browser(client).get("/")
+    assert (response.status_code, client.calls) == (502, [])
+    assert ">The answer cannot be read</h1>" in response.text
+    assert "no &#39;state&#39;: the address" in response.text
+
+
 def test_a_chart_that_cannot_be_drawn_leaves_the_page_whole() -> None:
     client = healthy()
     client.answers["history"] = ApiError(500, "ChaliceViewError", "throttled")
