@@ -357,6 +357,21 @@ def test_an_action_that_outlasts_its_run_is_credited_with_the_cluster(
     assert subject.startswith("restored, but the pipeline run failed afterwards")
 
 
+@pytest.mark.parametrize(("status", "reads"), [("Succeeded", 0), ("Failed", 1)])
+def test_only_runs_that_may_still_be_at_work_are_asked_who_made_a_cluster(
+    promoted: Night, status: str, reads: int
+) -> None:
+    promoted.run_ends(status)
+    promoted.polls(2)
+    promoted.offer("third")
+    promoted.pin("third")
+    promoted.aws.time += timedelta(hours=3)
+    promoted.aws.stacks.deploy(STACK)  # from somebody's machine
+    promoted.aws.calls.clear()
+    promoted.reconcile()
+    assert promoted.aws.calls.count("actions") == reads
+
+
 @pytest.mark.parametrize("values", [[], ["dummyvalue"], [OLD], ["dummyvalue", OLD]])
 def test_a_failed_first_promotion_is_reverted(night: Night, values: list[str]) -> None:
     """A stack that was deployed on Saturday has been deleted."""
