@@ -241,6 +241,14 @@ def test_work_that_cannot_be_seen_hinders_nothing_else(restored: Night, operatio
         assert message in status["problems"]
 
 
+def test_good_data_stays_good_when_its_work_cannot_be_seen(restored: Night) -> None:
+    execution_becomes(restored, "SUCCEEDED")
+    restored.polls()
+    restored.aws.refused = [("execution", MACHINE)]
+    (found,) = restored.status()["databases"]
+    assert (found["preparation"], found["good"], found["state"]) == (None, True, "good")
+
+
 def test_a_cluster_that_no_run_has_restored_is_notified_and_not_prepared(night: Night) -> None:
     night.polls()
     assert shown(night) == (None, [])  # it was there before
