@@ -295,8 +295,10 @@ def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(prepared_
     two.pin("docs-old", deploy=True, index=1)
     two.run_ends("Failed")
     message = f"the run would restore docs from {arn('docs-old')}, which db-reconcile is about"
+    before = two.everything()
     with pytest.raises(BusyError, match=re.escape(message)):
         two.refresh()
+    assert two.everything() == before
     body = {"snapshot": OLD, "deploy": True, "database": "rds"}
     status, answer = two.ask("PUT", "/snapshots/current", body)
     assert (status, message in answer["Message"]) == (409, True)
