@@ -28,7 +28,7 @@ class Target(NamedTuple):
 
 
 def connect(stage: str | None, url: str | None) -> Target:
-    """Return the target, whose client calls AWS only when it is used; an address goes before a stage."""
+    """Return the target, whose client calls AWS only when it is used; an address overrides a stage."""
     if not (stage or url):
         raise click.UsageError(
             "name a stage with --stage acceptance, or its API with --url https://…"

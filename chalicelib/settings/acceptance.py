@@ -241,7 +241,6 @@ def _schedules_that_never_meet(settings: Settings) -> Iterator[Problem]:
     on_weeks = (
         f"in an on-week ({cadence.every_weeks} weeks, from {cadence.anchor}) within five years"
     )
-    update, restore = settings.update_schedule, settings.restore_schedule
     if not ever_runs(update, cadence, window.whole_day()):
         yield Problem(("UPDATE_SCHEDULE",), f"is {str(update)!r}, which does not fire {on_weeks}")
     if not ever_runs(restore, cadence, window):

@@ -98,6 +98,10 @@ def _status(call: Call) -> Json:
     return status.status(call.settings, call.aws)
 
 
+def _snapshots(call: Call) -> Json:
+    return status.snapshots(call.aws, call.database)
+
+
 def _history(call: Call) -> Json:
     return status.history(call.settings, call.aws, call.database)
 
@@ -107,13 +111,7 @@ ROUTES = (
     Route("PUT", "/snapshots/current", "pin", _pin, validation.PIN),
     Route("POST", "/snapshots/current/rollback", "rollback", _rollback, validation.ROLLBACK),
     Route("GET", "/snapshots/current/history", "history", _history, _DATABASE),
-    Route(
-        "GET",
-        "/snapshots",
-        "snapshots",
-        lambda call: status.snapshots(call.aws, call.database),
-        _DATABASE,
-    ),
+    Route("GET", "/snapshots", "snapshots", _snapshots, _DATABASE),
     Route("GET", "/status", "status", _status),
     Route("PUT", "/hold", "hold", _hold, validation.HOLD),
     Route("DELETE", "/hold", "resume", _resume),

@@ -238,8 +238,7 @@ class _Look:
             return None
         positions = dict[str, Position]()
         try:
-            look = (self.reader, self.runs, self.ledgers, self.deployed)
-            run, self.restored = run_under_way(*look)
+            run, self.restored = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
             positions |= self.aws.pipelines.positions(self.pipeline_name)
         except RefreshError as error:
             self.problems.append(f"{error}.")

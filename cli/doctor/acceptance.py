@@ -51,7 +51,7 @@ def parameters(look: AcceptanceLook) -> Iterator[Check]:
 
 
 def _absent(look: AcceptanceLook, name: str, put: str) -> Verdict | None:
-    """Return that a parameter does not exist."""
+    """Return a problem if the parameter does not exist."""
     return None if name in look.parameters() else problem("does not exist", put)
 
 
@@ -134,7 +134,7 @@ def _deployed(look: AcceptanceLook, database: Database) -> str | None:
 
 
 def _move(look: AcceptanceLook, database: Database, deployed: str | None) -> str:
-    """Return how to correct *current*: by what is deployed, so that nothing is restored, or a newer one."""
+    """Return how to correct *current*: write what is deployed, or else *latest* or the newest share."""
     name, newest = database.current_parameter, known(look.newest, database)
     if deployed:
         return f"this writes what is deployed: {_put(name, deployed)}"

@@ -106,13 +106,12 @@ def _key(name: str, look: Look_, topic: str) -> Verdict:
 def _may_use(policy: Policy, names: Collection[str], own: Json) -> bool | None:
     """Return whether a key's policy lets a principal use the key; None if its conditions decide.
 
-    The condition `own`, which names the stage's account, is met. A denial under conditions is taken not to concern it: the usual ones are about requests without
-    TLS, or of another organization.
+    The condition `own` names the stage's account, and is always met. Denials with other conditions are
+    ignored: they usually concern requests without TLS, or from another organization.
     """
-    is_certain = []
+    is_certain, statements = [], _list(policy.get("Statement", []))
     for action in USE_TOPIC_KEY:
-        listed = _list(policy.get("Statement", []))
-        found = [each for each in listed if _concerns(each, names, action.rstrip("*").lower())]
+        found = [each for each in statements if _concerns(each, names, action.rstrip("*").lower())]
         met = [{k: v for k, v in each.items() if (k, v) != ("Condition", own)} for each in found]
         certain = {each["Effect"] for each in met if not each.keys() & _UNCERTAIN}
         if "Deny" in certain or not any(each["Effect"] == "Allow" for each in found):

@@ -105,7 +105,7 @@ def pipelines(box: Sandbox) -> Iterator[Found]:
 
     token = str(uuid4())
     run = start(token)
-    yield "equal-token", _answer(lambda: _same(start(token), run, "run"))
+    yield "equal-token", _answer(lambda: _same(start(token), run))
     event = _event(box, lambda event: event["detail"].get("execution-id") == run)
     yield "run-event", "comes" if event else "does not come"
 
@@ -114,11 +114,11 @@ def pipelines(box: Sandbox) -> Iterator[Found]:
 
     def retried() -> str:
         answer = pipeline.retry_stage_execution(pipelineName=name, **retry)
-        return _same(answer["pipelineExecutionId"], run, "run")
+        return _same(answer["pipelineExecutionId"], run)
 
     yield "retried-run", _answer(retried)
     _reject(box, run)
-    yield "old-token", _answer(lambda: _same(start(token), run, "run"))
+    yield "old-token", _answer(lambda: _same(start(token), run))
 
 
 def stacks(box: Sandbox) -> Iterator[Found]:
@@ -224,8 +224,8 @@ def _taken(_: object) -> str:
     return "taken"
 
 
-def _same(found: str, wanted: str, what: str) -> str:
-    return f"the same {what}" if found == wanted else f"a new {what}"
+def _same(found: str, wanted: str) -> str:
+    return "the same run" if found == wanted else "a new run"
 
 
 def _send_to_queue(box: Sandbox, rule: str) -> None:
@@ -311,6 +311,6 @@ def _snapshot(box: Sandbox, name: str) -> dict[str, Any]:
     return dict(found)
 
 
-EXPERIMENTS: tuple[Experiment, ...] = (*(parameters, pipelines, rules, stacks, shares, clusters),)
+EXPERIMENTS: tuple[Experiment, ...] = (parameters, pipelines, rules, stacks, shares, clusters)
 with Path(__file__).with_suffix(".csv").open(encoding="utf-8") as table:
     FACTS = [Fact(*row) for row in csv.reader(table)][1:]
