@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 
 class Step(NamedTuple):
-    """What a command does to one thing in the account; nothing without `act`."""
+    """What a command does to one resource; without `act`, it is only reported."""
 
     verb: str
     what: str
@@ -144,7 +144,7 @@ class Account(Calls):
 
 
 def opened(stage: Stage, say: Say) -> Account:
-    """Return the stage's account; raise StageError if the credentials or the way to deploy are others."""
+    """Return the stage's account; raise StageError for wrong credentials or a packaged stage."""
     account = Account(stage)
     say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {account.check()}")
     functions, path = packaged_stacks(stage.name)["sam.json"], "Stacks[0].StackStatus"

@@ -84,34 +84,33 @@ class Calls:
         often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(seconds / _POLL_SECONDS)}
         self.client(service).get_waiter(waiter).wait(**named, WaiterConfig=often)
 
-    def delete_stack(self, name: str) -> bool:
-        """Delete a stack and wait; return whether it existed; raise WaiterError."""
+    def delete_stack(self, name: str) -> None:
+        """Delete a stack, if it exists, and wait; raise WaiterError."""
         if self.one("cloudformation:DescribeStacks", "@", StackName=name) is None:
-            return False
+            return
         self.call("cloudformation:DeleteStack", StackName=name)
         self.wait("cloudformation", "stack_delete_complete", StackName=name)
-        return True
 
-    def delete_rule(self, name: str) -> bool:
-        """Delete an EventBridge rule and its targets; return whether it existed."""
+    def delete_rule(self, name: str) -> None:
+        """Delete an EventBridge rule, if it exists, and its targets."""
         targets = self.all("events:ListTargetsByRule", "Targets[].Id", Rule=name)
         if targets is None:
-            return False
+            return
         if targets:
             self.delete("events:RemoveTargets", Rule=name, Ids=targets)
-        return self.delete("events:DeleteRule", Name=name)
+        self.delete("events:DeleteRule", Name=name)
 
-    def delete_role(self, name: str) -> bool:
-        """Detach a role's managed policies, and delete it; return whether it existed."""
+    def delete_role(self, name: str) -> None:
+        """Detach a role's managed policies, and delete it, if it exists."""
         inline = self.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=name)
         if inline is None:
-            return False
+            return
         for policy in inline:
             self.delete("iam:DeleteRolePolicy", RoleName=name, PolicyName=policy)
         path = "AttachedPolicies[].PolicyArn"
         for arn in self.all("iam:ListAttachedRolePolicies", path, RoleName=name) or ():
             self.delete("iam:DetachRolePolicy", RoleName=name, PolicyArn=arn)
-        return self.delete("iam:DeleteRole", RoleName=name)
+        self.delete("iam:DeleteRole", RoleName=name)
 
 
 def _is_absent(action: str, error: ClientError) -> bool:

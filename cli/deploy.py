@@ -137,8 +137,8 @@ def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
 def _foundations(account: Account, initial: Mapping[str, str], email: str | None) -> Iterator[Step]:
     """Yield the parameters, the topic and the subscription.
 
-    None that exists is changed, but for the main pipeline's name if it was made for this stage: no
-    function moves that.
+    Existing ones are left alone. The exception is the main pipeline's name, if it was made for this
+    stage: no function changes it.
     """
     stage, topic, held = account.stage, account.topic, account.parameters()
     for name, (value, description) in stacks.wanted_parameters(stage, initial).items():
@@ -198,9 +198,7 @@ def _monitoring(account: Account) -> Iterator[Step]:
 
     The stack in which earlier versions deployed them is deleted first; everything in it is set anew.
     """
-    former = stacks.stack_name(account.stage.name, stacks.AFTER)
-    if account.one("cloudformation:DescribeStacks", "@", StackName=former):
-        yield Step("delete", f"stack {former}", partial(account.delete_stack, former))
+    yield from destroy.former_stacks(account, stacks.AFTER)
     for resource in stacks.after(account.stage)["Resources"].values():
         act = partial(account.call, _SET[resource["Type"]], **resource["Properties"])
         yield Step("set", stacks.label(resource), act)

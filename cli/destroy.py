@@ -63,13 +63,18 @@ def destroy(project: Path, name: str, say: Say, extent: Extent, *, dry_run: bool
         say(f"stage {name} {fate}{reuse if 'keep' in verbs else ''}")
 
 
+def former_stacks(account: Account, *which: str) -> Iterator[Step]:
+    """Yield the deletions of stacks in which earlier versions deployed a stage, if they exist."""
+    for each in which:
+        stack = stacks.stack_name(account.stage.name, each)
+        if account.one("cloudformation:DescribeStacks", "@", StackName=stack):
+            yield Step("delete", f"stack {stack}", partial(account.delete_stack, stack))
+
+
 def _monitoring(account: Account) -> Iterator[Step]:
     """Yield what monitors the functions, and the stacks in which earlier versions deployed a stage."""
     stage = account.stage
-    for which in (stacks.AFTER, stacks.BEFORE):
-        stack = stacks.stack_name(stage.name, which)
-        if account.one("cloudformation:DescribeStacks", "@", StackName=stack):
-            yield Step("delete", f"stack {stack}", partial(account.delete_stack, stack))
+    yield from former_stacks(account, stacks.AFTER, stacks.BEFORE)
     yield from alarms(account, stacks.alarm_names(stage, whatever_it_has=True))
     dashboard = stacks.dashboard_name(stage.name)
     if account.one("cloudwatch:GetDashboard", "@", DashboardName=dashboard):

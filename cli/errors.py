@@ -15,7 +15,7 @@ _MISSING = (
 )
 
 # The codes of AWS's services for credentials that are invalid or have expired.
-INVALID_CREDENTIALS = {
+_INVALID_CREDENTIALS = {
     "AuthFailure",
     "ExpiredToken",
     "ExpiredTokenException",
@@ -47,7 +47,7 @@ _NEXT_STEPS = {
     "NoRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
     "InvalidRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
     "Malformed": "Check the command, and the variables whose names begin with AWS_.",
-    **dict.fromkeys(INVALID_CREDENTIALS, _SIGN_IN),
+    **dict.fromkeys(_INVALID_CREDENTIALS, _SIGN_IN),
     **dict.fromkeys(
         _INVALID_SIGNATURE, "Check your machine's clock, the Region and the secret key."
     ),
@@ -73,7 +73,7 @@ class ApiError(Failure):
         # No request was made, as without credentials or a Region.
         is_local = status is None and code not in ("Unreachable", "UnknownAnswer")
         self.may_pass_with_new_session = (
-            is_local or code in INVALID_CREDENTIALS | _INVALID_SIGNATURE
+            is_local or code in _INVALID_CREDENTIALS | _INVALID_SIGNATURE
         )
 
     def format_message(self) -> str:

@@ -39,7 +39,7 @@ def _use(variable: str, *without: str) -> Callable[[click.Context, click.Paramet
 
 
 def _address(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
-    """Return the address; raise WrongUsage if it is none, or would show the signature to others."""
+    """Return the address; raise WrongUsage if it is invalid, or would send the signature unencrypted."""
     if not url:
         return url
     if is_address(url):

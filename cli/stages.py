@@ -345,7 +345,7 @@ def read_config(project: Path) -> Json:
 
 
 def _check(read: Json) -> None:
-    """Raise StageError for a part of the configuration that is of another type than it must be."""
+    """Raise StageError for a part of the configuration that has the wrong type."""
     config = _object(read, "the file")
     stages = _object(config, "stages")
     for level in (config, *(_object(stages, name) for name in stages)):
