@@ -1,1 +1,1 @@
-"""What the application costs and how fast it is, beside a floor: the shortest script that does the same."""
+"""Measure the application's cost and speed against a floor: the shortest script that does the same."""

@@ -1,4 +1,4 @@
-"""``make bench``: the deployment package against the floor, into docs/benchmarks.md."""
+"""``make bench``: measure the deployment package against the floor, and update docs/benchmarks.md."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    """Measure, and print the results; fail if one that cannot vary misses its target."""
+    """Measure and print the results; return 1 if one that does not vary misses its target."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few minutes; writes nothing")
     is_quick = parser.parse_args().quick

@@ -20,7 +20,7 @@ _RUNS = ("codepipeline", "list_pipeline_executions", {"pipelineName": "a"})
 _ACTIONS = ("codepipeline", "list_action_executions", {"pipelineName": "a"})
 _START = ("codepipeline", "start_pipeline_execution", {"name": "a"})
 _NOTIFY = ("sns", "publish", {"TopicArn": "a", "Subject": "b", "Message": "c"})
-# What is deployed, and whether a run is on its way to change that.
+# The calls that show what is deployed, and whether a run is about to change it.
 _LOOK = (
     _HISTORY,
     _RUNS,
@@ -42,7 +42,7 @@ pin = partial(_make, [_PARAMETERS, _SNAPSHOT, _HISTORY, _PUT, _RUNS])
 
 
 def update(_event: object, _context: object) -> str:
-    """Find the newest share in all pages, and put it."""
+    """Find the newest share on all pages, and put its ARN."""
     listing = client("rds").get_paginator("describe_db_cluster_snapshots")
     shares = (
         snapshot

@@ -1,4 +1,4 @@
-"""The functions in Lambda's own runtime client: the deployment package, and the floor beside it."""
+"""Run the functions of the deployment package, and those of the floor, in Lambda's own runtime client."""
 
 import json
 import math
@@ -31,17 +31,17 @@ FUNCTIONS = {
     RECONCILE: {"package": "chalicelib.triggers.reconcile.handler", "floor": "floor.reconcile"},
     PIN: {"package": "app.app", "floor": "floor.pin"},
 }
-#: The most modules that each may import beyond the floor: a little more than today, for another
-#: Python splits its library differently.
+#: How many modules each may import beyond the floor: a few more than today, because other versions of
+#: Python split the standard library differently.
 MODULES = {UPDATE: 53, RESTORE: 56, FOLLOW: 56, RECONCILE: 58, PIN: 70}
-#: The numbers of shared snapshots that an update is run with.
+#: The numbers of shared snapshots with which updates are measured.
 SHARES = FEW, _, MANY = 20, 200, 2000
-MOST = 20_000  # the pages of MANY again and again, which is only right for memory
+MOST = 20_000  # repeats the pages of MANY, which is right for memory only
 _SERVICES = ("CLOUDFORMATION", "CODEPIPELINE", "RDS", "SNS", "SSM")
 
 
 class Bench:
-    """A stage that has spent a night on the local cloud, each of whose functions can be run again."""
+    """A stage after one night on the local cloud, whose functions can be run again with what AWS answered."""
 
     def __init__(self, project: Path, folder: Path, cloud: LocalCloud) -> None:
         self.folder, self.aws = folder, Playback(cloud.endpoint)
@@ -52,7 +52,7 @@ class Bench:
         config = json.loads(file.read_text())
         self.variables = config["stages"][STAGE]["environment_variables"]
         self.variables |= {f"AWS_ENDPOINT_URL_{service}": self.aws.url for service in _SERVICES}
-        # It is never off-week, and never by day.
+        # Every week is an on-week, and the window is always open.
         self.variables |= {"REFRESH_EVERY_WEEKS": "1", "MAINTENANCE_WINDOW": "00:00-24:00"}
         file.write_text(json.dumps(config))
         self.company = Company(cloud, copy)
@@ -70,7 +70,7 @@ class Bench:
             self.run(who, UPDATE, process=process)
 
     def _spend_a_night(self) -> None:
-        """Use each function when it has all of its work to do; keep its event and AWS's answers."""
+        """Invoke each function when it has all of its work to do; keep its event and AWS's answers."""
         cloud, now = self.company.cloud, datetime.now(UTC)
         self.company.found(now - timedelta(days=1))
         cloud.set_clock(None)
@@ -80,14 +80,14 @@ class Bench:
             nightly(clusters[at % 2], first + timedelta(seconds=at), identifier=f"share-{at}")
             for at in range(MANY)
         ]
-        for shared, more in pairwise((1, *SHARES)):  # one was there before
+        for shared, more in pairwise((1, *SHARES)):  # one exists already
             cloud.seed_snapshots(shares[shared:more])
             self._record(UPDATE, lambda: cloud.fire(UPDATE, now), more)
         many = self._recordings[UPDATE, MANY]
         pages = many["DescribeDBClusterSnapshots"]
         most = (pages[:-1] * 11)[: MOST // 100 - 1] + pages[-1:]
         self._recordings[UPDATE, MOST] = Recording(list, many, DescribeDBClusterSnapshots=most)
-        cloud.fire(RECONCILE, now)  # which learns what is deployed
+        cloud.fire(RECONCILE, now)  # remembers what is deployed
         self._record(RECONCILE, lambda: cloud.fire(RECONCILE, now))
         (restored,) = self._record(RESTORE, lambda: cloud.fire(RESTORE, now))
         self._record(FOLLOW, lambda: self.company.followed(restored["payload"]["execution_id"]))
@@ -111,7 +111,7 @@ class Bench:
     ) -> float:
         """Run a function of the package or the floor, in a new process unless one is given.
 
-        Returns the milliseconds that it takes. Its answer, and the peak of memory in MiB, are kept.
+        Return the milliseconds that it takes. Keep its answer, and its peak memory in MiB.
         """
         self.aws.play(self._recordings[function, shares], rate)
         event = json.dumps(self._events[function]).encode()
@@ -125,7 +125,7 @@ class Bench:
         peak = status.partition("VmHWM:")[2].split()[0]
         self.answer, self.peak = json.loads(outcome.payload), int(peak) / 1024
         if not process:
-            time.sleep(0.02)  # it may still be reading that its answer was taken
+            time.sleep(0.02)  # it may still be reading the response to its answer
             running.end()
         return milliseconds
 
@@ -145,7 +145,7 @@ class Bench:
         return Environment(configuration, task, self.folder, credentials, self.aws.url, folder)
 
     def close(self) -> None:
-        """End the processes and the playback."""
+        """Stop the processes and the playback."""
         for process in self.warm.values():
             process.end()
         self.aws.close()

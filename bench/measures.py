@@ -1,4 +1,4 @@
-"""What is measured, how, and the target that stands beside it in the report."""
+"""The measures: what is measured, how, and the target for the report."""
 
 import re
 import statistics
@@ -18,7 +18,7 @@ from localcloud.accounts import REGION
 
 @dataclass
 class Measure:
-    """What was taken of the package and of the floor, how they compare, and the most that may be."""
+    """The measurements of package and floor, how they are compared, and the target."""
 
     name: str
     unit: str
@@ -30,7 +30,7 @@ class Measure:
     floor: list[float] = field(default_factory=list)
 
     def repeat(self, bench: Bench, times: int, seconds: float = 0) -> None:
-        """Measure both in turn, at least so often and for so long."""
+        """Measure both in turn, at least this many times and this long."""
         began = perf_counter()
         while len(self.package) < times or perf_counter() - began < seconds:
             self.package.append(self.take(bench, "package", self.of))
@@ -39,8 +39,8 @@ class Measure:
 
     @property
     def value(self) -> float:
-        """The median of the package, or of its comparisons with the floor measured beside it."""
-        if self.compare:  # what slows down both does not count
+        """The median of the package, or of its comparisons with the neighbouring measurement of the floor."""
+        if self.compare:  # what slows down both has no effect
             return statistics.median(map(self.compare, self.package, self.floor))
         return statistics.median(self.package)
 
@@ -51,19 +51,19 @@ class Measure:
 
 
 def warm(bench: Bench, who: str, shares: int) -> float:
-    """The update in a process that has run it before."""
+    """Measure an update in a process that has already run one."""
     return bench.run(who, UPDATE, shares, process=bench.warm[who])
 
 
 def throttled(bench: Bench, who: str, rate: int) -> float:
-    """The same when RDS admits so many calls a second; the floor is what that rate allows."""
+    """Measure the same if RDS admits only so many calls a second; the floor is the time this rate allows."""
     if who == "floor":
         return 1000 * (MANY / 100 - BURST) / rate
     return bench.run(who, UPDATE, MANY, rate, bench.warm[who])
 
 
 def memory(bench: Bench, who: str, shares: int) -> float:
-    """How much more memory, at its peak, the update takes for that many shares than for a few."""
+    """Measure how much more peak memory an update needs for that many shares than for a few."""
     bench.run(who, UPDATE)
     few = bench.peak
     bench.run(who, UPDATE, shares)
@@ -71,7 +71,7 @@ def memory(bench: Bench, who: str, shares: int) -> float:
 
 
 def status(bench: Bench, _who: str, part: str) -> float:
-    """The command line against the local cloud, or its imports alone; traced, which slows both."""
+    """Measure the command line against the local cloud, or its imports alone; tracing slows both."""
     bench.aws.play(Recording(list))
     words = ["-m", "cli.main", "status", "--stage", STAGE]
     seconds, imports = _trace(words, bench.company.environment())
@@ -79,7 +79,7 @@ def status(bench: Bench, _who: str, part: str) -> float:
 
 
 def modules(bench: Bench, who: str, function: str) -> float:
-    """How many modules a handler imports: most of a cold start is import."""
+    """Count the modules that a handler imports, because most of a cold start is import."""
     paths = [str(bench.folder / who), str(bench.folder / "runtime")]
     module = FUNCTIONS[function][who].rpartition(".")[0]
     words = ["-ISB", "-c", f"import sys; sys.path[:0] = {paths}; import {module}"]
@@ -87,7 +87,7 @@ def modules(bench: Bench, who: str, function: str) -> float:
 
 
 def _trace(words: list[str], environment: dict[str, str]) -> tuple[float, list[int]]:
-    """Run Python; return the seconds that it takes, and the microseconds that each import takes."""
+    """Run Python; return its seconds, and the microseconds of each import."""
     began = perf_counter()
     done = subprocess.run(  # noqa: S603 (our own commands)
         [sys.executable, "-X", "importtime", *words],
@@ -101,7 +101,7 @@ def _trace(words: list[str], environment: dict[str, str]) -> tuple[float, list[i
 
 
 def calls(bench: Bench, who: str, function: str) -> float:
-    """How often AWS is called when there is all of the work to do."""
+    """Count the calls of AWS when the function has all of its work to do."""
     bench.run(who, function)
     return len(bench.aws.calls)
 

@@ -1,4 +1,4 @@
-"""AWS as the local cloud answered it once, played back as often as wanted, whatever is written."""
+"""Play back the local cloud's answers of one night, as often as needed and whatever is written."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ _THROTTLED = "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorRespon
 
 
 class Playback:
-    """An endpoint of AWS, which notes the calls."""
+    """An endpoint of AWS, which counts the calls."""
 
     def __init__(self, cloud: str) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -29,9 +29,9 @@ class Playback:
         Thread(target=self._server.serve_forever, daemon=True).start()
 
     def play(self, recording: Recording, rate: float = math.inf) -> None:
-        """Answer from the recording's beginning; RDS admits so many calls a second.
+        """Answer from the beginning of the recording; RDS admits so many calls a second.
 
-        Where the recording ends, calls are passed on to the cloud, and its answers are added.
+        After the end of the recording, pass calls on to the cloud, and record its answers.
         """
         self._recording, self._rate = recording, rate
         self._full = 0.0  # when the bucket of tokens will be full again
@@ -57,7 +57,7 @@ class Playback:
         return Response(answers[number - 1])
 
     def _admits(self) -> bool:
-        """Take a token from the bucket, if there is one: that is how AWS throttles."""
+        """Take a token from the bucket, as AWS does to throttle calls; return whether there was one."""
         now = time.monotonic()
         self._full = max(self._full, now)
         if self._full - now > (BURST - 1) / self._rate:

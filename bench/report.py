@@ -1,4 +1,4 @@
-"""What was measured, as a table in docs/benchmarks.md and as its plots."""
+"""Write the results to docs/benchmarks.md, as a table and plots."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ _BEGIN, _END = "<!-- measured -->\n", "<!-- end -->\n"
 
 
 def table(measures: Sequence[Measure]) -> str:
-    """Return one line for each measure and its target."""
+    """Return a table with one line for each measure and its target."""
     lines = ["| measure | package | floor | value | to reach | |", "|---|---|---|---|---|---|"]
     for each in measures:
         met = "reached" if each.is_met else "**not reached**"
@@ -34,7 +34,7 @@ def _range(values: Sequence[float], unit: str) -> str:
 
 
 def write(measures: Sequence[Measure], docs: Path) -> None:
-    """Put the table into the page, and draw the plots."""
+    """Write the table to the page, and draw the plots."""
     file = docs / "benchmarks.md"
     before, _, rest = file.read_text().partition(_BEGIN)
     machine = (
@@ -50,7 +50,7 @@ def write(measures: Sequence[Measure], docs: Path) -> None:
 def _plot(measures: Sequence[Measure], file: Path) -> None:
     import matplotlib.pyplot as plt  # noqa: PLC0415 (it takes a second, and the quick form draws nothing)
 
-    # The same results give the same file.
+    # The same results produce the same file.
     plt.switch_backend("svg")
     plt.rcParams.update({"svg.hashsalt": "aurora-refresh", "svg.fonttype": "none"})
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")

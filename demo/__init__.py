@@ -1,1 +1,1 @@
-"""The refresh on a local cloud, in a few lines."""
+"""The refresh on a local cloud."""

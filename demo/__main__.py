@@ -1,7 +1,7 @@
-"""`make demo`: the whole refresh on this machine, checked at every step.
+"""`make demo`: play the whole refresh on this machine, and check every step.
 
-Everything is what it would be on AWS (a real ``chalice deploy``, the deployed package in Lambda's own
-runtime client, SigV4), except AWS itself, which is the local cloud.
+Everything is as on AWS (a real ``chalice deploy``, the deployed package in Lambda's own runtime client, SigV4),
+except AWS itself, which is the local cloud.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> int:
         signal.signal(number, leave)
     began, is_done = monotonic(), False
     try:
-        # Chalice records in the project what it has deployed, so each demo uses a copy.
+        # Chalice records its deployments in the project, so each demo uses a copy.
         with (
             tempfile.TemporaryDirectory(prefix="demo-of-aurora-refresh-") as copy,
             LocalCloud.start() as cloud,
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
-    """Exit by an exception, so that the cloud is stopped and the copy removed."""
+    """Exit with an exception, so that the cloud is stopped and the copy is removed."""
     for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(other, signal.SIG_IGN)
     sys.exit(128 + number)

@@ -1,7 +1,7 @@
-"""The acceptance account of the company of the demo and the end-to-end tests, on a local cloud.
+"""The company's acceptance account on a local cloud, for the demo and the end-to-end tests.
 
-Everything that exists before this application does: its parameters, its main pipeline, the cluster
-that testers work on, and the snapshots that production shares.
+It has what exists before this application is deployed: parameters, the main pipeline, the cluster that
+testers work on, and the snapshots that production shares.
 """
 
 import json
@@ -32,7 +32,7 @@ STACK = "acceptance"
 CLUSTER = "acceptance-orders"
 STAGE = "local"
 
-# What a company runs, of which a stage asks for the leading parts alone.
+# The exact versions; a stage names only their leading parts.
 VERSIONS = {
     "aurora-postgresql": "15.4",
     "aurora-mysql": "8.0.mysql_aurora.3.04.0",
@@ -51,11 +51,11 @@ class Database:
     engine: str
 
     def nightly(self, taken: datetime, **facts: Any) -> dict[str, Any]:
-        """Return a snapshot that production took of it and shared."""
+        """Return a snapshot of it that production has shared."""
         return nightly(self.source, taken, **{**self._kind, **facts})
 
     def restored(self) -> dict[str, str]:
-        """Return what the main pipeline restores."""
+        """Return the database as `create_pipeline` takes it."""
         return {"parameter": self.current, "cluster": self.source, **self._kind}
 
     @property
@@ -63,7 +63,7 @@ class Database:
         return {"engine": self.engine, "engine_version": VERSIONS[self.engine]}
 
 
-# The answers to `aurora-refresh configure` of the stage that demo and tests deploy: one database.
+# The answers to `aurora-refresh configure` for the stage of demo and tests, with one database.
 ANSWERS = {
     "MAIN_PIPELINE_ARN": f"arn:aws:codepipeline:{REGION}:{ACCEPTANCE}:{PIPELINE}",
     "SOURCE_ACCOUNT": PRODUCTION,
@@ -81,13 +81,13 @@ ANSWERS = {
 
 
 def configure(project: Path, stage: str = STAGE, /, **answers: str) -> None:
-    """Configure a stage of a copy of the project, as `aurora-refresh configure` does."""
+    """Configure a stage in a copy of the project, as `aurora-refresh configure` does."""
     files = configuring.files(project, stage, answers)
     configuring.write(configuring.changes(project, files))
 
 
 class Project:
-    """The Chalice app in a folder, whose `stage` belongs into `account` of the `cloud`."""
+    """The Chalice app in a folder, whose `stage` is deployed to `account` of the `cloud`."""
 
     account = ACCEPTANCE
     stage = STAGE
@@ -109,7 +109,7 @@ class Project:
         return self.cloud.client(service, self.account)
 
     def parameter(self, name: str) -> str:
-        """Return what a parameter holds."""
+        """Return a parameter's value."""
         value: str = self.client("ssm").get_parameter(Name=name)["Parameter"]["Value"]
         return value
 
@@ -121,9 +121,9 @@ class Project:
     def chalice(
         self, *arguments: str, stdin: str = "", progress: Callable[[str], None] | None = None
     ) -> str:
-        """Run Chalice's own command on the project against the cloud; returns what it printed.
+        """Run a command of Chalice on the project against the cloud; return its output.
 
-        Raises RuntimeError where it fails, with its output unless ``progress`` was given each line of it.
+        Raise RuntimeError if it fails, with the output unless ``progress`` has been given each line.
         """
         with subprocess.Popen(  # noqa: S603 (our own chalice)
             [Path(sys.executable).with_name("chalice"), *arguments],
@@ -149,7 +149,7 @@ class Project:
         return printed
 
     def environment(self) -> dict[str, str]:
-        """Return the environment in which tools talk to the cloud and to no other, and pip to no index."""
+        """Return the environment in which tools call this cloud only, and pip uses no index."""
         wheels = Path(sys.prefix) / "wheels"
         packed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels.exists() else {}
         return {**variables.cleared(os.environ), **self.cloud.environment(self.account), **packed}
@@ -165,7 +165,7 @@ class Project:
     def signed(
         self, method: str, path: str, body: Any = None, credentials: Credentials | None = None
     ) -> tuple[int, Any]:
-        """Call the deployed API, by default as the account's admin; returns the status and the answer's JSON."""
+        """Call the deployed API, by default as the account's admin; return the status and the answer's JSON."""
         url = f"{self.rest_url()}{path}"
         data = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
@@ -176,7 +176,7 @@ class Project:
         return status, json.loads(text)
 
     def subscribe(self, topic: str) -> None:
-        """Subscribe a queue to the topic, in the place of people."""
+        """Subscribe a queue to the topic, in place of people."""
         sqs, sns = self.client("sqs"), self.client("sns")
         self._inbox = sqs.create_queue(QueueName="people")["QueueUrl"]
         queue = sqs.get_queue_attributes(QueueUrl=self._inbox, AttributeNames=["QueueArn"])
@@ -213,9 +213,9 @@ class Company(Project):
         self.current = self.databases[0].current
 
     def found(self, today: datetime, **pipeline: Any) -> None:
-        """Create the state before the first night: acceptance runs on data of two weeks ago.
+        """Create the state before the first night, with data of two weeks ago in acceptance.
 
-        `pipeline` is what else `create_pipeline` takes.
+        `pipeline` are further arguments of `create_pipeline`.
         """
         self.cloud.set_clock(today)
         parameters = {self.variables["SSM_MAIN_CICD_NAME"]: PIPELINE}
@@ -267,7 +267,7 @@ class Company(Project):
         )
 
     def followed(self, execution_id: str, times: int = 1) -> str:
-        """Wait until the run has ended and its event has been followed; returns the run's status.
+        """Wait until the run has ended and its event has been handled; return the run's status.
 
         A run that is retried ends several ``times``.
         """
@@ -278,19 +278,19 @@ class Company(Project):
             runs = [event.get("detail", {}).get("execution-id") for event in events]
             return runs.count(execution_id) >= times
 
-        # The event comes after the status can be seen.
+        # The status is visible before the event arrives.
         wait_until(is_followed, f"run {execution_id}, which {status}, to be followed")
         self.cloud.wait_until_idle()
         return status
 
     def good(self) -> str:
-        """Return the value of the version of *current* that is marked good; "" if none is."""
+        """Return the value of the version of *current* that is marked good; "" if there is none."""
         pages = self.cloud.client("ssm").get_paginator("get_parameter_history")
         versions = pages.paginate(Name=self.current).search("Parameters")
         return next((each["Value"] for each in versions if "good" in each["Labels"]), "")
 
     def clusters(self) -> dict[str, str]:
-        """Return acceptance's clusters, each with the ARN of the snapshot that it was restored from."""
+        """Return acceptance's clusters with the ARNs of the snapshots that they were restored from."""
         described = self.cloud.client("rds").describe_db_clusters()["DBClusters"]
         return {
             cluster["DBClusterIdentifier"]: tag["Value"]
@@ -301,7 +301,7 @@ class Company(Project):
 
 
 def copy_project(project: Path, folder: Path) -> None:
-    """Copy what Chalice deploys, without its records, and configure the stage `local` there."""
+    """Copy what Chalice deploys, without its records, and configure the stage `local` in the copy."""
     for name in ("app.py", "requirements.txt"):
         shutil.copy(project / name, folder / name)
     leftovers = shutil.ignore_patterns("__pycache__", "deployed", "deployments")
@@ -311,7 +311,7 @@ def copy_project(project: Path, folder: Path) -> None:
 
 
 def nightly(cluster: str, taken: datetime, **facts: Any) -> dict[str, Any]:
-    """Return a snapshot that production took of a cluster and shared with acceptance."""
+    """Return a snapshot of a cluster that production has shared with acceptance."""
     return {
         "account": PRODUCTION,
         "identifier": f"{cluster}-{taken:%Y-%m-%d}",
@@ -326,6 +326,6 @@ def nightly(cluster: str, taken: datetime, **facts: Any) -> dict[str, Any]:
 
 
 def arn_of(snapshot: dict[str, Any]) -> str:
-    """Return the ARN that a seeded snapshot has."""
+    """Return the ARN of a seeded snapshot."""
     where, name = f"arn:aws:rds:{REGION}:{snapshot['account']}", snapshot["identifier"]
     return f"{where}:cluster-snapshot:{name}"

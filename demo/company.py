@@ -1,6 +1,6 @@
-"""`make demo SCENARIO=company`: one night of a whole company, from production's snapshots to its testers.
+"""`make demo SCENARIO=company`: play one night of a company, from production's snapshots to its testers.
 
-Two stages of one project are deployed, each into its own account. Production has two Aurora clusters and a
+Two stages of one project are deployed, each to its own account. Production has two Aurora clusters and a
 DocumentDB cluster: *orders* is not encrypted, *billing* is under a customer-managed key, *documents* under the
 default key, which no other account can use. Acceptance restores the last two from copies under a key of its own.
 """
@@ -29,7 +29,7 @@ Entries = dict[str, Mapping[str, Any]]
 
 
 def answers(copied: Mapping[str, str]) -> dict[str, str]:
-    """Return the answers to `aurora-refresh configure`; `copied` are the keys of databases that have copies."""
+    """Return the answers to `aurora-refresh configure`; `copied` has the keys of databases with copies."""
     found = {
         "DATABASES": ",".join(ENGINES),
     }
@@ -46,7 +46,7 @@ def answers(copied: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_company(cloud: LocalCloud, copy: Path) -> Company:
-    """Play the night, and return the company as it is in the end."""
+    """Play the night, and return the company afterwards."""
     title("A company with two AWS accounts")
     say(f"local cloud at {cloud.endpoint}: production {PRODUCTION}, acceptance {ACCEPTANCE}")
     production = Production(cloud, copy)
@@ -72,7 +72,7 @@ def run_company(cloud: LocalCloud, copy: Path) -> Company:
 
 
 def share(production: Production) -> dict[str, str]:
-    """Play Saturday evening in production; returns what it shares, by cluster."""
+    """Play Saturday evening in production; return the shares by cluster."""
     title(f"{SATURDAY:%A %d %B, %H:%M} UTC, db-share-snapshot in production")
     asked = of_clusters(production, "db-share-snapshot", SATURDAY)
     say("orders and billing: a snapshot is being taken; each can be shared as it is")
@@ -89,7 +89,7 @@ def share(production: Production) -> dict[str, str]:
 
 
 def copies(company: Company, shares: Mapping[str, str], key: str) -> dict[str, str]:
-    """Play Sunday at 02:00 in acceptance and after; returns what each *latest* comes to hold."""
+    """Play Sunday at 02:00 in acceptance, until the copies are made; return each new *latest*."""
     title(f"{SUNDAY:%A %d %B, %H:%M} UTC, db-update-latest-snapshot-id in acceptance")
     found = of_databases(company, "db-update-latest-snapshot-id", SUNDAY)
     expect(found["orders"]["latest"] == shares["orders"], found["orders"])
@@ -128,25 +128,25 @@ def refreshed(company: Company, before: Mapping[str, str], latest: Mapping[str, 
 
 
 def of_clusters(production: Production, function: str, time: datetime) -> Entries:
-    """Return what production's function answers, by cluster."""
+    """Return the entries of production's function by cluster."""
     (record,) = production.fire(function, time)
     expect(record["status"] == "succeeded", record)
     return entries(record["payload"], "clusters")
 
 
 def of_databases(company: Company, function: str, time: datetime) -> Entries:
-    """Return what acceptance's function answers, by database."""
+    """Return the entries of acceptance's function by database."""
     return entries(fire(company, function, time), "databases")
 
 
 def entries(answer: Mapping[str, Any], of: str) -> Entries:
-    """Return the entries of an answer by name; there must be no refusal among them."""
+    """Return the entries of an answer by name; none may be a refusal."""
     expect(answer["outcome"] != "failed", gist(answer))
     return {entry["name"]: entry for entry in answer[of]}
 
 
 def available(side: Production | Company, arns: list[str]) -> None:
-    """Wait until RDS has made the snapshots, which here takes a second and on AWS hours."""
+    """Wait until RDS has made the snapshots, which takes a second here and hours on AWS."""
     waiter = side.client("rds").get_waiter("db_cluster_snapshot_available")
     often = {"Delay": 0.1, "MaxAttempts": 300}
     for arn in arns:

@@ -1,7 +1,7 @@
-"""`python -m demo.operations`: run the commands of docs/operations.md on a local cloud, and compare.
+"""`python -m demo.operations`: run the commands of docs/operations.md on a local cloud, and compare the output.
 
-The commands that run are the document's own. Comments in it set the scene: whose credentials, what time
-it is, that a night passes. `--write` puts the real answers into the document.
+Comments in the document set the scene: whose credentials are used, what time it is, that a night passes.
+`--write` puts the real output into the document.
 """
 
 import argparse
@@ -29,12 +29,12 @@ DOCUMENT = PROJECT / "docs/operations.md"
 FOUNDED = datetime(2026, 1, 3, 12, tzinfo=UTC)
 PEOPLE = {"tester": "tess", "operator": "omar"}
 
-_STAGE = "acceptance"  # of the document
-# Where this stands in the document, the deployed API is asked.
+_STAGE = "acceptance"  # in the document
+# The document's address stands for that of the deployed API.
 API_ID = "API-ID"
 API = f"https://{API_ID}.execute-api.{LocalCloud.region}.amazonaws.com/api"
 
-# A direction, maybe for the block below it; or a transcript.
+# A direction, perhaps with the block that it is for; or a transcript.
 _PIECE = re.compile(
     r"^<!-- (?P<word>\w+) ?(?P<rest>[^\n]*?) -->\n(?:```(?:sh|python|json)\n(?P<block>.*?)^```\n)?"
     r"|^```console\n(?P<transcript>.*?)^```\n",
@@ -44,7 +44,7 @@ _COMMAND = re.compile(r"^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", re.MULTILINE)
 
 
 def main() -> int:
-    """Run the document; return 1 if it differs from what happened."""
+    """Run the document's commands; return 1 if their output differs from it."""
     parser = argparse.ArgumentParser(
         prog="python -m demo.operations",
         description="Runs the commands of docs/operations.md on a local cloud, and compares.",
@@ -71,13 +71,13 @@ def main() -> int:
 
 
 def perform(company: Company, text: str) -> str:
-    """Return the document with what its commands really print, in a company that has deployed just now."""
+    """Return the document with the real output of its commands, for a newly deployed company."""
     with _Stage(company, policies(text)) as stage:
         return _PIECE.sub(stage.act, text)
 
 
 def policies(text: str) -> dict[str, str]:
-    """Return the policies that the document gives, as JSON, each by whom it is for."""
+    """Return the document's policies as JSON, by the person that each is for."""
     return {
         piece["rest"]: piece["block"]
         for piece in _PIECE.finditer(text)
@@ -86,7 +86,7 @@ def policies(text: str) -> dict[str, str]:
 
 
 def normal(text: str) -> str:
-    """Return the text without what chance decides: the seconds that pass, and the pipeline's ids of its runs."""
+    """Return the text without what differs from run to run: seconds, and the ids of the pipeline's runs."""
     for pattern, name in (
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
         (r"(T\d\d:\d\d):\d\d\+00:00", r"\1:SS+00:00"),
@@ -96,7 +96,7 @@ def normal(text: str) -> str:
 
 
 def environment_of(company: Company, person: str, policy: str) -> dict[str, str]:
-    """Return the variables of somebody who has taken on a role with that policy, for twelve hours."""
+    """Return the variables of a person who has assumed a role with that policy, for twelve hours."""
     iam, sts = company.cloud.client("iam"), company.cloud.client("sts")
     role = f"refresh-{person}"
     trust = {
@@ -142,7 +142,7 @@ def base_of(company: Company) -> str:
 
 
 class _Stage:
-    """Where the document is performed: the company, and a shell of the person who acts."""
+    """Runs the document's pieces: it has the company, and a shell of the person who acts."""
 
     def __init__(self, company: Company, permitted: Mapping[str, str]) -> None:
         self._company = company
@@ -152,7 +152,8 @@ class _Stage:
         self._base = base_of(company)
         self._folder = tempfile.TemporaryDirectory(prefix="demo-of-aurora-refresh-")
         self._shell = _Shell(Path(self._folder.name), self._base, company.cloud.endpoint)
-        # The command as it is in this folder, whichever is installed. The documented stage has another name, so the address goes before it.
+        # The command of this folder, whichever is installed. The real stage has another name than the documented
+        # one, so the address is given.
         self._shell.run('aurora-refresh() { python -m cli.main "$@" --url "$API"; }')
         self._directions: dict[str, Callable[[str, str], object]] = {
             "policy": lambda _rest, _block: None,
@@ -189,7 +190,7 @@ class _Stage:
             raise ValueError(f"a secret is printed by: {written[1]}")
         found = found.replace(f"{self._base} · ", f"{_STAGE} · ")
         found = found.replace(self._base, API).replace(api_id(self._company), API_ID)
-        # A run's new id is no news.
+        # A new id of a run is no difference.
         answer = written[2] if normal(found) == normal(written[2]) else found
         return f"$ {written[1]}{answer}"
 
@@ -205,10 +206,10 @@ class _Stage:
     def _come(self, time: datetime) -> None:
         self._company.cloud.set_clock(time)
         if self._person:
-            self._act_as(self._person)  # the credentials of days ago have expired
+            self._act_as(self._person)  # the earlier credentials have expired
 
     def _pass_night(self, time: str, refusal: str | None = None) -> None:
-        """Let production share, the two schedules fire, and the run be followed to its end."""
+        """Share in production, fire the two schedules, and wait until the run's end has been handled."""
         cloud, two = self._company.cloud, _time(time)
         cloud.set_clock(two)
         taken = two - timedelta(hours=6)
@@ -249,14 +250,14 @@ class _Stage:
 
 
 class _Shell:
-    """A bash that stays, as a person's does: what is defined in it can be used later on."""
+    """A bash that keeps running, so that later commands can use what earlier ones have defined."""
 
     def __init__(self, folder: Path, base: str, endpoint: str) -> None:
         tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self._process = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],  # noqa: S607 (whichever bash a user would get)
+            ["bash", "--noprofile", "--norc"],  # noqa: S607 (the bash that a user would get)
             cwd=folder,
-            # Nothing else: nobody's own credentials, profiles and proxies.
+            # No other variables, and so no credentials, profiles and proxies of the user.
             env={
                 "PATH": tools,
                 "HOME": str(folder),
@@ -275,7 +276,7 @@ class _Shell:
         )
 
     def run(self, command: str) -> str:
-        """Run a command; returns what it prints, errors last: its two streams are in no order."""
+        """Run a command; return its output, and then its errors, because the two streams have no order."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         mark = f"{uuid.uuid4().hex}\n"
@@ -292,7 +293,7 @@ class _Shell:
         return printed.removesuffix(mark)
 
     def stop(self) -> None:
-        """Leave the shell."""
+        """Exit the shell."""
         self._process.communicate("exit\n")
 
 

@@ -1,4 +1,4 @@
-"""`make demo`: four nights of one database, of which three go wrong."""
+"""`make demo`: play four nights of one database, three of which go wrong."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ NIGHT = datetime(2026, 1, 4, 2, tzinfo=UTC)  # a Sunday, and the first day of an
 
 
 def run_orders(cloud: LocalCloud, copy: Path) -> Company:
-    """Play four nights: a run fails, succeeds, restores nothing, fails after its restore."""
+    """Play four nights: a run fails, one succeeds, one restores nothing, and one fails after its restore."""
     company = Company(cloud, copy)
     title("The local cloud")
     say(f"local cloud at {cloud.endpoint}: production {PRODUCTION}, acceptance {ACCEPTANCE}")
@@ -67,7 +67,7 @@ def run_orders(cloud: LocalCloud, copy: Path) -> Company:
 
 
 class Deployed(NamedTuple):
-    """The cluster that testers work on, and the snapshot that it was restored from."""
+    """The cluster that testers work on, and the snapshot it was restored from."""
 
     cluster: str
     source: str
@@ -103,7 +103,7 @@ def update(company: Company, night: datetime) -> None:
 
 
 class Started(NamedTuple):
-    """The run of a promotion, and the snapshot that it is to restore."""
+    """The run of a promotion, and the snapshot to restore."""
 
     execution_id: str
     current: str
@@ -128,7 +128,7 @@ def restore(company: Company, night: datetime, status: str, outcome: str = "") -
 
 
 def retry(company: Company, time: datetime, run: str) -> None:
-    """Retry the tests, as the console of CodePipeline does."""
+    """Retry the stage of the tests, as in CodePipeline's console."""
     title(f"{time:%A %d %B, %H:%M} UTC, an engineer retries the stage Test")
     company.cloud.set_clock(time)
     company.cloud.client("codepipeline").retry_stage_execution(

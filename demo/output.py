@@ -1,4 +1,4 @@
-"""Print what a demo does, line by line, and check it on the way."""
+"""Print what a demo does, line by line, and check it."""
 
 from datetime import datetime
 from typing import Any
@@ -7,11 +7,11 @@ from demo.acceptance import Company
 
 
 class Unexpected(Exception):
-    """Something else happened than the demo describes."""
+    """What happened is not what the demo describes."""
 
 
 def fire(company: Company, function: str, time: datetime) -> dict[str, Any]:
-    """Let a function's schedule fire, and return its answer."""
+    """Fire a function's schedule, and return its answer."""
     company.cloud.set_clock(time)
     records = company.cloud.fire(function, time)
     last = records[-1]
@@ -21,7 +21,7 @@ def fire(company: Company, function: str, time: datetime) -> dict[str, Any]:
 
 
 def gist(answer: Any) -> str:
-    """Return what a person needs to know of an unexpected answer."""
+    """Return the part of an unexpected answer that explains it."""
     names = ("outcome", "reason", "message", "errorType", "errorMessage", "Code", "Message")
     found = answer if isinstance(answer, dict) else {}
     return ", ".join(f"{name} {found[name]}" for name in names if found.get(name)) or str(answer)

@@ -1,4 +1,4 @@
-"""The main pipeline of the company: by default it restores each database from the snapshot its parameter names."""
+"""The company's main pipeline, which by default restores each database from the snapshot in its parameter."""
 
 import json
 import re
@@ -26,7 +26,7 @@ _TRUST = {
 def reference_parameters(
     cloud: LocalCloud, current: str, group: str = "sg-1234567890abcdef0"
 ) -> Json:
-    """Return the parameters of the reference template, with a new key of acceptance's."""
+    """Return the parameters of the reference template, with a new key in acceptance."""
     return {
         "Snapshot": current,
         "EngineVersion": "15.4",
@@ -45,10 +45,10 @@ def create_pipeline(
     stages: Sequence[str] = ("Source", "Build", "Deploy", "Test"),
     **more: Any,
 ) -> None:
-    """Create a pipeline of acceptance's, whose stage Deploy deploys one stack, by default of its own name.
+    """Create a pipeline in acceptance, whose stage Deploy deploys one stack, by default of the pipeline's name.
 
-    A database has a `parameter` and a `cluster`, and may have `engine` and `engine_version`. `more` is
-    what the local cloud's `patch_pipeline` takes.
+    A database has a `parameter` and a `cluster`, and may have `engine` and `engine_version`. `more` are
+    arguments of the local cloud's `patch_pipeline`.
     """
     trust = json.dumps({"Version": "2012-10-17", "Statement": [_TRUST]})
     role = cloud.client("iam").create_role(
@@ -69,7 +69,7 @@ def create_pipeline(
 
 
 def _declare(name: str, pipeline: str, stack: str) -> Json:
-    """Declare the usual stage of that name, with one action."""
+    """Return the usual stage of that name, with one action."""
     source = {"S3Bucket": f"{pipeline}-artifacts", "S3ObjectKey": "infrastructure.zip"}
     deploy = {"ActionMode": "CREATE_UPDATE", "StackName": stack}
     usual: dict[str, tuple[str, str, Json]] = {
@@ -93,7 +93,7 @@ def _declare(name: str, pipeline: str, stack: str) -> Json:
 
 
 def _template(databases: Sequence[Json]) -> str:
-    """Return a template of one cluster for each database, restored from what its parameter holds."""
+    """Return a template with a cluster for each database, restored from the snapshot in its parameter."""
     parameters, resources = {}, {}
     for database in databases:
         name = re.sub("[^A-Za-z0-9]", "", database["cluster"].title())

@@ -34,8 +34,8 @@ ANSWERS = {
 class Production(Project):
     """Production, with a stage of the project.
 
-    Of its clusters, *orders* is not encrypted, *billing* is under a customer-managed key, and
-    *documents* is under the default key `aws/rds`.
+    The cluster *orders* is not encrypted, *billing* is under a customer-managed key, and *documents* is under
+    the default key `aws/rds`.
     """
 
     account = PRODUCTION
@@ -47,7 +47,7 @@ class Production(Project):
         self.key = ""
 
     def found(self, now: datetime) -> None:
-        """Create the state before the first snapshot: a key, and clusters that AWS has backed up once."""
+        """Create the state before the first snapshot: a key, and clusters with one automated snapshot each."""
         self.cloud.set_clock(now)
         kms = self.client("kms")
         statements = [_PRODUCTION_RULES, *key_statements("aws", ACCEPTANCE, [REGION])]
@@ -72,7 +72,7 @@ class Production(Project):
             self.subscribe(self.variables["NOTIFICATION_TOPIC_ARN"])
 
     def back_up(self, now: datetime) -> None:
-        """Back up as AWS does by itself every night, but only *documents*, of which the app needs it."""
+        """Back up *documents*, as AWS does with every cluster each night; the app needs no other backup."""
         key = self.client("kms").describe_key(KeyId="alias/aws/rds")["KeyMetadata"]["Arn"]
         facts = {"snapshot_type": "automated", "shared_with": [], "kms_key_id": key}
         facts |= {"engine": "docdb", "engine_version": VERSIONS["docdb"]}
@@ -80,7 +80,7 @@ class Production(Project):
         self.cloud.seed_snapshots([nightly("documents", now, identifier=name, **facts)])
 
     def fire(self, function: str, time: datetime) -> list[dict[str, Any]]:
-        """Let the function's schedule fire; returns a record for each attempt."""
+        """Fire the function's schedule; return a record for each attempt."""
         self.cloud.set_clock(time)
         fired: list[dict[str, Any]] = self.cloud.fire(function, time, account=self.account)
         return fired

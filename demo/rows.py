@@ -1,6 +1,6 @@
-"""`make demo SCENARIO=rows`: two refreshes of a database with rows in it, masked before testers are admitted.
+"""`make demo SCENARIO=rows`: play two refreshes of a database with rows, masked before testers are admitted.
 
-The rows are in a real PostgreSQL. The after-restore work is infrastructure/after-restore.yaml with the files of
+The rows are in a real PostgreSQL. The after-restore work is infrastructure/after-restore.yaml with the files in
 docs/after-restore.md, executed by moto's interpreter of state machines.
 """
 
@@ -18,7 +18,7 @@ from localcloud.client import LocalCloud
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGE = (PROJECT / "docs/after-restore.md").read_text()
-# What the page's command gives the template; it lets the state machine change the clusters of this stack.
+# As in the page's command; the state machine may change the clusters of this stack.
 _COMMAND = PAGE.partition("--parameter-overrides")[2].partition("```")[0]
 PARAMETERS = dict(re.findall(r"\b([A-Z]\w+)='?([^\s']+)", _COMMAND))
 STACK = "acceptance-data"
@@ -46,7 +46,7 @@ Rows = list[dict[str, Any]]
 
 
 def run_rows(cloud: LocalCloud, copy: Path) -> Company:
-    """Play both refreshes, and return the company as it is in the end."""
+    """Play both refreshes, and return the company afterwards."""
     title("A shop in production, and its acceptance account")
     say(f"local cloud at {cloud.endpoint}: production {PRODUCTION}, acceptance {ACCEPTANCE}")
     create_shop(cloud)
@@ -100,7 +100,7 @@ def run_rows(cloud: LocalCloud, copy: Path) -> Company:
 
 
 def create_shop(cloud: LocalCloud) -> None:
-    """Create production's cluster with its first customer and order."""
+    """Create production's cluster with a first customer and order."""
     cloud.client("rds", PRODUCTION).create_db_cluster(
         DBClusterIdentifier="orders",
         Engine="aurora-postgresql",
@@ -134,7 +134,7 @@ def deploy_preparation(cloud: LocalCloud) -> str:
 
 
 def documented_files() -> dict[str, str]:
-    """Return the SQL files of docs/after-restore.md by name."""
+    """Return the SQL files in docs/after-restore.md by name."""
     return dict(re.findall(r"`([\w-]+)\.sql`:\n\n```sql\n(.*?)```", PAGE, re.DOTALL))
 
 
@@ -145,7 +145,7 @@ def upload(cloud: LocalCloud, files: Mapping[str, str]) -> None:
 
 
 def refresh(company: Company, night: datetime) -> None:
-    """Share, update and restore; the state machine is started by what follows the run."""
+    """Share, update and restore; when the run has ended, the state machine is started."""
     company.cloud.set_clock(night)
     company.cloud.seed_snapshots([nightly("orders", night - timedelta(hours=6), rows=True)])
     fire(company, "db-update-latest-snapshot-id", night)
@@ -171,7 +171,7 @@ def reconcile(company: Company, time: datetime) -> None:
 
 
 def check_prepared(company: Company, items: list[str]) -> None:
-    """Expect production's newest rows and no others, masked, and testers to be admitted."""
+    """Check that exactly production's newest rows are there, masked, and that testers are admitted."""
     found = rows(company.cloud, cluster_of(company))
     say_rows("acceptance", found)
     expect([row["item"] for row in found] == items, found)

@@ -1,6 +1,6 @@
-"""AWS on this machine: for the demo, for rehearsing a stage's settings, and for the end-to-end tests.
+"""AWS on this machine, for the demo, for rehearsing a stage's settings, and for the end-to-end tests.
 
-One process serves moto's AWS with the gaps bridged that matter to this project; README.md lists the behaviour of AWS
-that each module restores. ``python -m localcloud`` runs it; :class:`localcloud.client.LocalCloud` runs it from a
-test. It is never deployed.
+One process serves moto's AWS, with the gaps filled that matter to this project. README.md lists the behaviour of
+AWS that each module restores. ``python -m localcloud`` runs it, and so does :class:`localcloud.client.LocalCloud` in
+tests. It is never deployed.
 """

@@ -1,6 +1,6 @@
 """``python -m localcloud``: run the local cloud in the foreground until it is interrupted.
 
-With ``--until-eof`` it also ends with standard input, and so with the process that holds its other end.
+With ``--until-eof`` it also ends when standard input is closed, and so when the process that started it ends.
 """
 
 import os
@@ -36,7 +36,7 @@ def _await_eof() -> None:
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
-    # A second signal, from an impatient user or a closing terminal, must not disturb the clearing up.
+    # A second signal, from an impatient user or a closing terminal, must not interrupt the cleanup.
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     sys.exit(0)

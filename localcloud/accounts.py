@@ -1,7 +1,7 @@
 """The accounts of the local cloud, and their access keys.
 
-The company has two accounts, and a stranger who shares snapshots with anybody has one. The IAM user `admin`
-of each may do everything; acceptance's `visitor` may do nothing.
+Two accounts belong to the company, and one to a stranger who shares snapshots with anybody. Each account's IAM
+user `admin` may do everything; acceptance's `visitor` may do nothing.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Key:
     secret_access_key: str
 
     def credentials(self) -> Credentials:
-        """Return it as botocore wants it."""
+        """Return the key as botocore's credentials."""
         return Credentials(self.access_key_id, self.secret_access_key)
 
 

@@ -1,7 +1,7 @@
-"""IAM: what a caller may do, decided for every request, action and resource.
+"""IAM: decide for each request, action and resource whether the caller is allowed.
 
 The caller's policies (``policies.py``) are evaluated for the actions and resources of the Service Authorization
-Reference, as far as this project's policies name them; a refusal is in the words of *Troubleshoot access denied error
+Reference that this project's policies name. The error messages are those of *Troubleshoot access denied error
 messages* (IAM User Guide).
 """
 
@@ -23,7 +23,7 @@ from localcloud.wire import Call
 
 Need = tuple[str, str]
 
-# Where IAM's name of the action is not the operation's.
+# Operations whose IAM action has another name.
 _ACTIONS = {"lambda:Invoke": "lambda:InvokeFunction", "s3:ListObjectsV2": "s3:ListBucket"}
 # "Granting permission to tag resources during creation", Aurora User Guide; *CreateTopic*, SNS API reference.
 _TAGGING = {
@@ -49,7 +49,7 @@ def authorize(call: Call, caller: Caller) -> None:
 
 
 def denial(call: Call, caller: Caller, action: str, resource: str, decision: Decision) -> Refused:
-    """Return access denied, as the call's service words it."""
+    """Return the access-denied error of the call's service."""
     message = (
         f"User: {caller.arn} is not authorized to perform: {action} on resource: {resource} "
         f"{decision.value.format(action=action)}"
@@ -61,7 +61,7 @@ def denial(call: Call, caller: Caller, action: str, resource: str, decision: Dec
 
 
 def needs(call: Call) -> list[Need]:
-    """Return the actions and resources of a call; ``*`` where its resources are not known."""
+    """Return the actions and resources of a call; ``*`` if its resources are not known."""
     operation = f"{call.service}:{call.operation}"
     if operation == "sts:GetCallerIdentity":  # which needs no permissions
         return []
@@ -79,8 +79,8 @@ def needs(call: Call) -> list[Need]:
     return needed
 
 
-# The parameters that name a call's resources, and the resource in the ARN of what they name. Sources come
-# before what is made of them. CloudFormation decides on a stack that is called by its name with any id.
+# The parameters that name a call's resources, with the resource part of the ARN. Sources come before what is
+# made from them. For a stack that is given by its name, CloudFormation authorizes any id.
 _RESOURCES = {
     "cloudformation": {"StackName": "stack/{}/*"},
     "codebuild": {"projectName": "project/{}", "ids": "project/{}"},
@@ -115,13 +115,13 @@ def _resources(call: Call) -> Iterator[str]:
 
 
 def _id(call: Call, name: str) -> str:
-    """Return the name as it stands in an ARN."""
+    """Return the name as an ARN contains it."""
     if call.service == "rds":
         return name.lower()
     if call.service == "kms":
         # "Use aliases to control access to KMS keys", KMS Developer Guide: the resource is the key.
         return kms_backends[call.account][call.region].get_key_id_from_alias(name) or name
-    # A parameter's label and a build's number are no part of it.
+    # A parameter's label and a build's number are not part of it.
     return name.partition(":")[0].lstrip("/")
 
 
@@ -130,13 +130,13 @@ def _arn(call: Call, resource: str) -> str:
 
 
 def _cluster_of(call: Call, secret: str) -> list[str]:
-    """Return the cluster whose password is in the secret."""
+    """Return the cluster whose password the secret holds."""
     secrets: Any = secretsmanager_backends[call.account][call.region].secrets
     tags = secrets[secret].tags or [] if secret in secrets else []
     return [tag["Value"] for tag in tags if tag["Key"] == CLUSTER_TAG]
 
 
-# --- keys that a service uses with the caller's rights; their policies are taken to leave it to IAM ---
+# --- keys that a service uses with the caller's rights; their policies are assumed to delegate to IAM ---
 
 
 def _key_needs(call: Call) -> Iterator[Need]:
@@ -154,12 +154,12 @@ def _key_needs(call: Call) -> Iterator[Need]:
 
 
 def _snapshot_key_needs(call: Call) -> Iterator[Need]:
-    """Yield the rights on the keys of a snapshot and its copy.
+    """Yield the permissions that the keys of a snapshot and its copy require.
 
-    "Authorizing use of a customer managed key", Aurora User Guide: CreateGrant and DescribeKey on each; what
-    else RDS does, it does by the grant. For another account's share the caller decrypts and re-encrypts,
-    too, as the policy of "Copying an encrypted DB cluster snapshot to another account" has it; which key
-    needs what is "ReEncrypt" of the KMS API reference.
+    "Authorizing use of a customer managed key", Aurora User Guide: CreateGrant and DescribeKey on each key; RDS
+    does everything else through the grant. For another account's share the caller also decrypts and
+    re-encrypts, as in the policy of "Copying an encrypted DB cluster snapshot to another account". "ReEncrypt" in
+    the KMS API reference says which key requires what.
     https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
     """
     backend: Any = rds_backends[call.account][call.region]
@@ -168,13 +168,13 @@ def _snapshot_key_needs(call: Call) -> Iterator[Need]:
         copy_key = backend.key_arn(call.parameters["KmsKeyId"])
         source_key = backend.source_of_copy(source).kms_key_id if source else None
     except ServiceException:
-        return  # RDS refuses a key that is not there.
+        return  # RDS refuses a key that does not exist
     reading, writing = ["CreateGrant", "DescribeKey"], ["CreateGrant", "DescribeKey"]
     if source_key and f":{call.account}:" not in source_key:
         reading += ["Decrypt", "ReEncryptFrom"]
         writing += ["GenerateDataKeyWithoutPlaintext", "ReEncryptTo"]
     for key, actions in ((copy_key, writing), (source_key, reading)):
-        # Everybody in an account may use its default key through RDS.
+        # Anyone in an account may use its default key through RDS.
         if key and not keys.is_default(key):
             yield from ((f"kms:{action}", key) for action in actions)
 

@@ -1,7 +1,7 @@
-"""What runs first in a function's process; a script of its own, which cannot see this package.
+"""Start a function's process. This is a script of its own, which cannot import this package.
 
-It arranges ``sys.path`` as the Lambda runtime does, keeps the process's clock at the cloud's, and hands over to
-Lambda's runtime client, awslambdaric. Where that has no wheel (macOS) a loop of its own speaks the same API:
+It sets ``sys.path`` as the Lambda runtime does, keeps the process's clock in step with the cloud's, and hands over to
+Lambda's runtime client, awslambdaric. On macOS, for which that has no wheel, a loop of its own uses the same API:
 *Using the Lambda runtime API for custom runtimes*, Lambda Developer Guide.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 
 class Clock:
-    """The process's clock, as far ahead of real time as the file says."""
+    """The process's clock, which is ahead of real time by the offset in a file."""
 
     def __init__(self, machine: str, file: Path) -> None:
         self._machine = machine
@@ -26,7 +26,7 @@ class Clock:
         self._travel: Any = None
 
     def follow(self) -> None:
-        """Set the clock by the offset in the file."""
+        """Set the clock to the offset in the file."""
         if self._travel is not None:
             self._travel.stop()
             self._travel = None
@@ -36,7 +36,7 @@ class Clock:
             self._travel.start()
 
     def _import_time_machine(self) -> Any:
-        """Import it from a directory that the function does not see: it is no part of the runtime."""
+        """Import it from a directory that the function does not see: it is not part of the runtime."""
         sys.path.insert(0, self._machine)
         try:
             return importlib.import_module("time_machine")
@@ -59,11 +59,11 @@ def run_awslambdaric(handler: str, clock: Clock) -> None:
 
 
 def run_plainly(handler: str, clock: Clock) -> None:
-    """Do the same on a machine that awslambdaric has no wheel for."""
+    """Do the same on a machine for which awslambdaric has no wheel."""
     module, _, name = handler.rpartition(".")
     function = getattr(importlib.import_module(module), name)
     request = importlib.import_module("urllib.request")
-    # macOS may have a proxy in its settings, which does not lead to the loopback interface.
+    # On macOS, the system's settings may name a proxy, which cannot reach the loopback interface.
     send = request.build_opener(request.ProxyHandler({})).open
     api = f"http://{os.environ['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime/invocation"
     while True:
@@ -82,10 +82,10 @@ def run_plainly(handler: str, clock: Clock) -> None:
 
 
 def main() -> None:
-    """Arguments: the handler, the function's package, the runtime's packages, the machine's, the clock."""
+    """Run the handler; the arguments are it, the folders of package, runtime and machine, and the clock's file."""
     handler, task, runtime, machine, clock_file = sys.argv[1:]
     sys.argv = [handler]
-    # The script's own directory is not on it, as Python is run isolated.
+    # Python runs isolated, so the script's own directory is not on it.
     sys.path[:] = [task, runtime, *sys.path]
     clock = Clock(machine, Path(clock_file))
     clock.follow()

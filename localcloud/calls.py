@@ -1,8 +1,8 @@
-"""The calls to AWS: a journal of them, IAM's verdict on each, and the faults that a test orders.
+"""The calls to AWS: record each one, authorize it, and inject the faults that a test asks for.
 
-AWS throttles, fails, and answers so late that the caller has given up although the call has taken effect; a
-Lambda may be killed after any call. The errors are those of the services' models and of their *Common
-errors* pages. botocore retries them as on AWS, so a fault that happens once is usually healed.
+AWS throttles, fails, or answers so late that the caller has given up although the call has taken effect. A
+Lambda function may be killed after any call. The errors are those of the services' models and of their *Common
+errors* pages. botocore retries them as on AWS, so a fault that happens once usually has no effect.
 """
 
 import socket
@@ -27,7 +27,7 @@ Kind = Literal["throttle", "deny", "timeout-after", "kill-after"]
 
 @dataclass
 class Fault:
-    """What happens to the ``nth`` matching call and those after it, ``times`` altogether; 0: forever."""
+    """What happens to the ``nth`` matching call and those after it, ``times`` in all; 0 means forever."""
 
     operation: str
     kind: Kind
@@ -37,7 +37,7 @@ class Fault:
     matched: int = field(default=0, init=False)
 
     def hits(self, operation: str, function: str) -> bool:
-        """Count the call if it matches, and return whether the fault hits it."""
+        """Count the call if it matches, and return whether the fault affects it."""
         if not fnmatchcase(operation, self.operation) or not function.endswith(self.function):
             return False
         self.matched += 1
@@ -50,7 +50,7 @@ _faults: list[Fault] = []
 
 
 def enter(call: wire.Call) -> tuple[str, str]:
-    """Enter a call in the journal, and return its operation and the function that makes it."""
+    """Record a call, and return its operation and the function that makes it."""
     operation = f"{call.service}:{call.operation}"
     owner = functions.fleet.owner(call.access_key)
     function = owner.configuration["FunctionName"] if owner else ""
@@ -67,16 +67,16 @@ def enter(call: wire.Call) -> tuple[str, str]:
 
 
 def _fault(operation: str, function: str) -> str | None:
-    """Return the kind of the fault that hits a call."""
+    """Return the kind of the fault that affects a call."""
     with _lock:
-        # All faults count the call, also those behind the one that hits it.
+        # Every fault counts the call, including those after the one that affects it.
         hits = [fault.kind for fault in _faults if fault.hits(operation, function)]
     return hits[0] if hits else None
 
 
 def respond(request: Request, service: Callable[[], Response]) -> Response:
-    """Answer a call with what a fault or IAM says of it, else with what the ``service`` does."""
-    protocol = "json"  # as long as the service that it is for is not known
+    """Answer a call with the error of a fault or of IAM, or else with the answer of the ``service``."""
+    protocol = "json"  # until the service is known
     try:
         call = wire.read(request)
         protocol = call.protocol
@@ -91,7 +91,7 @@ def respond(request: Request, service: Callable[[], Response]) -> Response:
 
 
 def _admit(call: wire.Call, fault: str | None) -> None:
-    """Raise Refused if a fault, or IAM, keeps the call from the service."""
+    """Raise Refused if a fault or IAM refuses the call."""
     try:
         caller = identities.identify(call.access_key, call.session_token)
     except Refused as refusal:
@@ -113,15 +113,15 @@ def _admit(call: wire.Call, fault: str | None) -> None:
 
 
 def _hang_up(request: Request, call: wire.Call, kill: bool) -> None:
-    """Close the connection without an answer, and kill the caller's process first if so ordered.
+    """Close the connection without an answer, having killed the caller's process if ``kill``.
 
-    The werkzeug server takes the error for a connection that the caller closed.
+    The werkzeug server handles the error as if the caller had closed the connection.
     """
     owner = functions.fleet.owner(call.access_key)
     if kill and owner:
         owner.kill()
     request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-    raise ConnectionAbortedError("hung up, as a fault demands")
+    raise ConnectionAbortedError("closed by a fault")
 
 
 def reset() -> None:
@@ -132,14 +132,14 @@ def reset() -> None:
 
 @control
 def calls(function: str = "") -> list[dict[str, Any]]:
-    """Return the journal of AWS calls, oldest first; of functions whose names end so."""
+    """Return the recorded calls, oldest first, of the functions whose names end with ``function``."""
     with _lock:
         return [entry for entry in _journal if entry["function"].endswith(function)]
 
 
 @control
 def clear_calls() -> None:
-    """Empty the journal."""
+    """Forget the recorded calls."""
     with _lock:
         _journal.clear()
 

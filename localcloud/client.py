@@ -1,4 +1,4 @@
-"""A handle on a local cloud: starts it, steers it, and makes clients of it.
+"""Start a local cloud, control it, and make clients of it.
 
 with LocalCloud.start() as cloud:
     cloud.client("ssm").put_parameter(Name="latest", Value="dummyvalue", Type="String")
@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10.0
-# What a session would read from the user's own variables and files.
+# The settings that a session would read from the user's own variables and files.
 _IMPERSONAL = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
@@ -42,8 +42,8 @@ _IMPERSONAL = {
 class LocalCloud:
     """A running local cloud.
 
-    ``endpoint`` is its URL, ``region`` its usual Region. Methods that steer it raise ValueError with the
-    cloud's own words if it refuses.
+    ``endpoint`` is its URL, ``region`` its usual Region. Methods that control it raise ValueError, with the
+    cloud's own message, if it refuses.
     """
 
     region = REGION
@@ -55,18 +55,18 @@ class LocalCloud:
 
     @classmethod
     def start(cls, log: Path | None = None) -> Self:
-        """Start a local cloud and wait until it answers; its log goes to the file, or to our own stderr."""
+        """Start a local cloud and wait until it answers; its log goes to the file or to standard error."""
         with log.open("w") if log else contextlib.nullcontext() as sink:
             process = subprocess.Popen(
                 [sys.executable, "-m", "localcloud", "--until-eof"],
                 cwd=Path(__file__).parents[1],
                 env=variables.cleared(os.environ),
-                # Held open as long as we live: its end is the server's end, even if we are killed.
+                # Open as long as this process runs, so that the server ends with it, even if it is killed.
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 text=True,
-                # Ctrl-C must not end the server before its user has stopped it.
+                # Ctrl-C must not end the server before this process has stopped it.
                 start_new_session=True,
             )
         assert process.stdout is not None
@@ -92,13 +92,13 @@ class LocalCloud:
         self.stop()
 
     def environment(self, account: str = ACCEPTANCE, user: str = "admin") -> dict[str, str]:
-        """Return the environment variables with which any AWS tool talks to this cloud as that user."""
+        """Return the environment variables with which any AWS tool calls this cloud as that user."""
         return variables.of(self.endpoint, key_of(account, user))
 
     def client(
         self, service: str, account: str = ACCEPTANCE, user: str = "admin", region: str = REGION
     ) -> Any:
-        """Return a boto3 client of this cloud; the same one each time, because making one takes long."""
+        """Return a boto3 client of this cloud; the same one each time, because creating one is slow."""
         key = key_of(account, user)
         if (service, key, region) not in self._clients:
             made = make_client(self.endpoint, key.credentials(), service, region)
@@ -108,13 +108,13 @@ class LocalCloud:
     # --- the control surface ----------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return the control of that name: a function of the server with ``@control``."""
+        """Return the control of that name, which is a function of the server with ``@control``."""
         if name.startswith("_"):
             raise AttributeError(name)
         return lambda *positional, **named: self._control(name, positional, named)
 
     def now(self) -> datetime:
-        """Return the time by the cloud's clock."""
+        """Return the time of the cloud's clock."""
         return datetime.fromisoformat(self.clock())
 
     def wait_for_execution(self, arn: str) -> Json:
@@ -155,7 +155,7 @@ class LocalCloud:
 def make_client(
     endpoint: str, credentials: Credentials, service: str, region: str, **config: Any
 ) -> Any:
-    """Make a boto3 client of a cloud, to which nothing of the user's own settings applies."""
+    """Return a boto3 client of a cloud, which ignores the user's own settings."""
     return _session().client(  # type: ignore[call-overload]
         service,
         region_name=region,
@@ -163,7 +163,7 @@ def make_client(
         aws_access_key_id=credentials.access_key,
         aws_secret_access_key=credentials.secret_key,
         aws_session_token=credentials.token,
-        # No proxy of the machine's environment leads to the loopback interface.
+        # The machine's proxies cannot reach the loopback interface.
         config=Config(proxies={}, **config),
     )
 
@@ -175,7 +175,7 @@ def _session() -> boto3.session.Session:
 
 
 def send(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, str]:
-    """Send an HTTP request as it is; returns the status and the answer's text."""
+    """Send an HTTP request as it is; return the status and the answer's text."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc)
     try:
@@ -187,7 +187,7 @@ def send(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) 
 
 
 def wait_until(done: Callable[[], T | None], what: str, timeout: float = 60) -> T:
-    """Wait until a function returns something true, and return that."""
+    """Wait until a function returns a true value, and return it."""
     deadline = monotonic() + timeout
     while monotonic() < deadline:
         result = done()

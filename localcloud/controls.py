@@ -1,6 +1,6 @@
-"""What a test may do to the cloud and nobody can do to AWS: the functions with ``@control``.
+"""The controls: functions with ``@control``, by which a test does what nobody can do to AWS.
 
-:class:`localcloud.client.LocalCloud` has each of them as a method, with the same arguments.
+:class:`localcloud.client.LocalCloud` has each of them as a method with the same arguments.
 """
 
 import json
@@ -17,13 +17,13 @@ _controls: dict[str, Callable[..., Any]] = {}
 
 
 def control(function: F) -> F:
-    """Make a function a control; its arguments and its result are JSON, with other values as text."""
+    """Make a function a control; arguments and result are JSON, in which other values become text."""
     _controls[function.__name__] = function
     return function
 
 
 def respond(request: Request) -> Response:
-    """Call the control that the path names; KeyError, TimeoutError, TypeError and ValueError are answered."""
+    """Call the control that the path names; answer KeyError, TimeoutError, TypeError and ValueError."""
     name, arguments = request.path.removeprefix(PREFIX), json.loads(request.get_data())
     try:
         result = _controls[name](*arguments["positional"], **arguments["named"])

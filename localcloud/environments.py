@@ -1,8 +1,8 @@
-"""Execution environments: a function's process and the Runtime API it talks to.
+"""Execution environments: a function's process, and the Runtime API that it calls.
 
 Restores *Understanding the Lambda execution environment lifecycle* and *Using the Lambda runtime API for
-custom runtimes* (Lambda Developer Guide): one invocation at a time; an environment stays warm for the next; a
-process that exits or runs out of time ends its environment. moto needs Docker for this.
+custom runtimes* (Lambda Developer Guide): an environment runs one invocation at a time and stays warm for the
+next; it ends if its process exits or times out. moto needs Docker for this.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ from botocore.credentials import Credentials
 
 from localcloud import clock
 
-# What the init phase may take beside the function's timeout, which begins when an event is fetched.
+# The limit of the init phase; the function's timeout begins when an event is fetched.
 _INIT_SECONDS = 10.0
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an invocation ended: with the function's answer or with an error's JSON."""
+    """The outcome of an invocation: the function's answer, or the JSON of an error."""
 
     succeeded: bool
     payload: bytes
@@ -39,10 +39,10 @@ class Outcome:
 
 
 class Environment:
-    """One execution environment; not to be used by two invocations at once.
+    """One execution environment, for one invocation at a time.
 
-    ``configuration`` is what GetFunctionConfiguration answers. The function sees its unpacked package ``task`` and,
-    in the folder ``libraries``, what the runtime has.
+    ``configuration`` is the answer of GetFunctionConfiguration. The function sees its unpacked package ``task`` and
+    the runtime's own packages in the folder ``libraries``.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class Environment:
         self.configuration = configuration
         self.arn: str = configuration["FunctionArn"]
         self.credentials = credentials
-        #: Whether it is at work.
+        #: Whether it is running an invocation.
         self.is_busy = True
         self._clock = directory / "clock"
         self._clock.write_text(str(clock.offset()))
-        #: What the Runtime API hands out, until when it may take, and how it was answered.
+        #: The event that the Runtime API returns, its deadline, and its outcome.
         self.event = ("", b"")
         self.deadline = 0.0
         self.answer: tuple[bool, bytes] | None = None
         self._api = TCPServer(("127.0.0.1", 0), functools.partial(_RuntimeApi, self))
-        self._api.timeout = 0.05  # after which it is seen whether the process has ended
-        # A file, not a pipe: what was written before the answer is all there when the answer is.
+        self._api.timeout = 0.05  # how often to look whether the process has ended
+        # A file, not a pipe: whatever was written before the answer is complete when the answer arrives.
         output = directory / "output"
         with output.open("wb") as sink:
-            self.process = subprocess.Popen(  # noqa: S603 (to run it is what a package is deployed for)
+            self.process = subprocess.Popen(  # noqa: S603 (a package is deployed to be run)
                 [
                     *(sys.executable, "-I", "-S", "-B", _BOOTSTRAP, configuration["Handler"]),
                     *(task, libraries / "runtime", libraries / "machine", self._clock),
@@ -90,24 +90,24 @@ class Environment:
         return self.process.poll() is None
 
     def kill(self) -> None:
-        """End the process, with all those that it may have started."""
-        # macOS calls it a lack of permission where the process has ended already.
+        """Kill the process and all that it has started."""
+        # macOS reports a lack of permission if the process has already ended.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def end(self) -> None:
-        """Kill it and close what it uses; only for one that is not at work."""
+        """Kill the process and close its files; not during an invocation."""
         self.kill()
         self._output.close()
         self._api.server_close()
 
     def invoke(self, request_id: str, event: bytes) -> Outcome:
-        """Run one invocation; unless it ends in an answer of the function, the environment ends with it."""
+        """Run one invocation; unless the function answers, the environment ends with it."""
         self._clock.write_text(str(clock.offset()))
         timeout = self.configuration["Timeout"]
         self.event, self.answer = (request_id, event), None
-        # If the init phase takes too long, it is done again within the function's timeout.
+        # If the init phase takes too long, it is repeated within the function's timeout.
         self.deadline = monotonic() + _INIT_SECONDS + timeout
         # One request at a time: the process asks for an event, and then answers it.
         while self.answer is None and self.alive and monotonic() < self.deadline:
@@ -123,7 +123,7 @@ class Environment:
         return Outcome(succeeded, payload, self._output.read().decode(errors="replace"))
 
     def _variables(self, task: Path, libraries: Path, endpoint: str) -> dict[str, str]:
-        """*Defined runtime environment variables* (Lambda Developer Guide), the function's own, our URL."""
+        """Return the variables of *Defined runtime environment variables*, the function's, and the URL."""
         configuration = self.configuration
         region = self.arn.split(":")[3]
         return {
@@ -149,7 +149,7 @@ class Environment:
 
 
 class _RuntimeApi(BaseHTTPRequestHandler):
-    # Head and body are two writes, between which Nagle's algorithm would wait for 40 ms.
+    # Head and body are two writes, between which Nagle's algorithm would wait 40 ms.
     disable_nagle_algorithm = True
 
     def __init__(self, environment: Environment, *request: Any) -> None:
@@ -172,7 +172,7 @@ class _RuntimeApi(BaseHTTPRequestHandler):
         self.wfile.write(event)
 
     def do_POST(self) -> None:
-        """Take an answer; the path ends with response or error."""
+        """Receive an outcome; the path ends with response or error."""
         payload = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(202)
         self.send_header("Content-Length", "0")
@@ -180,7 +180,7 @@ class _RuntimeApi(BaseHTTPRequestHandler):
         self._environment.answer = (self.path.endswith("/response"), payload)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: the function's log is what matters."""
+        """Log nothing; only the function's own log matters."""
 
 
 def _error(kind: str, message: str) -> bytes:

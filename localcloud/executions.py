@@ -1,14 +1,14 @@
-"""Step Functions: moto's interpreter runs state machines, as the after-restore work needs them.
+"""Step Functions: moto's interpreter executes state machines, as far as the after-restore work needs it.
 
-Restored here, from the Step Functions API reference (*RedriveExecution*) and the Developer Guide (*Redriving
+Restores the following, from the Step Functions API reference (*RedriveExecution*) and the Developer Guide (*Redriving
 executions*, *IAM policies for integrated services*):
 
 - a redrive continues a failed, stopped or timed-out execution at the state that did not succeed, with that
   state's input, under the same ARN;
-- a task's calls are the role's: its policies are evaluated;
+- a task calls AWS as the state machine's role, whose policies are evaluated;
 - a task waits for a build of CodeBuild (``.sync``). moto's builds succeed without running anything.
 
-Different from AWS: names in the answers to SDK tasks are botocore's; a redriven Map or Parallel state begins anew.
+Unlike AWS, the results of SDK tasks have botocore's names, and a redriven Map or Parallel state starts again.
 """
 
 import functools
@@ -36,9 +36,9 @@ _TASKS = f"{_PARSER}.asl.component.state.exec.state_task.service"
 
 @functools.cache
 def _load() -> None:
-    """Put executions and their clients in the place of moto's; to import its interpreter takes a second."""
+    """Replace moto's executions and their clients; importing its interpreter takes a second."""
     load: Callable[[str], Any] = importlib.import_module
-    # Before other modules of the interpreter are imported, which take it over.
+    # Before other modules of the interpreter import it.
     load(f"{_PARSER}.asl.utils.boto_client").boto_client_for = _client_of_role
     sdk = load(f"{_TASKS}.state_task_service_aws_sdk").StateTaskServiceAwsSdk
     sdk._normalise_parameters = _in_botocores_case  # noqa: SLF001
@@ -51,11 +51,11 @@ def _load() -> None:
 
 
 class ExecutionResponse(StepFunctionResponse):
-    """moto's Step Functions API, whose executions run."""
+    """moto's Step Functions API with executions that run."""
 
     @property
     def stepfunction_backend(self) -> Any:
-        """Return moto's backend that interprets."""
+        """Return moto's backend with the interpreter."""
         _load()
         return super().stepfunction_backend
 
@@ -66,7 +66,7 @@ class ExecutionResponse(StepFunctionResponse):
 
 
 def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
-    """Make the client with which a task calls AWS, as the state machine's role."""
+    """Return the client with which a task calls AWS as the state machine's role."""
     session = session_of(region, state_credentials.role_arn, "states")
     once = {"total_max_attempts": 1}
     return make_client(
@@ -75,7 +75,7 @@ def _client_of_role(region: str, service: str, state_credentials: Any) -> Any:
 
 
 def _in_botocores_case(task: Any, parameters: Json, *_: Any) -> None:
-    """Name a task's parameters as botocore does: ``DBClusterIdentifier`` for ``DbClusterIdentifier``."""
+    """Rename a task's parameters to botocore's: ``DBClusterIdentifier`` for ``DbClusterIdentifier``."""
     service = get_service_model(task.resource.api_name)
     operations = {operation.lower(): operation for operation in service.operation_names}
     operation = service.operation_model(operations[task.resource.api_action.lower()])
@@ -97,7 +97,7 @@ def _end_of_build(
 
 
 def reset() -> None:
-    """Stop what is running: it would go on with what is made next."""
+    """Stop running executions, which would otherwise continue with the next test's resources."""
     for execution in started:
         if execution.exec_worker.env is not None:
             execution.stop(datetime.now(UTC), None, None)
@@ -105,7 +105,7 @@ def reset() -> None:
 
 
 def install() -> None:
-    """Let state machines be executed."""
-    # It logs whole programs when a state fails, which the execution says better.
+    """Enable the execution of state machines."""
+    # The interpreter logs whole programs when a state fails; the execution's own error is clearer.
     logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}

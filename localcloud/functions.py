@@ -1,9 +1,9 @@
-"""Lambda runs the deployed package: synchronous and asynchronous invocation.
+"""Lambda: run the deployed package, synchronously and asynchronously.
 
 Restores *Invoke* (Lambda API reference), *Invoking a function asynchronously* and *Configuring reserved
-concurrency* (Lambda Developer Guide), for which moto needs Docker. An asynchronous invocation that fails is
-tried twice more, with the same event and request id, on AWS after about one and two minutes. Where the
-reserved concurrency is used up, a synchronous call is throttled, and an asynchronous event waits.
+concurrency* (Lambda Developer Guide), for which moto needs Docker. A failed asynchronous invocation is retried
+twice, with the same event and request id; on AWS after about one and two minutes. If the reserved concurrency
+is used up, a synchronous call is throttled, and an asynchronous event waits.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ from localcloud.policies import allows
 
 _THROTTLED_SECONDS = 0.2
 _PATIENCE = 60.0
-# The executions of an account in a Region, if it has asked for no other quota.
+# The default quota of concurrent executions in a Region.
 _CONCURRENCY = 1000
 
 
 class Throttled(LambdaClientError):
-    """All of the function's reserved concurrency is in use."""
+    """The function's reserved concurrency is used up."""
 
     def __init__(self) -> None:
         super().__init__("TooManyRequestsException", "Rate Exceeded.")
@@ -46,16 +46,16 @@ class Throttled(LambdaClientError):
 
 
 class Fleet:
-    """All execution environments, and what ran in them since it was opened."""
+    """All execution environments, and the invocations since it was opened."""
 
     _lock = threading.Lock()
 
     def open(self, endpoint: str) -> None:
-        """Begin with no environment; ``endpoint`` is the cloud's URL."""
+        """Start without environments; ``endpoint`` is the cloud's URL."""
         self.endpoint = endpoint
         #: The asynchronous invocations.
         self.deliveries: list[threading.Thread] = []
-        #: What ran, one record for each attempt.
+        #: One record for each attempt of an invocation.
         self.records: list[dict[str, Any]] = []
         self.environments: list[Environment] = []
         self._directory = Path(tempfile.mkdtemp(prefix="localcloud-"))
@@ -102,10 +102,10 @@ class Fleet:
 
     def _deliver(self, function: LambdaFunction, event: bytes, event_id: str | None) -> None:
         request_id, attempt = str(uuid.uuid4()), 1
-        # The events of a function that is deleted, or whose role is, are dropped.
+        # If the function or its role has been deleted, the event is dropped.
         with contextlib.suppress(UnknownFunctionException, NotFoundException):
             while not self._closed.is_set():
-                # What is deployed by now, and how many attempts it wants.
+                # The function may have been deployed again since, with another number of attempts.
                 function = find(function.account_id, function.region, function.function_arn)
                 configured = function.event_invoke_config
                 retries = configured[-1].config.get("MaximumRetryAttempts", 2) if configured else 2
@@ -120,7 +120,7 @@ class Fleet:
                 attempt += 1
 
     def close(self) -> None:
-        """Kill every environment, and wait until no delivery goes on."""
+        """Kill every environment, and wait until all deliveries have ended."""
         self._closed.set()
         with self._lock:
             for environment in self.environments:
@@ -130,7 +130,7 @@ class Fleet:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def owner(self, access_key_id: str) -> Environment | None:
-        """Return the environment that was given these credentials."""
+        """Return the environment that has these credentials."""
         held = {each.credentials.access_key: each for each in [*self.environments]}
         return held.get(access_key_id)
 
@@ -146,7 +146,7 @@ class Fleet:
                 if environment.alive and environment.configuration == wanted:
                     environment.is_busy = True
                     return environment
-                environment.end()  # It is of code or configuration that is no longer deployed.
+                environment.end()  # its code or configuration is no longer deployed
                 self.environments.remove(environment)
             return self._start(function, wanted)
 
@@ -181,7 +181,7 @@ def find(account: str, region: str, name_or_arn: str) -> LambdaFunction:
 
 
 def may_invoke(function: LambdaFunction, service: str, source_arn: str) -> bool:
-    """Return whether the function lets the service invoke it on behalf of this source.
+    """Return whether the function's policy allows the service to invoke it on behalf of this source.
 
     *Granting Lambda function access to AWS services*, Lambda Developer Guide.
     """
@@ -191,7 +191,7 @@ def may_invoke(function: LambdaFunction, service: str, source_arn: str) -> bool:
 
 
 class InvocationResponse(LambdaResponse):
-    """moto's Lambda, whose functions run."""
+    """moto's Lambda API with functions that run."""
 
     def invoke(self) -> tuple[int, dict[str, str], str | bytes]:
         """*Invoke*: RequestResponse or Event."""
@@ -208,7 +208,7 @@ class InvocationResponse(LambdaResponse):
         return 200, headers, outcome.payload
 
     def get_account_settings(self) -> tuple[int, dict[str, str], str]:
-        """*GetAccountSettings*, of which only the concurrency that is not reserved."""
+        """*GetAccountSettings*, with nothing but the unreserved concurrency."""
         reserved = sum(
             int(each.reserved_concurrency or 0) for each in self.backend.list_functions()
         )
@@ -232,13 +232,13 @@ def session_of(region: str, role: str, name: str) -> Credentials:
 
 
 def install() -> None:
-    """Serve GetAccountSettings, too."""
+    """Serve GetAccountSettings as well."""
     urls.url_paths["{0}/(?P<api_version>[^/]+)/account-settings/?$"] = InvocationResponse.dispatch
 
 
 @control
 def invocations(function: str = "") -> list[dict[str, Any]]:
-    """Return what ran, one record for each attempt, oldest first; of functions whose names end so."""
+    """Return a record for each attempt, oldest first, of the functions whose names end with ``function``."""
     return [record for record in fleet.records if record["function"].endswith(function)]
 
 
@@ -246,7 +246,7 @@ def invocations(function: str = "") -> list[dict[str, Any]]:
 def wait_until_idle() -> None:
     """Wait until no asynchronous invocation is running, or waits for its next attempt."""
     deadline = monotonic() + _PATIENCE
-    for delivery in fleet.deliveries:  # also those that begin meanwhile
+    for delivery in fleet.deliveries:  # including those that begin meanwhile
         delivery.join(deadline - monotonic())
         if delivery.is_alive():
-            raise TimeoutError(f"waited {_PATIENCE} s for the events' deliveries to end")
+            raise TimeoutError(f"asynchronous invocations were still running after {_PATIENCE} s")

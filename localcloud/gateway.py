@@ -1,9 +1,9 @@
-"""API Gateway takes the API that Chalice sends, and answers for it.
+"""API Gateway: import the API that Chalice sends, and serve it.
 
 ImportRestApi and PutRestApi accept Swagger 2.0 (*Import a REST API into API Gateway*), which moto refuses. A
-stage is called at ``/_aws/execute-api/{api}/{stage}/…``: who may call is decided as *Control access to a REST
-API with IAM permissions* says, and the function gets the event of *Set up Lambda proxy integrations*. Left out,
-because this project uses none, are path parameters, other authorizers, resource policies (so callers of other
+stage is called at ``/_aws/execute-api/{api}/{stage}/…``. Callers are authorized as *Control access to a REST
+API with IAM permissions* says, and the function gets the event of *Set up Lambda proxy integrations*. Missing,
+because this project uses none: path parameters, other authorizers, resource policies (so callers of other
 accounts are refused), other integrations and binary bodies.
 """
 
@@ -30,7 +30,7 @@ _INTERNAL = {"message": "Internal server error"}
 
 
 class SwaggerResponse(APIGatewayResponse):
-    """moto's API Gateway, which takes Swagger 2.0."""
+    """moto's API Gateway with Swagger 2.0."""
 
     def import_rest_api(self) -> TYPE_RESPONSE:
         """*ImportRestApi*."""
@@ -44,7 +44,7 @@ class SwaggerResponse(APIGatewayResponse):
 
     def _put(self, api: RestAPI) -> str:
         document = deserialize_body(self.body)
-        # moto reads paths and integrations, which Swagger 2.0 and OpenAPI 3 spell alike.
+        # moto reads only paths and integrations, which are the same in Swagger 2.0 and OpenAPI 3.
         as_openapi = {name: value for name, value in document.items() if name != "swagger"}
         self.backend.put_rest_api(api.id, as_openapi, fail_on_warnings=False, mode="overwrite")
         for resource in api.resources.values():
@@ -56,7 +56,7 @@ class SwaggerResponse(APIGatewayResponse):
 
 
 def _is_signed(document: Document, operation: Document) -> bool:
-    """Return whether a request to the operation must be signed, as its ``security`` says."""
+    """Return whether the ``security`` of an operation requires signed requests."""
     schemes = document.get("securityDefinitions", {})
     names = [name for each in operation.get("security", []) for name in each]
     return "awsSigv4" in [schemes[name].get("x-amazon-apigateway-authtype") for name in names]
@@ -64,7 +64,7 @@ def _is_signed(document: Document, operation: Document) -> bool:
 
 @dataclass(frozen=True)
 class _Target:
-    """The method of an API's stage that a request is for."""
+    """The method of an API's stage that a request calls."""
 
     api: RestAPI
     stage: str
@@ -73,14 +73,14 @@ class _Target:
 
     @property
     def arn(self) -> str:
-        """The method's ARN as IAM policies name it."""
+        """The method's ARN, as in IAM policies."""
         api, name = self.api, self.method.http_method
         where = f"arn:aws:execute-api:{api.region_name}:{api.account_id}:{api.id}"
         return f"{where}/{self.stage}/{name}{self.path}"
 
 
 def respond(request: Request) -> Response:
-    """Answer a request to the endpoint of the deployed APIs."""
+    """Answer a request to a deployed API."""
     try:
         target = _find(request)
         caller = None
@@ -89,7 +89,7 @@ def respond(request: Request) -> Response:
             _authorize(caller, target)
         return _invoke(target, _event(request, target, caller))
     except Refused as refusal:
-        # API Gateway spells the key differently where the identity is valid but has no permission.
+        # API Gateway writes this key in another case if the identity is valid but has no permission.
         key = "Message" if refusal.code == "AccessDeniedException" else "message"
         return _error(403, {key: str(refusal)}, {"x-amzn-ErrorType": refusal.code})
     except NotRestored as gap:
@@ -99,10 +99,10 @@ def respond(request: Request) -> Response:
 
 
 def _invoke(target: _Target, event: dict[str, Any]) -> Response:
-    """Invoke the method's function, if that permits it.
+    """Invoke the method's function, if its policy allows it.
 
-    *Handling errors with an API Gateway API*, Lambda Developer Guide: what Lambda refuses is an error 500, what the
-    function does wrong an error 502.
+    *Handling errors with an API Gateway API*, Lambda Developer Guide: a refusal by Lambda is an error 500, a failure
+    of the function an error 502.
     """
     integration: Any = target.method.method_integration
     arn = integration.uri.partition("/functions/")[2].removesuffix("/invocations")
@@ -124,16 +124,16 @@ def _find(request: Request) -> _Target:
             if resource and request.method in resource.resource_methods:
                 method = resource.resource_methods[request.method]
                 return _Target(api, stage, f"/{path}", method)
-    # "Missing Authentication Token" is how API Gateway says that there is no such method.
+    # API Gateway answers "Missing Authentication Token" if there is no such method.
     raise Refused("MissingAuthenticationTokenException", "Missing Authentication Token")
 
 
 def _authorize(caller: Caller, target: _Target) -> None:
-    """Require ``execute-api:Invoke`` on the method of the caller's own policies; refuse other accounts."""
+    """Require that the caller's policies allow ``execute-api:Invoke``; refuse other accounts."""
     account = target.api.account_id
     decision = decide(caller.policies, "execute-api:Invoke", target.arn)
     if decision is not Decision.ALLOWED or caller.account != account:
-        # API Gateway shows the last four digits of the account only.
+        # API Gateway shows only the last four digits of the account.
         shown = target.arn.replace(account, f"{'*' * 8}{account[-4:]}")
         raise Refused(
             "AccessDeniedException",
@@ -142,7 +142,7 @@ def _authorize(caller: Caller, target: _Target) -> None:
 
 
 def _event(request: Request, target: _Target, caller: Caller | None) -> dict[str, Any]:
-    """Return the proxy integration's event, payload format 1.0."""
+    """Return the event of a proxy integration, in payload format 1.0."""
     query = request.args.to_dict(flat=False)
     headers = {name: request.headers.getlist(name) for name, _ in request.headers}
     return {
@@ -171,7 +171,7 @@ def _event(request: Request, target: _Target, caller: Caller | None) -> dict[str
 
 
 def _mapped(outcome: Outcome) -> Response:
-    """Return the function's answer as HTTP: *Output format of a Lambda function for proxy integration*."""
+    """Return the answer as HTTP; see *Output format of a Lambda function for proxy integration*."""
     answer = json.loads(outcome.payload)
     is_mappable = isinstance(answer, dict) and "statusCode" in answer
     if not outcome.succeeded or not is_mappable:

@@ -1,6 +1,6 @@
-"""Who calls: the holder of an access key, as IAM and STS know it, and the policies that apply.
+"""Callers: the owners of access keys in IAM and STS, and the policies that apply to them.
 
-A role's session has its permissions only as long as the role exists.
+A role's session has permissions only as long as the role exists.
 """
 
 import json
@@ -16,7 +16,7 @@ from localcloud.policies import Document
 
 
 class Refused(Exception):
-    """The request is refused; ``code`` is the exception's name in the JSON protocols."""
+    """A refused request; ``code`` is the exception's name in the JSON protocols."""
 
     def __init__(self, code: str, message: str, status: int = 403) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class Caller:
 
 
 def identify(access_key_id: str, session_token: str | None) -> Caller:
-    """Return the holder of the key; raise Refused if there is none."""
+    """Return the owner of the key; raise Refused if there is none."""
     account = get_account_id_from(access_key_id)
     headers = {"X-Amz-Security-Token": session_token} if session_token else {}
     try:
@@ -54,7 +54,7 @@ def policies_of(role: Any) -> list[Document]:
 
 
 def _document(policy: Any) -> Document:
-    """Return a policy's document, from any of the three forms in which moto keeps policies."""
+    """Return a policy's document from any of the three forms in which moto keeps policies."""
     if isinstance(policy, Policy):
         text = next(version.document for version in policy.versions if version.is_default)
     else:

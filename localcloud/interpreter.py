@@ -1,6 +1,6 @@
-"""moto's interpreter of state machines, with redrives; ``executions.py`` says why.
+"""moto's interpreter of state machines, with redrives; see ``executions.py``.
 
-To import this imports the interpreter, which takes a second.
+Importing this module imports the interpreter, which takes a second.
 """
 
 import time
@@ -21,9 +21,9 @@ _REDRIVABLE = ("FAILED", "ABORTED", "TIMED_OUT")
 
 
 class Worker(ExecutionWorker):
-    """Runs the program, from where an earlier attempt ended."""
+    """Runs the program from where an earlier attempt ended."""
 
-    at: tuple[str, Any] | None = None  # the state entered last, and its input
+    at: tuple[str, Any] | None = None  # the state that was entered last, and its input
 
     def _get_evaluation_entrypoint(self) -> Any:
         program: Any = super()._get_evaluation_entrypoint()
@@ -68,5 +68,5 @@ class Execution(parser.Execution):
 
 
 parser.ExecutionWorker = Worker  # type: ignore[attr-defined]
-# A failed task is tried again as soon as a failed invocation, whatever interval it is given.
+# A failed task is retried as soon as a failed invocation, whatever interval it specifies.
 vars(retrier_decl)["time"] = SimpleNamespace(sleep=lambda _: time.sleep(clock.seconds["retry"]))

@@ -1,10 +1,10 @@
-"""Keys of KMS that other accounts may use, or that AWS manages.
+"""KMS keys that other accounts may use, or that AWS manages.
 
-moto looks for every key in the caller's own account, and takes all for customer-managed. What is restored here of
-*DescribeKey* (KMS API reference), *Allowing users in other accounts to use a KMS key* and ``kms:ViaService`` (KMS
-Developer Guide): a key of another account is named by its ARN, and is visible to the accounts that its policy lets
-describe it, not only through a service; a key that is not looks like one that does not exist. No other account can use
-an AWS managed key, and its metadata says that AWS manages it. The key of a seeded snapshot is created with the snapshot.
+moto looks for every key in the caller's own account, and treats all as customer-managed. Restores *DescribeKey* (KMS
+API reference), *Allowing users in other accounts to use a KMS key* and ``kms:ViaService`` (KMS Developer Guide): a key
+of another account is named by its ARN, and visible only to accounts that its policy allows to describe it directly;
+to others it seems not to exist. No other account can use an AWS managed key, whose metadata says that AWS manages it.
+The key of a seeded snapshot is created with the snapshot.
 """
 
 import json
@@ -22,7 +22,7 @@ _USING = ("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey")
 
 
 class SharedKmsResponse(KmsResponse):
-    """moto's KMS API, whose DescribeKey looks into other accounts."""
+    """moto's KMS API with a DescribeKey that finds other accounts' keys."""
 
     def describe_key(self) -> str:
         wanted = self._get_param("KeyId")
@@ -39,7 +39,7 @@ class SharedKmsResponse(KmsResponse):
 
 
 def lets_use(arn: str, account: str) -> bool:
-    """Return whether the key's policy lets another account copy and restore, through RDS, what is under it.
+    """Return whether the key's policy lets another account copy and restore what it encrypts, through RDS.
 
     "Sharing encrypted snapshots", Aurora User Guide.
     """
@@ -48,7 +48,7 @@ def lets_use(arn: str, account: str) -> bool:
 
 
 def _allows(arn: str, account: str, action: str, context: Context) -> bool:
-    """Return whether the key's policy allows another account an action; ``context`` tells how it is called."""
+    """Return whether the key's policy allows another account an action; ``context`` has the condition keys."""
     key = _key(arn)
     if key is None or is_default(arn):
         return False
@@ -58,12 +58,12 @@ def _allows(arn: str, account: str, action: str, context: Context) -> bool:
 
 
 def is_default(arn: str) -> bool:
-    """Return whether AWS manages the key, so that no other account can use it."""
+    """Return whether AWS manages the key. No other account can use such a key."""
     return arn.endswith(DEFAULT) or getattr(_key(arn), "key_manager", None) == "AWS"
 
 
 def grant(arn: str, accounts: Collection[str]) -> None:
-    """Let these accounts, and no others, use the key; create it if there is none."""
+    """Allow these accounts, and no others, to use the key; create it if it does not exist."""
     _, _, _, region, owner, name = arn.split(":")
     key = _key(arn)
     if key is None:
@@ -85,7 +85,7 @@ _moto_default_key = KmsBackend._generate_default_keys  # noqa: SLF001
 
 
 def _generate_default_key(backend: KmsBackend, alias_name: str) -> str | None:
-    """Make a service's default key, which AWS manages."""
+    """Create a service's default key, which AWS manages."""
     made = _moto_default_key(backend, alias_name)
     if made:
         backend.keys[made].key_manager = "AWS"
@@ -93,5 +93,5 @@ def _generate_default_key(backend: KmsBackend, alias_name: str) -> str | None:
 
 
 def install() -> None:
-    """Let AWS manage the default keys."""
+    """Mark the default keys as managed by AWS."""
     KmsBackend._generate_default_keys = _generate_default_key  # type: ignore  # noqa: PGH003, SLF001

@@ -1,9 +1,9 @@
-"""CodePipeline's API, and what a test may do to a pipeline.
+"""CodePipeline's API, and the controls of a pipeline.
 
-moto's executions have succeeded as soon as they are started, and it knows no stages and actions. The
-rules of a run are in ``runs.py``; restored here, from the CodePipeline API reference (botocore's ``codepipeline``
-model), are the operations on runs: equal ``clientRequestToken``s start one run, and what the state of a run does not
-permit is refused. What a pipeline deploys, a test says by ``patch_pipeline``.
+moto's executions succeed as soon as they are started, without stages and actions. Here they follow the rules in
+``runs.py``. This module restores the operations on runs, from the CodePipeline API reference (botocore's
+``codepipeline`` model): equal ``clientRequestToken``s start one run, and an operation is refused if the run's state
+does not permit it. A test determines with ``patch_pipeline`` what a pipeline deploys.
 """
 
 import json
@@ -24,10 +24,10 @@ _TOKEN = re.compile(r"[a-zA-Z0-9-]{1,128}")
 
 
 class RunningCodePipelineResponse(CodePipelineResponse):
-    """moto's CodePipeline API, whose executions run."""
+    """moto's CodePipeline API with executions that run."""
 
     def start_pipeline_execution(self) -> str:
-        """StartPipelineExecution; a client that sends no token has every request taken for a new one."""
+        """StartPipelineExecution; without a token, every request is a new one."""
         pipeline = self._pipeline("name")
         token = self._get_param("clientRequestToken", str(uuid4()))
         if not _TOKEN.fullmatch(token):
@@ -42,7 +42,7 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         return _execution(run.pipeline_execution_id)
 
     def retry_stage_execution(self) -> str:
-        """RetryStageExecution: the stage in which a run failed, and what follows."""
+        """RetryStageExecution: repeat the stage in which a run failed, and continue."""
         pipeline = self._pipeline()
         stages = pipeline.pipeline["stages"]
         position = stages.index(stage := self._stage(pipeline))
@@ -80,7 +80,7 @@ class RunningCodePipelineResponse(CodePipelineResponse):
         return json.dumps({"pipelineExecutionSummaries": listed, **more})
 
     def list_action_executions(self) -> str:
-        """ListActionExecutions, newest first, of one run or of all."""
+        """ListActionExecutions of one run or of all, newest first."""
         pipeline = self._pipeline()
         wanted = self._get_param("filter", {}).get("pipelineExecutionId")
         with pipeline.changed:
@@ -146,12 +146,12 @@ def _stage_execution(run: Run, status: str) -> Json:
 
 
 def install() -> None:
-    """Let pipelines have runs."""
+    """Replace moto's pipelines by those with runs."""
     models.CodePipeline = Pipeline  # type: ignore[misc]
 
 
 def reset() -> None:
-    """End every run before what it deploys is forgotten."""
+    """End every run before its stacks are forgotten."""
     for regions in models.codepipeline_backends.values():
         for backend in regions.values():
             for pipeline in backend.pipelines.values():
@@ -166,14 +166,14 @@ def _acceptance(name: str) -> Any:
 def patch_pipeline(
     name: str, *, template: str = "", parameters: Mapping[str, str] | None = None, **changes: Any
 ) -> None:
-    """Change how a pipeline's runs go.
+    """Change what a pipeline's runs do.
 
-    - ``run_seconds``: half of it in each Build and half in each Deploy action;
+    - ``run_seconds``: their duration, half in each Build and half in each Deploy action;
     - ``next_outcomes`` of the next runs and retries: Succeeded, ``Failed in NAME`` (a stage or an action),
       ``Skip STAGE``;
     - ``hold``: where runs wait until this is changed: at the start of an action, ``NAME`` (a stage or an action), or
-      while the new clusters of one that deploys are being made, ``NAME:restoring``;
-    - ``loses_events``: whether EventBridge delivers none of the events;
+      while an action that deploys creates new clusters, ``NAME:restoring``;
+    - ``loses_events``: whether EventBridge loses all events;
     - ``page_size``: how many runs are listed at once;
     - ``template`` and its ``parameters``: what the next runs deploy.
     """
@@ -190,5 +190,5 @@ def patch_pipeline(
 
 @control
 def is_held(name: str, at: str) -> bool:
-    """Return whether one of a pipeline's runs is held there."""
+    """Return whether one of a pipeline's runs waits there."""
     return any(run.held_at == at for run in _acceptance(name).runs)

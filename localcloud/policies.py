@@ -1,8 +1,8 @@
-"""Policies: whether they allow an action on a resource.
+"""Policies: evaluate whether they allow an action on a resource.
 
-moto ignores most policies. Restored is *Policy evaluation logic* (IAM User Guide): an explicit Deny wins, then any
-Allow, else the request is refused. A condition or a policy variable that is not known here is an error: ignoring it
-could grant what AWS denies.
+moto ignores most policies. Restores *Policy evaluation logic* (IAM User Guide): an explicit Deny wins over any
+Allow, and without either the request is refused. An unknown condition or policy variable is an error, because
+ignoring it could grant what AWS denies.
 """
 
 import re
@@ -11,10 +11,10 @@ from enum import Enum
 from typing import Any
 
 Document = dict[str, Any]
-# The values of a request's condition keys, which are in lower case.
+# The values of a request's condition keys; the keys are in lower case.
 Context = Mapping[str, list[str]]
 
-# The tag of the secrets that RDS manages.
+# The tag of secrets that RDS manages.
 CLUSTER_TAG = "aws:rds:primaryDBClusterArn"
 TAG_KEY = f"secretsmanager:resourcetag/{CLUSTER_TAG}".lower()
 OWNER_KEY = "aws:resourceaccount"
@@ -22,11 +22,11 @@ _CONDITION_KEYS = {"aws:sourcearn", OWNER_KEY, "kms:resourcealiases", "kms:viase
 
 
 class NotRestored(ValueError):
-    """A policy says something that is not known here; the text names it."""
+    """A policy has an element that is not known here; the message names it."""
 
 
 class Decision(Enum):
-    """What the policies say; the value is the end of AWS's message."""
+    """The result of an evaluation; the value is the end of AWS's message."""
 
     ALLOWED = ""
     EXPLICIT_DENY = "with an explicit deny in an identity-based policy"
@@ -36,7 +36,7 @@ class Decision(Enum):
 def decide(
     policies: Iterable[Document], action: str, resource: str, context: Context | None = None
 ) -> Decision:
-    """Evaluate policy documents for an action on a resource, given the request's condition keys."""
+    """Evaluate policy documents for an action on a resource, with the request's condition keys."""
     decision = Decision.IMPLICIT_DENY
     for policy in policies:
         for statement in listed(policy["Statement"]):
@@ -57,7 +57,7 @@ def allows(
 ) -> bool:
     """Return whether a resource-based policy allows a principal, such as ``{"Service": NAME}``, an action.
 
-    Only the statements that name the principal itself are looked at.
+    Only statements that name the principal itself count.
     """
     ((kind, name),) = principal.items()
     own = [each for each in statements if name in listed(each["Principal"].get(kind, []))]
@@ -108,5 +108,5 @@ _OPERATORS: dict[str, Callable[[list[str], str], bool]] = {
 
 
 def listed(value: Any) -> list[Any]:
-    """Return the elements of what may be one or a list of them."""
+    """Return a value as a list, unless it is one already."""
     return value if isinstance(value, list) else [value]

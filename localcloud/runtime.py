@@ -1,8 +1,8 @@
-"""What is importable in a function: the package, the Lambda runtime's own libraries, and nothing else.
+"""What a function can import: its package, the libraries of the Lambda runtime, and nothing else.
 
 *Building Lambda functions with Python* (Lambda Developer Guide): the runtime includes boto3 and its
-dependencies. A function that imports anything else that this machine happens to have must fail here, too. So
-the libraries are linked into a directory of their own.
+dependencies. If a function imports anything else that happens to be installed here, it must fail as on AWS.
+So the libraries are linked into a directory of their own.
 """
 
 import contextlib
@@ -11,12 +11,12 @@ import io
 import zipfile
 from pathlib import Path
 
-# boto3 and awslambdaric, each with all that it requires.
+# boto3 and awslambdaric, each with its dependencies.
 RUNTIME = (
     *("boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3"),
     *("awslambdaric", "simplejson", "snapshot-restore-py"),
 )
-# The machine's clock (bootstrap.py), which is not a part of the runtime.
+# What sets the clock (bootstrap.py), and is not part of the runtime.
 MACHINE = ("time-machine",)
 
 
@@ -24,7 +24,7 @@ def link(names: tuple[str, ...], directory: Path) -> None:
     """Fill ``directory`` with links to the files of these distributions."""
     directory.mkdir(parents=True)
     for name in names:
-        # awslambdaric and what it requires are not installed on macOS, for which it has no wheel.
+        # awslambdaric and its dependencies are not installed on macOS, for which it has no wheel.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             distribution = importlib.metadata.distribution(name)
             tops = {file.parts[0] for file in distribution.files or ()}

@@ -1,4 +1,4 @@
-"""The server: moto behind the bridges, and the control surface beside it."""
+"""The server: moto with this package's corrections, and the controls."""
 
 import importlib
 import io
@@ -37,7 +37,7 @@ from localcloud import (
     wire,
 )
 
-# Each is in the place of the class of moto's that it extends.
+# Each replaces the class of moto that it extends.
 _APIS: tuple[type[BaseResponse], ...] = (
     *(gateway.SwaggerResponse, functions.InvocationResponse, stacks.StackResponse),
     *(pipeline.RunningCodePipelineResponse, keys.SharedKmsResponse, shares.SharingRDSResponse),
@@ -60,7 +60,7 @@ _moto = DomainDispatcherApplication(create_backend_app)
 
 def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     request = Request(environ)
-    # Whoever answers reads the body again.
+    # The body is read again by whatever answers.
     environ["wsgi.input"] = io.BytesIO(request.get_data())
 
     def service() -> Response:
@@ -71,7 +71,7 @@ def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     elif request.path.startswith(gateway.PREFIX):
         response = gateway.respond(request)
     elif request.user_agent.string.startswith(resources.AGENT):
-        # CloudFormation's calls need its caller's permissions, which are not evaluated.
+        # On AWS, CloudFormation's calls need its caller's permissions; here they are not evaluated.
         calls.enter(wire.read(request))
         response = service()
     else:
@@ -81,7 +81,7 @@ def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 @controls.control
 def reset() -> None:
-    """Put everything back to the start: bridges first, as they may still be working on moto's state."""
+    """Reset everything; this package first, because its threads may still use moto's state."""
     for bridge in BRIDGES:
         getattr(bridge, "reset", lambda: None)()
     moto_api_backend.reset()
@@ -103,9 +103,9 @@ def _create_users() -> None:
 def serve(announce: Callable[[str], None]) -> None:
     """Serve on the loopback interface until interrupted, and leave nothing behind.
 
-    ``announce`` is given the endpoint as soon as it answers.
+    ``announce`` gets the endpoint as soon as it answers.
     """
-    # One line for each request would bury what matters; the journal has them all.
+    # A line for each request would hide what matters; the record of calls has them all.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     for api in _APIS:
         replaced: Any = api.__base__

@@ -1,21 +1,21 @@
 """Cluster snapshots that one account shares with another, as RDS lists, copies and restores them.
 
-moto knows that a snapshot is shared, but answers as if it were the caller's own, all in one page, and can
-neither copy nor restore it. What is restored here, from the RDS API reference (botocore's ``rds`` model)
-and the Aurora User Guide's *Sharing a DB cluster snapshot* and *Copying a DB cluster snapshot*:
+moto lists a shared snapshot as if it were the caller's own, all on one page, and can neither copy nor restore
+it. This module restores the following, from the RDS API reference (botocore's ``rds`` model) and the Aurora User
+Guide's *Sharing a DB cluster snapshot* and *Copying a DB cluster snapshot*:
 
-- a share's identifier is its whole ARN, its type is ``shared``, and its tags cannot be seen;
-- listings come in pages (``MaxRecords``, ``Marker``) and in no particular order;
-- a share is found by its ARN only, and only if shared snapshots are asked for;
+- a share's identifier is its whole ARN, its type is ``shared``, and its tags are not visible;
+- listings have pages (``MaxRecords``, ``Marker``) and no particular order;
+- a share is found only by its ARN, and only if shared snapshots are requested;
 - taking a snapshot takes a while; the cluster must be available, and its key is the snapshot's;
 - a copy takes a while and is dated by its making; it needs a key of the caller's own if the share is encrypted,
-  and must have none if it is not; no more than five may be under way;
-- an encrypted share can be used only by the accounts that may use its key (``keys.py``), too;
+  and must have none if it is not; at most five may be in progress;
+- an encrypted share can be used only by accounts that may use its key (``keys.py``);
 - a snapshot that is not ``available`` can be neither copied, shared nor restored.
 
-DocumentDB clusters and snapshots, which AWS serves from the same API, exist as well. A restored cluster
-bears the tag :data:`RESTORED_FROM`, which AWS does not set, so that a test can ask where it came from.
-Public snapshots and filters are not known.
+DocumentDB clusters and snapshots, which AWS serves with the same API, exist as well. A restored cluster has the tag
+:data:`RESTORED_FROM`, which AWS does not set, so that a test can see its source. Public snapshots and filters are
+not supported.
 """
 
 import hashlib
@@ -51,15 +51,15 @@ RESTORED_FROM = "local:restored-from"
 MANUAL_SNAPSHOTS_PER_REGION = 100
 COPIES_IN_PROGRESS_PER_REGION = 5
 
-# moto requires a password of every cluster; it is never read.
+# moto requires a password for every cluster; it is never read.
 _UNREAD = "a-password-that-is-no-secret"
 
 
 class Snapshot(DBClusterSnapshot):
-    """A cluster snapshot with a state: it may be under way, have no create time yet, or have failed.
+    """A cluster snapshot with a state: it may be in progress, have no create time yet, or have failed.
 
-    ``ready`` is the reading of the monotonic clock, which the cloud's clock does not move, at which one that is
-    made now is complete.
+    ``ready`` is the time at which it is complete, on the monotonic clock, which is independent of the cloud's
+    clock.
     """
 
     created: Any
@@ -86,7 +86,7 @@ class Snapshot(DBClusterSnapshot):
 
     @property
     def status(self) -> str:
-        """``copying`` or ``creating`` until its time has come."""
+        """``copying`` or ``creating`` until it is complete."""
         if self.ready <= monotonic():
             self.status = "available"
         return self._status
@@ -98,11 +98,11 @@ class Snapshot(DBClusterSnapshot):
 
 
 class SharingRDSBackend(RDSBackend):
-    """moto's RDS of one account and Region, which sees other accounts' shares as AWS shows them."""
+    """moto's RDS of one account and Region, with other accounts' shares as on AWS."""
 
     @property
     def _url_module(self) -> Any:
-        # moto finds a service's URLs beside its backend's module, which for this one is not moto's.
+        # moto looks for a service's URLs next to the backend's module, which is not moto's own here.
         return moto.rds.urls
 
     def create_db_cluster_snapshot(
@@ -112,11 +112,11 @@ class SharingRDSBackend(RDSBackend):
         snapshot_type: str = "manual",
         tags: list[dict[str, str]] | None = None,
     ) -> DBClusterSnapshot:
-        """CreateDBClusterSnapshot; an automated one, which moto asks for, is there at once."""
+        """CreateDBClusterSnapshot; an automated one, which moto requests itself, is complete at once."""
         cluster = self.clusters.get(db_cluster_identifier.lower())
         if cluster is None:
             raise DBClusterNotFoundError(db_cluster_identifier)
-        # moto has a cluster in creation until somebody looks at it.
+        # In moto, a cluster is being created until somebody describes it.
         if cluster.status not in ("available", "creating"):
             raise InvalidDBClusterStateFault(f"{db_cluster_identifier} is {cluster.status}")
         snapshot = self.add(
@@ -132,7 +132,7 @@ class SharingRDSBackend(RDSBackend):
         return snapshot
 
     def add(self, cluster: DBCluster, name: str, **facts: Any) -> Snapshot:
-        """Add a snapshot, under a proper and new name and within the quota; a manual one takes a while."""
+        """Add a snapshot if its name is valid and new and the quota allows it; a manual one takes a while."""
         name, manual = name.lower(), facts.get("snapshot_type", "manual") == "manual"
         if name in self.cluster_snapshots:
             raise DBClusterSnapshotAlreadyExistsError(name)
@@ -151,12 +151,12 @@ class SharingRDSBackend(RDSBackend):
     ) -> DBCluster:
         """RestoreDBClusterFromSnapshot, from an own snapshot or, by ARN, from a share.
 
-        ``overrides`` are the operation's parameters. No engine version older than the snapshot's is accepted.
+        ``overrides`` are the operation's parameters. An engine version older than the snapshot's is refused.
         """
         source = self.usable(from_snapshot_id)
         given = {xform_name(name): value for name, value in overrides.items() if value}
         engine = given["engine"]
-        # Without a version it is the Region's default; what DocumentDB does then is not documented.
+        # Without a version, the Region's default is used; for DocumentDB this is not documented.
         default = source.engine_version
         if engine == source.engine != "docdb":
             default = DBCluster.default_engine_version(engine)
@@ -181,29 +181,29 @@ class SharingRDSBackend(RDSBackend):
                 "tags": [*given.get("tags", []), origin],
             }
         )
-        # moto, which types it as a string, names a key for what is not encrypted at all.
+        # moto, which types it as a string, gives even an unencrypted cluster a key.
         vars(restored)["kms_key_id"] = key
         rows.databases.copy(source, restored)
         return restored
 
     def create_db_cluster(self, kwargs: dict[str, Any]) -> DBCluster:
-        """CreateDBCluster, for DocumentDB, too; under the default key where it names no other."""
+        """CreateDBCluster, also for DocumentDB; under the default key if no other is given."""
         if kwargs.get("storage_encrypted"):
             key = kwargs.get("kms_key_id") or keys.DEFAULT
             kwargs = {**kwargs, "kms_key_id": self.key_arn(key)}
         cluster = _cluster(self, **kwargs)
-        # Which moto leaves to Serverless v1.
+        # moto enables it for Serverless v1 only.
         vars(cluster)["_enable_http_endpoint"] = kwargs.get("enable_http_endpoint")
         self.clusters[cluster.db_cluster_identifier] = cluster
         cluster.save_automated_backup()
         return cluster
 
     def key_arn(self, key: str) -> str:
-        """Return the ARN of a key given by ARN, id or alias; raise KMSKeyNotAccessibleFault if there is none."""
+        """Return the ARN of a key by its ARN, id or alias; raise KMSKeyNotAccessibleFault if there is none."""
         return self._validate_kms_key(key)
 
     def source_of_copy(self, identifier: str) -> DBClusterSnapshot:
-        """Return what may be copied here, also from another Region by its ARN."""
+        """Return the snapshot to copy, which may be in another Region if it is given by its ARN."""
         parts = identifier.split(":")
         region = parts[3] if len(parts) == 7 else self.region_name
         backend: Any = rds_backends[self.account_id][region]
@@ -211,14 +211,14 @@ class SharingRDSBackend(RDSBackend):
         return source
 
     def listing(self, kind: str | None, with_shared: bool) -> Iterator[DBClusterSnapshot]:
-        """Yield the own snapshots of a type, and other accounts' that are shared with this one."""
+        """Yield the own snapshots of a type, and other accounts' snapshots that are shared with this one."""
         if kind != "shared":
             for own in list(self.cluster_snapshots.values()):
                 if kind in (None, own.snapshot_type):
                     yield own
         if kind == "shared" or (with_shared and kind is None):
             for account, regions in list(rds_backends.items()):
-                # Not ``in`` nor ``[]``, which would make a backend where the account has none.
+                # ``in`` and ``[]`` would create a backend for an account that has none.
                 backend = regions.get(self.region_name)
                 if account != self.account_id and backend is not None:
                     for other in list(backend.cluster_snapshots.values()):
@@ -227,13 +227,13 @@ class SharingRDSBackend(RDSBackend):
                             yield other
 
     def is_named(self, snapshot: DBClusterSnapshot, identifier: str) -> bool:
-        """Return whether this names an own snapshot, by name or ARN, or another account's, by ARN."""
+        """Return whether this is the name or ARN of an own snapshot, or the ARN of another account's."""
         is_own = snapshot.account_id == self.account_id
         name = snapshot.db_cluster_snapshot_identifier if is_own else snapshot.arn
         return identifier in (name, snapshot.arn)
 
     def usable(self, identifier: str) -> DBClusterSnapshot:
-        """Return the snapshot to copy, to share, or to restore from."""
+        """Return the snapshot to copy, share or restore; raise an error if it cannot be used."""
         known = self.listing(None, with_shared=True)
         source = next((each for each in known if self.is_named(each, identifier)), None)
         if source is None:
@@ -249,15 +249,15 @@ class SharingRDSBackend(RDSBackend):
 
 
 class SharingRDSResponse(RDSResponse):
-    """moto's RDS API with what it leaves out."""
+    """moto's RDS API with what it lacks."""
 
     backend: Any
 
     def describe_db_cluster_snapshots(self) -> ActionResult:
         """DescribeDBClusterSnapshots: one page.
 
-        "If this identifier is for an automated snapshot, the SnapshotType parameter must also be specified",
-        says the model.
+        The model says: "If this identifier is for an automated snapshot, the SnapshotType parameter must also be
+        specified".
         """
         kind, with_shared = self.params.get("SnapshotType"), self.params.get("IncludeShared", False)
         found = list(self.backend.listing(kind, with_shared))
@@ -281,9 +281,9 @@ class SharingRDSResponse(RDSResponse):
     def copy_db_cluster_snapshot(self) -> ActionResult:
         """CopyDBClusterSnapshot, from an own snapshot or, by ARN, from a share.
 
-        The codes are the operation's own where its model has one. It has none for "KmsKeyId is required"
-        and "must not be given", which are answered with the common InvalidParameterCombination, nor for
-        the sixth copy under way, which is answered with SnapshotQuotaExceeded.
+        The error codes are the operation's own if its model has one. It has none for a missing or forbidden
+        KmsKeyId, for which the common InvalidParameterCombination stands in, nor for the sixth copy in
+        progress, for which SnapshotQuotaExceeded does.
         """
         backend, key = self.backend, self.params.get("KmsKeyId")
         source = backend.source_of_copy(self.params["SourceDBClusterSnapshotIdentifier"])
@@ -312,12 +312,12 @@ class SharingRDSResponse(RDSResponse):
         return ActionResult({"DBClusterSnapshot": copy})
 
     def modify_db_cluster_snapshot_attribute(self) -> ActionResult:
-        """ModifyDBClusterSnapshotAttribute, of a snapshot that is available."""
+        """ModifyDBClusterSnapshotAttribute, for an available snapshot."""
         self.backend.usable(self.params["DBClusterSnapshotIdentifier"])
         return super().modify_db_cluster_snapshot_attribute()
 
     def _seen(self, snapshot: DBClusterSnapshot) -> dict[str, Any]:
-        """Return a snapshot as it looks from here; as the model's members, which spares moto a search."""
+        """Return a snapshot as this account sees it; as the model's members, which is faster for moto."""
         shape: Any = get_service_model("rds").shape_for("DBClusterSnapshot")
         seen = {member: getattr(snapshot, xform_name(member), None) for member in shape.members}
         shared = {"DBClusterSnapshotIdentifier": snapshot.arn, "SnapshotType": "shared"}
@@ -325,30 +325,30 @@ class SharingRDSResponse(RDSResponse):
         return seen if is_own else seen | shared | {"TagList": None}
 
     def enable_http_endpoint(self) -> ActionResult:
-        """EnableHttpEndpoint, which moto leaves out."""
+        """EnableHttpEndpoint, which moto lacks."""
         arn = self.params["ResourceArn"]
         vars(self.backend.clusters[arn.rpartition(":")[2]])["_enable_http_endpoint"] = True
         return ActionResult({"ResourceArn": arn, "HttpEndpointEnabled": True})
 
 
 def install() -> None:
-    """Put the backend that sees shares in the place of moto's."""
+    """Replace moto's backend by the one with shares."""
     rds_backends.backend = SharingRDSBackend
 
 
 @control
 def seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
-    """Create cluster snapshots that were taken some time ago; returns their ARNs, in the order given.
+    """Create cluster snapshots that were taken some time ago; return their ARNs in the same order.
 
-    Another account can use an encrypted one (``kms_key_id``) if it is among ``kms_granted_to``. One with
-    ``rows`` holds what its cluster holds now, any other holds nothing. ``region`` is where it is, if that is not
-    the usual one.
+    Another account can use an encrypted one (``kms_key_id``) if it is in ``kms_granted_to``. One with ``rows``
+    holds the present data of its cluster, any other one nothing. ``region`` is given if it is not the
+    usual one.
     """
     arns = []
     for facts in snapshots:
         backend: Any = rds_backends[facts["account"]][facts.get("region", accounts.REGION)]
         identifier, key = facts["identifier"], facts.get("kms_key_id")
-        cluster = _cluster(  # which is not, or no longer, among the account's
+        cluster = _cluster(  # the account may not have it, or not any longer
             backend,
             db_cluster_identifier=facts["cluster"],
             engine=facts["engine"],
@@ -377,7 +377,7 @@ def seed_snapshots(snapshots: list[dict[str, Any]]) -> dict[str, Any]:
 
 @control
 def patch_snapshot(arn: str, **change: Any) -> None:
-    """Change a snapshot's ``status``, or the accounts that it is ``shared_with``."""
+    """Change a snapshot's ``status``, or the accounts it is ``shared_with``."""
     _, _, _, region, account, _, name = arn.split(":", 6)
     snapshot: Any = rds_backends[account][region].cluster_snapshots[name]
     if "status" in change:
@@ -387,10 +387,10 @@ def patch_snapshot(arn: str, **change: Any) -> None:
 
 
 def _cluster(backend: RDSBackend, **properties: Any) -> DBCluster:
-    """Return a new cluster, also of the engine ``docdb``, which moto's RDS does not accept."""
+    """Return a new cluster; its engine may be ``docdb``, which moto's RDS does not accept."""
     if properties["engine"] != "docdb":
         return DBCluster(backend, **properties)
-    # Any engine that moto accepts does: what differs between the engines is put right here.
+    # Any engine that moto accepts will do: the differences between the engines are set below.
     port = properties.get("port") or 27017
     cluster = DBCluster(backend, **{**properties, "engine": "aurora-postgresql", "port": port})
     cluster.engine = "docdb"
@@ -398,7 +398,7 @@ def _cluster(backend: RDSBackend, **properties: Any) -> DBCluster:
 
 
 def _utc(text: str | None) -> datetime | None:
-    """Return a naive time in UTC, as moto keeps its times."""
+    """Return a naive time in UTC, as moto uses them."""
     return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None) if text else None
 
 
@@ -407,6 +407,6 @@ def _numbers(version: str) -> list[int]:
 
 
 def _place(snapshot: DBClusterSnapshot) -> str:
-    """Return where a snapshot stands in a listing: always the same place, and unrelated to its name and time."""
+    """Return a sort key for a listing that is stable, and unrelated to the snapshot's name and time."""
     name = f"{snapshot.account_id}:{snapshot.db_cluster_snapshot_identifier}"
     return hashlib.sha256(name.encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Signature Version 4, verified as AWS does: who signed this request?
+"""Verify Signature Version 4 as AWS does, and find out who signed a request.
 
 Restores *Create a signed AWS API request* and *Troubleshoot Signature Version 4* (IAM User Guide): botocore's
-signer signs the received request again. The date counts by the real time, as the signer's machine does not
-follow the cloud's clock.
+signer signs the received request again. The date is compared with real time, because the signer's machine does
+not follow the cloud's clock.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -22,9 +22,9 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 
 
 def parse(request: Request) -> tuple[str, str, str, str]:
-    """Return the access key id, the date, the Region and the service of the header ``Authorization``.
+    """Return the access key id, date, Region and service in the header ``Authorization``.
 
-    Raises Refused if it is absent, or not one of Signature Version 4.
+    Raise Refused if it is absent, or not one of Signature Version 4.
     """
     given = request.authorization
     if given is None:
@@ -37,7 +37,7 @@ def parse(request: Request) -> tuple[str, str, str, str]:
 
 
 def verify(request: Request, service: str, region: str) -> Caller:
-    """Return the caller who signed this request for that service and Region; raise Refused otherwise."""
+    """Return the caller who signed the request for this service and Region; raise Refused otherwise."""
     key, *scope = parse(request)
     given: Any = request.authorization
     signed_headers = (given.get("SignedHeaders") or "").split(";")
@@ -63,11 +63,11 @@ def verify(request: Request, service: str, region: str) -> Caller:
 
 
 class _Signer(SigV4Auth):
-    """botocore's signer, which signs what the sender of a received request has signed."""
+    """botocore's signer, which signs the headers that the sender of a received request has signed."""
 
     def sign(self, request: Request, signed_headers: list[str]) -> str:
         self._signed = signed_headers
-        # The path as received, because WSGI's own is decoded.
+        # The path as received, because WSGI decodes it.
         url = f"http://{request.host}{request.environ['REQUEST_URI']}"
         received = AWSRequest(request.method, url, dict(request.headers), request.get_data())
         received.context["timestamp"] = request.headers["X-Amz-Date"]

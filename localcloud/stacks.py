@@ -1,20 +1,20 @@
-"""CloudFormation: stacks that are created, updated, replaced in and rolled back as their templates say.
+"""CloudFormation: create, update and roll back stacks, and replace their resources.
 
-moto's stacks are complete at once, never replace, do not roll back, and know neither a DeletionPolicy nor
-``AWS::RDS::DBCluster``. What is restored here, from the CloudFormation User Guide (*Update behaviors of stack
-resources*, *Stack status codes*, *CloudFormation-supplied parameter types*, *DeletionPolicy*, *UpdateReplacePolicy*) and
-the API reference:
+moto's stacks are complete at once, replace nothing, do not roll back, and support neither a DeletionPolicy nor
+``AWS::RDS::DBCluster``. This module restores the following, from the CloudFormation User Guide (*Update behaviors of
+stack resources*, *Stack status codes*, *CloudFormation-supplied parameter types*, *DeletionPolicy*,
+*UpdateReplacePolicy*) and the API reference:
 
-- an operation is ``…_IN_PROGRESS`` first, and until it has ended another one is refused;
-- a parameter of a type ``AWS::SSM::Parameter::Value<…>`` is resolved at every update, also with unchanged input;
-- a changed property that can only be given on creation replaces the resource: the new one is made first, what
-  refers to it follows, and the old one goes last, as its UpdateReplacePolicy says. What cannot be deleted
-  by then stays behind; the update has been completed all the same;
-- what fails rolls the whole operation back; a stack whose creation rolled back can only be deleted;
+- an operation is ``…_IN_PROGRESS`` first, and until it has ended, another one is refused;
+- a parameter of a type ``AWS::SSM::Parameter::Value<…>`` is resolved at every update, even if its input is the same;
+- a change of a create-only property replaces the resource: the new one is created, then what refers to it is
+  updated, and finally the old one is deleted, unless its UpdateReplacePolicy says otherwise. If it cannot be
+  deleted, it is left behind, and the update is complete all the same;
+- a failure rolls back the whole operation; a stack whose creation was rolled back can only be deleted;
 - "No updates are to be performed." is an error.
 
 Stacks are deployed by the pipeline's runs (``pipeline.py``) and through the API. moto reads the templates and
-evaluates their functions. Change sets and dynamic references are not known.
+evaluates their functions. Change sets and dynamic references are not supported.
 """
 
 import threading
@@ -42,7 +42,7 @@ _begun: list[threading.Timer] = []  # the operations of the API
 
 @dataclass
 class Resource:
-    """A resource as it is deployed, with its resolved properties."""
+    """A deployed resource with its resolved properties."""
 
     logical_resource_id: str
     cf_resource_type: str
@@ -54,15 +54,15 @@ class Resource:
     physical_resource_id: str = ""
 
     def get_cfn_attribute(self, attribute: str) -> Any:
-        """Return what moto puts in the place of Fn::GetAtt."""
+        """Return the value of Fn::GetAtt."""
         return self.kind.attribute(self.api, self.physical_resource_id, attribute)
 
 
 class LocalStack(Stack):
-    """A stack as moto's API shows it, whose updates are made here."""
+    """A stack for moto's API, with updates of its own."""
 
     def __init__(self, name: str, account: str, region: str) -> None:
-        # An empty template keeps moto from making anything by itself.
+        # With an empty template, moto creates nothing by itself.
         super().__init__(
             generate_stack_id(name, region, account), name, {}, {}, account, region_name=region
         )
@@ -79,10 +79,10 @@ class LocalStack(Stack):
         restore: Callable[[], None] = lambda: None,
         retain_except_on_create: bool = False,
     ) -> Callable[[], str | None] | None:
-        """Begin to create or update the stack; returns what carries it out, None if nothing changes.
+        """Begin to create or update the stack; return a function that does it, or None if nothing changes.
 
-        ``restore`` takes the time that new resources take, or fails. Raises Failed where the update is
-        refused, with everything left as it was.
+        ``restore`` takes the time that new resources take, or fails. Raise Failed if the update is refused,
+        and leave everything as it was.
         """
         verb = "CREATE" if self.status == "CREATE_PENDING" else "UPDATE"
         if verb == "UPDATE" and self.status not in _UPDATABLE:
@@ -99,9 +99,9 @@ class LocalStack(Stack):
             try:
                 made = update.carry_out()
                 outputs = OutputMap(update, update.document, self.stack_id)
-                list(outputs.values())  # which evaluates them
+                list(outputs.values())  # evaluates them
                 restore()
-            except Exception as error:  # noqa: BLE001 (whatever it is, what was done is undone)
+            except Exception as error:  # noqa: BLE001 (whatever it is, everything is undone)
                 rollback = "ROLLBACK" if verb == "CREATE" else "UPDATE_ROLLBACK"
                 self.enter(f"{rollback}_IN_PROGRESS", str(error))
                 try:
@@ -116,7 +116,7 @@ class LocalStack(Stack):
             before, self.resources = self.resources, made
             self.template, self.template_dict = template, update.document
             self.output_map = outputs
-            # The dependent goes before what it depends on.
+            # A resource is deleted before those it depends on.
             for name, old in reversed(list(before.items())):
                 if name not in made:
                     self.dispose(old, old.on_delete)
@@ -128,7 +128,7 @@ class LocalStack(Stack):
         return carry_out
 
     def delete(self) -> None:
-        """Delete the resources; the stack keeps those that cannot be deleted."""
+        """Delete the resources; those that cannot be deleted stay in the stack."""
         self.enter("DELETE_IN_PROGRESS", "User Initiated")
         for name, resource in reversed(list(self.resources.items())):
             if self.dispose(resource, resource.on_delete):
@@ -141,7 +141,7 @@ class LocalStack(Stack):
             self.backend.deleted_stacks[self.stack_id] = self.backend.stacks.pop(self.stack_id)
 
     def dispose(self, resource: Resource, policy: str) -> bool:
-        """Delete what is no longer wanted, as its policy says; returns whether that worked."""
+        """Delete or retain a resource, as its policy says; return whether that worked."""
         if policy == "Retain":
             self.note(resource, "DELETE_SKIPPED")
             return True
@@ -149,8 +149,8 @@ class LocalStack(Stack):
         try:
             name, snapshot = resource.physical_resource_id, policy == "Snapshot"
             resource.kind.delete(resource.api, name, final if snapshot else None)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the rest is still to be cleaned up)
-            # A delete handler's NotFound is no failure (CloudFormation CLI User Guide, test contract).
+        except Exception as error:  # noqa: BLE001 (whatever it is, the rest has to be cleaned up)
+            # NotFound in a delete handler is no failure (CloudFormation CLI User Guide, test contract).
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
             if "NotFound" not in code and code != "NoSuchEntity":
                 self.note(resource, "DELETE_FAILED", str(error))
@@ -165,11 +165,11 @@ class LocalStack(Stack):
         self.events.append(Event(self.stack_id, self.name, *whose, status, reason, None))
 
     def enter(self, status: str, reason: str | None = None) -> None:
-        """Enter a status."""
+        """Set the status."""
         self.status = status
         self._add_stack_event(status, reason)
 
-    # What moto's answers show.
+    # For moto's answers.
 
     @property
     def stack_resources(self) -> Any:
@@ -178,7 +178,7 @@ class LocalStack(Stack):
 
     @property
     def parameter_list(self) -> list[dict[str, Any]]:
-        """Return the parameters: of a stored one its name, and the value that it had."""
+        """Return the parameters; a stored one has its name and its resolved value."""
         return [
             {"ParameterKey": key, "ParameterValue": given}
             | ({"ResolvedValue": self.resolved[key]} if key in self.resolved else {})
@@ -187,10 +187,10 @@ class LocalStack(Stack):
 
 
 class _Update(ResourceMap):
-    """One creation or update of a stack; to moto's functions, the map of its names."""
+    """One creation or update of a stack; moto's functions use it as the map of names."""
 
     def __init__(self, stack: LocalStack, document: Any, given: Mapping[str, str]) -> None:
-        """Resolve the parameters; raise Failed if that cannot be done."""
+        """Resolve the parameters; raise Failed if that is not possible."""
         self._stack = stack
         self._api = Api(stack.account_id, stack.region_name)
         self._made: dict[str, Resource] = {}
@@ -207,7 +207,7 @@ class _Update(ResourceMap):
                 raise Failed(f"Parameters: [{name}] must have values")
             self.given[name] = str(value)
         account, region = stack.account_id, stack.region_name
-        # Without defaults, which moto would resolve as well.
+        # Without defaults, because moto would resolve these again.
         template = {**document, "Parameters": types}
         super().__init__(
             stack.stack_id, stack.name, self.given, {}, region, account, template, None
@@ -224,7 +224,7 @@ class _Update(ResourceMap):
         self.load_conditions()
 
     def __getitem__(self, key: str) -> Any:
-        """Return a name's value, or the resource, made what the template says when it is first referred to."""
+        """Return the value of a name, or the resource, which is deployed when it is first referred to."""
         if key in self._parsed_resources:
             return self._parsed_resources[key]
         if key not in self._made:
@@ -239,28 +239,28 @@ class _Update(ResourceMap):
         return str(parameter.value)
 
     def changes_nothing(self) -> bool:
-        """Return whether the template is the same, and every resource that is deployed would stay as it is."""
+        """Return whether neither the template nor any deployed resource would change."""
         before = self._stack.resources
         if self.document != self._stack.template_dict or {*self._wanted_names()} != before.keys():
             return False
-        self._made = dict(before)  # what refers to a resource refers to the present one
+        self._made = dict(before)  # references are to the present resources
         same = all(self._wanted(name).properties == before[name].properties for name in before)
         self._made = {}
         return same
 
     def carry_out(self) -> dict[str, Resource]:
-        """Create, modify and replace resources; returns them in the order in which they came."""
+        """Create, update and replace resources; return them in the order of their creation."""
         for name in self._wanted_names():
             self[name]
         return self._made
 
     def undo(self, retain_except_on_create: bool) -> None:
-        """Undo every change; a new resource is retained if its policy says so, unless ``retain_except_on_create``."""
+        """Undo every change; retain a new resource if its policy says so, unless ``retain_except_on_create``."""
         for step in reversed(self._undo):
             step(retain_except_on_create)
 
     def _wanted_names(self) -> list[str]:
-        """Return the names of the resources whose condition holds."""
+        """Return the names of the resources whose condition is true."""
         return [
             name
             for name, body in self._resource_json_map.items()
@@ -296,7 +296,7 @@ class _Update(ResourceMap):
     def _discard(self, resource: Resource, anyway: bool) -> None:
         retained = resource.on_delete == "Retain" and not anyway
         is_deleted = self._stack.dispose(resource, "Retain" if retained else "Delete")
-        # An update's roll-back is complete before it cleans up.
+        # The rollback of an update is complete before its cleanup.
         if not is_deleted and self._stack.status == "ROLLBACK_IN_PROGRESS":
             raise Failed(f"{resource.logical_resource_id} failed to delete")
 
@@ -325,7 +325,7 @@ def deploy(
     parameters: Mapping[str, str],
     restore: Callable[[], None],
 ) -> str | None:
-    """Create the stack or update it, as CodePipeline's CREATE_UPDATE does; returns what went wrong."""
+    """Create or update the stack, as CodePipeline's CREATE_UPDATE does; return why it failed, if it did."""
     stacks = cloudformation_backends[account][region].stacks.values()
     found: Any = next((each for each in stacks if each.name == name), None)
     stack = found or LocalStack(name, account, region)  # type: ignore[abstract]
@@ -333,7 +333,7 @@ def deploy(
         carry_out = stack.begin(template, parameters, restore=restore)
     except Failed as refusal:
         return str(refusal)
-    # "No updates are to be performed." is no failure to CodePipeline.
+    # To CodePipeline, "No updates are to be performed." is no failure.
     return carry_out() if carry_out else None
 
 
@@ -351,7 +351,7 @@ class StackResponse(CloudFormationResponse):
         return self._deploy(stack)
 
     def delete_stack(self) -> EmptyResult:
-        """DeleteStack; of one that is not there, nothing is done."""
+        """DeleteStack; it ignores a stack that does not exist."""
         stacks: Any = self.cloudformation_backend.stacks.values()
         for stack in list(stacks):
             if self._get_param("StackName") in (stack.name, stack.stack_id):
@@ -382,7 +382,7 @@ def _soon(operation: Callable[[], object]) -> None:
 
 
 def reset() -> None:
-    """Let nothing go on that belongs to what is forgotten now."""
+    """Cancel the operations in progress."""
     for timer in _begun:
         timer.cancel()
         timer.join()

@@ -1,9 +1,9 @@
-"""Who subscribes to a topic by e-mail or over HTTP has to confirm it.
+"""Subscriptions to a topic by e-mail or over HTTP, which have to be confirmed.
 
-moto takes every subscription for confirmed. Restores *ListSubscriptionsByTopic* and *ConfirmSubscription* (SNS API
-reference) as far as they can be seen: until its endpoint has confirmed it with the token it was sent, a subscription
-is listed as ``PendingConfirmation``. Queues and functions of the same account need not confirm. What the endpoint
-would do with the token, the control surface does. Nothing is sent to these endpoints, confirmed or not.
+In moto, every subscription is confirmed. Restores *ListSubscriptionsByTopic* and *ConfirmSubscription* (SNS API
+reference): until its endpoint has confirmed it with a token, a subscription is listed as ``PendingConfirmation``.
+Queues and functions of the same account need not confirm. A control confirms in the place of the endpoint.
+Nothing is sent to these endpoints, whether confirmed or not.
 """
 
 from copy import copy
@@ -20,7 +20,7 @@ _MUST_CONFIRM = ("email", "email-json", "http", "https")
 
 
 class PendingSNSResponse(SNSResponse):
-    """moto's SNS API, where a subscription may be pending."""
+    """moto's SNS API with pending subscriptions."""
 
     def list_subscriptions_by_topic(self) -> ActionResult:
         result: Any = super().list_subscriptions_by_topic().result
@@ -36,7 +36,7 @@ def _shown(subscription: Subscription) -> Subscription:
 
 @control
 def confirm_subscription(endpoint: str) -> None:
-    """Let the person behind an e-mail address, or what is behind a URL, confirm its subscriptions."""
+    """Confirm the subscriptions of an e-mail address or URL."""
     for account in (ACCEPTANCE, PRODUCTION):
         for each in sns_backends[account][REGION].subscriptions.values():
             each.confirmed = each.confirmed or each.endpoint == endpoint

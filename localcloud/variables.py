@@ -1,7 +1,7 @@
-"""The environment variables with which any AWS tool talks to this cloud, and to nothing else.
+"""The environment variables with which any AWS tool calls this cloud, and nothing else.
 
-The user's own variables must not get in between (*Environment variables to configure the AWS CLI*): a profile
-or a session token would be mixed with our key, and ``AWS_ENDPOINT_URL_LAMBDA`` would send a call to AWS.
+The user's own variables must not interfere (*Environment variables to configure the AWS CLI*): a profile or a
+session token would be combined with this cloud's key, and ``AWS_ENDPOINT_URL_LAMBDA`` would send a call to AWS.
 """
 
 import os
@@ -12,7 +12,7 @@ from localcloud.accounts import REGION, Key
 
 
 def of(endpoint: str, key: Key) -> dict[str, str]:
-    """Return the variables that point a tool at the cloud, as the user whose key it is."""
+    """Return the variables with which a tool calls the cloud as the key's user."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": key.access_key_id,
@@ -22,7 +22,7 @@ def of(endpoint: str, key: Key) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        # Some tools read the one, some the other.
+        # Some tools read one of them, some the other.
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
     }
@@ -38,6 +38,6 @@ def cleared(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def shell(endpoint: str, key: Key) -> str:
-    """Return the lines that do both in a shell."""
+    """Return the lines that set and clear these variables in a shell."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in of(endpoint, key).items()]
     return "\n".join(["unset AWS_PROFILE $(env | grep -o '^AWS_[A-Z0-9_]*')", *exports])

@@ -1,7 +1,7 @@
-"""An AWS request as the service reads it: who calls which operation with what; and how errors are answered.
+"""Read an AWS request as the service does: the caller, the operation and its parameters. Answer errors.
 
-The protocols are those of botocore's service models, which moto's own parsers read. moto's serializer of
-errors is not used, because it warns of every code that all services have in common.
+The protocols are those of botocore's service models, which moto's parsers can read. moto's own serializer of
+errors is not used, because it warns of every error code that is common to all services.
 """
 
 import json
@@ -19,9 +19,9 @@ from werkzeug.wrappers import Response
 
 from localcloud import signatures
 
-# Where the name a service signs with is neither IAM's prefix nor its model's name.
+# Services that sign with a name that is neither IAM's prefix nor the model's name.
 _PREFIXES = {"monitoring": "cloudwatch"}
-# Where IAM's prefix is not the name of the model.
+# Services whose IAM prefix is not the model's name.
 _MODELS = {"states": "stepfunctions"}
 
 
@@ -30,7 +30,7 @@ class Call:
     """A request to a service.
 
     ``service`` is the prefix of IAM's actions, ``operation`` the API's name of the operation; ``parameters``
-    are in the model's terms.
+    have the model's names.
     """
 
     access_key: str
