@@ -89,13 +89,10 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
         if not value:
             continue
         # Anyone may share a snapshot with the account.
-        sources = [
-            f"arn:{stage.partition}:rds:{stage.region}:{account}:cluster-snapshot:"
-            for account in (database.criteria.account, stage.account)
-        ]
-        if not SnapshotArn.parse(value) or not value.startswith(tuple(sources)):
-            right = f"such as {sources[0]}orders-2026-01-03, or of the stage's own account"
-            raise UsageError(f"{name} is {value!r}: write the ARN of a cluster snapshot, {right}")
+        arn, accounts = SnapshotArn.parse(value), (database.criteria.account, stage.account)
+        if arn is None or arn.account not in accounts or arn.region != stage.region:
+            right = f"of account {' or '.join(accounts)} in {stage.region}"
+            raise UsageError(f"{name} is {value!r}: write the ARN of a cluster snapshot {right}")
         values[database.current_parameter] = value
     return values
 

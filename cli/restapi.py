@@ -16,23 +16,15 @@ def invoking(client: Any, stage: str) -> list[str]:
     https://docs.aws.amazon.com/apigateway/latest/api/API_GetResources.html
     """
     function = f":function:{deployed_name(stage, API)}/invocations"
-    found = [
-        (api["createdDate"], api["id"])
-        for page in client.get_paginator("get_rest_apis").paginate()
-        for api in page["items"]
-        if api["name"] == APP and _invokes(client, api["id"], function)
-    ]
-    return [api for _, api in sorted(found)]
+    apis = client.get_paginator("get_rest_apis").paginate()
+    named = sorted(apis.search(f"items[?name == '{APP}'].[createdDate, id]"))
+    return [api for _, api in named if _invokes(client, api, function)]
 
 
 def _invokes(client: Any, api: str, function: str) -> bool:
     pages = client.get_paginator("get_resources").paginate(restApiId=api, embed=["methods"])
     try:
-        return any(
-            method.get("methodIntegration", {}).get("uri", "").endswith(function)
-            for page in pages
-            for resource in page["items"]
-            for method in resource.get("resourceMethods", {}).values()
-        )
+        uris = pages.search("items[].resourceMethods.*[].methodIntegration.uri")
+        return any(uri.endswith(function) for uri in uris)
     except client.exceptions.NotFoundException:
         return False  # deleted since it was listed
