@@ -13,7 +13,7 @@ from chalicelib.domain.functions import API
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import chalice_cli, destroy, restapi, stacks, stages
 from cli.account import Account, Say, Step, opened
-from cli.stages import AcceptanceStage, Stage, StageError, UsageError
+from cli.stages import AcceptanceStage, Stage, StageError, UsageError, to_change
 
 EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
@@ -69,7 +69,8 @@ def deployable(project: Path, name: str) -> Stage:
 
 def _unused(account: Account) -> Iterator[Step]:
     """Yield what is left of functions that the stage no longer has."""
-    unused = {*destroy.ANY_FUNCTION}.difference(stacks.function_names(account.stage))
+    wanted = stacks.function_names(account.stage)
+    unused = (each for each in destroy.ANY_FUNCTION if each not in wanted)
     return destroy.code(account, (each for each in unused if destroy.is_deployed(account, each)))
 
 
@@ -101,10 +102,8 @@ def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
     """Return the address to subscribe; None without an answer; raise StageError."""
     email = answers.get(EMAIL)
     if email and stacks.own_topic(stage) is None:
-        raise UsageError(
-            f"{EMAIL} is {email!r}, but NOTIFICATION_TOPIC_ARN is no topic of this account: aurora-refresh "
-            f"configure --stage {stage.name} NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)} sets it"
-        )
+        fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)}")
+        raise UsageError(f"{EMAIL} is {email!r}, but the stage has no topic of this account: {fix}")
     return email
 
 
