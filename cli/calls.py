@@ -1,5 +1,6 @@
 """Call AWS by the names of IAM actions, and select a part of the answer."""
 
+import re
 from typing import Any
 
 import boto3
@@ -14,22 +15,8 @@ _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_
 _POLL_SECONDS = 2.0
 # The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}
-# The errors for something that does not exist.
-_ABSENT = {
-    "AWS.SimpleQueueService.NonExistentQueue",
-    "DBClusterNotFoundFault",
-    "DBClusterSnapshotNotFoundFault",
-    "NoSuchBucket",
-    "NoSuchEntity",
-    "NotFound",
-    "NotFoundException",
-    "ParameterNotFound",
-    "PipelineNotFoundException",
-    "QueueDoesNotExist",
-    "ResourceNotFound",
-    "ResourceNotFoundException",
-    "StateMachineDoesNotExist",
-}
+# What the codes of errors for something that does not exist contain.
+_ABSENT = re.compile("NotFound|NoSuch|NotExist|NonExist")
 
 
 class Calls:
@@ -117,4 +104,4 @@ def _is_absent(action: str, error: ClientError) -> bool:
     code, message = code_and_message(error)
     # CloudFormation has no code of its own for it.
     is_stack = action.startswith("cloudformation:") and "does not exist" in message
-    return code in _ABSENT or (is_stack and code == "ValidationError")
+    return bool(_ABSENT.search(code)) or (is_stack and code == "ValidationError")

@@ -4,21 +4,19 @@ It is safe to run again. Parameters, topic and subscriptions that exist are left
 has moved is reset. Everything else is set anew each time, whoever has changed or deleted it.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chalicelib.domain.functions import API, deployed_name
+from chalicelib.domain.functions import API
 from chalicelib.domain.snapshots import SnapshotArn
-from cli import destroy, restapi, stacks, stages
-from cli.account import Account, Say, Step, chalice, opened, runtime, shown
-from cli.stages import AcceptanceStage, Stage, StageError, UsageError
+from cli import chalice_cli, destroy, restapi, stacks, stages
+from cli.account import Account, Say, Step, opened
+from cli.stages import AcceptanceStage, Stage, StageError, UsageError, to_change
 
 EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
-
 
 # These take a template's properties as they are.
 _SET = {
@@ -34,28 +32,25 @@ def deploy(
     """Deploy the stage, or only say what that would do; raise StageError or AwsError."""
     stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
-    account = opened(stage, say)
+    account, functions = opened(stage, say), stacks.function_names(stage)
 
     def perform(steps: Iterable[Step]) -> None:
-        for verb, what, act in steps:
-            if act and not dry_run:
-                act()
-            say(f"  {verb:<10} {what}")
+        for step in steps:
+            if step.act and not dry_run:
+                step.act()
+            say(str(step))
 
-    say(runtime())
     say("1. what the functions rely on")
     perform(_foundations(account, initial, email))
-    for note in () if dry_run else _notes_on_values(account, initial):
-        say(f"  note: {note}")
 
     say(f"2. chalice deploy --stage {name}")
     if dry_run:
-        perform(_functions(account))
+        perform(Step("set", f"function {function}") for function in functions.values())
     else:
-        has_api = API in stacks.function_names(stage)
-        client = account.client("apigateway")
-        restapi.record(project, name, restapi.invoking(client, name) if has_api else [])
-        chalice(project, stage, "deploy", say)
+        has_api = API in functions
+        apis = restapi.invoking(account.client("apigateway"), name) if has_api else []
+        chalice_cli.record(project, name, apis)
+        chalice_cli.run(project, stage, "deploy", say)
     perform(_unused(account))
 
     say("3. what monitors them")
@@ -72,24 +67,11 @@ def deployable(project: Path, name: str) -> Stage:
     return stage
 
 
-def _functions(account: Account) -> Iterator[Step]:
-    """Yield what Chalice does to the functions."""
-    functions = stacks.function_names(account.stage).values()
-    existing = account.functions(functions)
-    for function in functions:
-        yield Step("update" if function in existing else "create", f"function {function}")
-
-
-def _unused(account: Account) -> Sequence[Step]:
-    """Return what is left of an API that the stage no longer has; its function comes after the API.
-
-    Without the function, the APIs are not listed.
-    """
-    stage = account.stage
-    has_api = API in stacks.function_names(stage)
-    if has_api or not account.functions([deployed_name(stage.name, API)]):
-        return []
-    return [*destroy.code(account, [API])][::-1]
+def _unused(account: Account) -> Iterator[Step]:
+    """Yield what is left of functions that the stage no longer has."""
+    wanted = stacks.function_names(account.stage)
+    unused = (each for each in destroy.ANY_FUNCTION if each not in wanted)
+    return destroy.code(account, (each for each in unused if destroy.is_deployed(account, each)))
 
 
 def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
@@ -108,13 +90,10 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
         if not value:
             continue
         # Anyone may share a snapshot with the account.
-        sources = [
-            f"arn:{stage.partition}:rds:{stage.region}:{account}:cluster-snapshot:"
-            for account in (database.criteria.account, stage.account)
-        ]
-        if not SnapshotArn.parse(value) or not value.startswith(tuple(sources)):
-            right = f"such as {sources[0]}orders-2026-01-03, or of the stage's own account"
-            raise UsageError(f"{name} is {value!r}: write the ARN of a cluster snapshot, {right}")
+        arn, accounts = SnapshotArn.parse(value), (database.criteria.account, stage.account)
+        if arn is None or arn.account not in accounts or arn.region != stage.region:
+            right = f"of account {' or '.join(accounts)} in {stage.region}"
+            raise UsageError(f"{name} is {value!r}: write the ARN of a cluster snapshot {right}")
         values[database.current_parameter] = value
     return values
 
@@ -122,88 +101,44 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
 def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
     """Return the address to subscribe; None without an answer; raise StageError."""
     email = answers.get(EMAIL)
-    if email is None:
-        return None
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
-        raise UsageError(f"{EMAIL} is {email!r}: write an address such as team@example.com")
-    if stacks.own_topic(stage) is None:
-        raise UsageError(
-            f"{EMAIL} is {email!r}, but NOTIFICATION_TOPIC_ARN is no topic of this account: aurora-refresh "
-            f"configure --stage {stage.name} NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)} sets it"
-        )
+    if email and stacks.own_topic(stage) is None:
+        fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)}")
+        raise UsageError(f"{EMAIL} is {email!r}, but the stage has no topic of this account: {fix}")
     return email
 
 
 def _foundations(account: Account, initial: Mapping[str, str], email: str | None) -> Iterator[Step]:
-    """Yield the parameters, the topic and the subscription.
-
-    Existing ones are left alone. The exception is the main pipeline's name, if it was made for this
-    stage: no function changes it.
-    """
-    stage, topic, held = account.stage, account.topic, account.parameters()
-    for name, (value, description) in stacks.wanted_parameters(stage, initial).items():
-        is_name = isinstance(stage, AcceptanceStage) and name == stage.settings.pipeline_parameter
-        if is_name and held.get(name, value) != value and account.has_made(name):
-            change = partial(
-                account.call, "ssm:PutParameter", Name=name, Value=value, Overwrite=True
-            )
-            yield Step("set", f"parameter {name} to {value}", change)
+    """Yield the parameters, the topic and the subscription; what exists is left alone."""
+    existing = account.parameters()
+    for name, (value, description) in stacks.wanted_parameters(account.stage, initial).items():
+        if name in existing:
+            yield Step("unchanged", f"parameter {name}, which exists")
             continue
-        if name in held:
-            found = f", which exists: {shown(stage, name, held[name])}"
-            yield Step("unchanged", f"parameter {name}{found}")
-            continue
-        given: dict[str, Any] = {"Name": name, "Value": value, "Type": "String"}
-        given |= {"Description": description, "Tags": [account.tag]}
+        given = {"Name": name, "Value": value, "Description": description, "Type": "String"}
         yield Step(
             "create", f"parameter {name}", partial(account.call, "ssm:PutParameter", **given)
         )
-    if not topic:
-        return
-    name, subscribers = topic.rsplit(":", 1)[1], account.subscribers()
-    create = partial(account.call, "sns:CreateTopic", Name=name)
-    exists = account.has_own_topic()
-    yield Step("unchanged" if exists else "create", f"topic {name}", None if exists else create)
-    if email in subscribers:
-        yield Step("unchanged", f"e-mail subscription of {email}")
-    elif email:
+    topic = account.topic or ""
+    if topic and not account.has_own_topic():
+        name = topic.rsplit(":", 1)[1]
+        yield Step("create", f"topic {name}", partial(account.call, "sns:CreateTopic", Name=name))
+    if email:
         given = {"TopicArn": topic, "Protocol": "email", "Endpoint": email}
         what = (
             f"e-mail subscription of {email}, which begins once the link in AWS's e-mail is clicked"
         )
-        yield Step("create", what, partial(account.call, "sns:Subscribe", **given))
-
-
-def _notes_on_values(account: Account, initial: Mapping[str, str]) -> Iterator[str]:
-    """Yield a note for each parameter with another value than intended."""
-    stage, held = account.stage, account.parameters()
-    if not isinstance(stage, AcceptanceStage):
-        return
-    parameter = stage.settings.pipeline_parameter
-    if held.get(parameter) != stage.pipeline:
-        yield (
-            f"{parameter} exists and is left alone, but the functions may start only {stage.pipeline}: "
-            f"aws ssm put-parameter --overwrite --name {parameter} --value {stage.pipeline}"
-        )
-    for parameter, value in initial.items():
-        if held.get(parameter, value) != value:
-            yield (
-                f"{parameter} already holds {shown(stage, parameter, held[parameter])}, and "
-                f"keeps it: change it with aurora-refresh pin --stage {stage.name}"
-            )
+        # SNS leaves a confirmed one alone.
+        yield Step("set", what, partial(account.call, "sns:Subscribe", **given))
 
 
 def _monitoring(account: Account) -> Iterator[Step]:
-    """Yield alarms, dashboard and asynchronous invocations, and what is no longer wanted.
-
-    The stack in which earlier versions deployed them is deleted first; everything in it is set anew.
-    """
-    yield from destroy.former_stacks(account, stacks.AFTER)
-    for resource in stacks.after(account.stage)["Resources"].values():
+    """Yield alarms, dashboard and asynchronous invocations, and the alarms that are no longer wanted."""
+    stage = account.stage
+    for resource in stacks.after(stage)["Resources"].values():
         act = partial(account.call, _SET[resource["Type"]], **resource["Properties"])
         yield Step("set", stacks.label(resource), act)
-    every = {*stacks.alarm_names(account.stage, whatever_it_has=True)}
-    yield from destroy.alarms(account, every.difference(stacks.alarm_names(account.stage)))
+    wanted, every = stacks.alarm_names(stage), stacks.alarm_names(stage, whatever_it_has=True)
+    yield from destroy.alarms(account, [name for name in every if name not in wanted])
 
 
 def _log_groups(account: Account) -> Iterator[Step]:
@@ -217,10 +152,7 @@ def _log_groups(account: Account) -> Iterator[Step]:
         if name not in existing:
             create = partial(account.call, "logs:CreateLogGroup", logGroupName=name)
             yield Step("create", f"log group {name}", create)
-        days = existing.get(name)
-        if days is not None and days >= stacks.LOG_DAYS:
-            yield Step("unchanged", f"log group {name}: kept for {days} days")
-            continue
-        given: dict[str, Any] = {"logGroupName": name, "retentionInDays": stacks.LOG_DAYS}
-        act = partial(account.call, "logs:PutRetentionPolicy", **given)
-        yield Step("set", f"log group {name}: kept for {stacks.LOG_DAYS} days", act)
+        if (existing.get(name) or 0) < stacks.LOG_DAYS:
+            given: dict[str, Any] = {"logGroupName": name, "retentionInDays": stacks.LOG_DAYS}
+            act = partial(account.call, "logs:PutRetentionPolicy", **given)
+            yield Step("set", f"log group {name}: kept for {stacks.LOG_DAYS} days", act)

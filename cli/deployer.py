@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from cli import options
-from cli.errors import as_failures
 from cli.output import (
     Failure,
     WrongUsage,
@@ -21,7 +20,6 @@ from cli.output import (
     say_table,
 )
 
-_CREDENTIALS = (options.PROFILE, options.REGION)
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would change.")
 
 
@@ -47,7 +45,7 @@ Examples:
     ),
     _DRY_RUN,
     options.PROJECT,
-    *_CREDENTIALS,
+    options.PROFILE,
 )
 def configure(
     name: str,
@@ -107,7 +105,9 @@ Example:
   aurora-refresh deploy --stage acceptance EMAIL=team@example.com
 """
 )
-@options.together(options.REQUIRED_STAGE, options.ANSWERS, _DRY_RUN, options.PROJECT, *_CREDENTIALS)
+@options.together(
+    options.REQUIRED_STAGE, options.ANSWERS, _DRY_RUN, options.PROJECT, options.PROFILE
+)
 def deploy(
     name: str,
     answers: Mapping[str, str],
@@ -122,8 +122,7 @@ def deploy(
     """
     from cli import deploy as deployment
 
-    with as_failures(f"once that is fixed, run aurora-refresh deploy --stage {name} again"):
-        deployment.deploy(project, name, answers, say, dry_run=dry_run)
+    deployment.deploy(project, name, answers, say, dry_run=dry_run)
     if dry_run:
         say("this is a dry run; nothing was changed")
     else:
@@ -131,7 +130,9 @@ def deploy(
 
 
 @click.command()
-@options.together(options.REQUIRED_STAGE, options.JSON, options.PROJECT, *_CREDENTIALS)
+@options.together(
+    options.REQUIRED_STAGE, options.JSON, options.PROJECT, options.PROFILE, options.REGION
+)
 def doctor(name: str, project: Path, *, as_json: bool) -> None:
     """Check a stage, and print each fault with its fix. Read-only.
 
@@ -183,7 +184,7 @@ def package(name: str, out: Path | None, project: Path) -> None:
     _DRY_RUN,
     options.YES,
     options.PROJECT,
-    *_CREDENTIALS,
+    options.PROFILE,
 )
 def destroy(
     name: str,
@@ -196,21 +197,23 @@ def destroy(
 ) -> None:
     """Delete a stage's functions and what monitors them.
 
-    Parameters, topic, logs and snapshots are kept. It continues after a failure, and reports what is
-    left.
+    Parameters, topic, logs and snapshots are kept. It lists what it deletes and asks. It continues
+    after a failure, and reports what is left.
     """
     from cli import destroy as destruction
 
-    extent = destruction.Extent(delete_parameters, everything)
-    if dry_run or not yes:
-        destruction.destroy(project, name, say, extent, dry_run=True)
+    steps = destruction.planned(
+        project, name, say, parameters=delete_parameters, everything=everything
+    )
+    for step in steps:
+        say(str(step))
     if dry_run:
         say("this is a dry run; nothing was deleted")
         return
     data = " and everything that it has made" if everything else ""
     confirm(f"This deletes stage {name}{data}.", yes=yes)
-    with as_failures(f"once that is fixed, run aurora-refresh destroy --stage {name} again"):
-        destruction.destroy(project, name, say, extent)
+    destruction.carry_out(name, steps)
+    say(f"stage {name} is deleted")
 
 
 @click.command("live-check")
@@ -223,7 +226,8 @@ def destroy(
     ),
     options.JSON,
     options.YES,
-    *_CREDENTIALS,
+    options.PROFILE,
+    options.REGION,
 )
 def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool) -> None:
     """Verify the assumptions about AWS in a sandbox account.

@@ -1,146 +1,158 @@
 """Delete a stage: its functions, what invokes and monitors them, and, on request, its data.
 
-It continues after a failure, and reports what is left. It is safe to run again.
+What exists is listed first. A deletion that fails stops no other. It is safe to run again.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from chalicelib.domain.functions import deployed_name
+from chalicelib.domain import copies, shares
+from chalicelib.domain.functions import API, deployed_name
+from chalicelib.domain.ownership import owned
 from cli import restapi, stacks, stages
-from cli.account import Account, Say, Step, opened, shown
+from cli.account import Account, Say, Step, opened
 from cli.errors import translated_errors
 from cli.output import Failure
 from cli.policies import FUNCTIONS, log_group
 from cli.stages import AcceptanceStage, StageError
 
-
-class Extent(NamedTuple):
-    """What is deleted besides the functions: the parameters, or all data that the stage has made."""
-
-    parameters: bool = False
-    everything: bool = False
+# A function that an earlier version deployed.
+_FORMER = "db-follow-copies"
+# Every function that a stage may have: a setting may have changed since the last deployment.
+ANY_FUNCTION = (*FUNCTIONS, _FORMER)
 
 
-def destroy(project: Path, name: str, say: Say, extent: Extent, *, dry_run: bool = False) -> None:
-    """Destroy the stage, or only say what that would do; raise StageError, naming what is left."""
+def planned(
+    project: Path, name: str, say: Say, *, parameters: bool, everything: bool
+) -> list[Step]:
+    """Return what becomes of each resource that the stage has; raise StageError or AwsError.
+
+    Parameters and other data are kept unless asked for.
+    """
     stages.check_name(name)
     account = opened(stages.load(project, name), say)
-    left, verbs = list[str](), set[str]()
+    every_alarm = stacks.alarm_names(account.stage, whatever_it_has=True)
+    return [
+        *alarms(account, every_alarm),
+        *_dashboard(account),
+        *code(account, ANY_FUNCTION),
+        *_data(account, parameters=parameters or everything, everything=everything),
+    ]
 
-    @contextmanager
-    def note_failure(what: str) -> Iterator[None]:
+
+def carry_out(name: str, steps: Iterable[Step]) -> None:
+    """Delete what is to be deleted; raise StageError, naming what is left."""
+    left = []
+    for _, what, act in steps:
         try:
             with translated_errors():
-                yield
+                if act:
+                    act()
         except Failure as error:
             left.append(f"{what}: {error.format_message()}")
-
-    def perform(title: str, steps: Iterable[Step]) -> None:
-        say(title)
-        with note_failure(title):  # of what lists them
-            for verb, what, act in steps:
-                with note_failure(what):
-                    if act and not dry_run:
-                        act()
-                    say(f"  {verb:<10} {what}")
-                    verbs.add(verb)
-
-    perform("1. what monitors the functions", _monitoring(account))
-    perform("2. functions, rules, REST API and roles", code(account))
-    existed = "delete" in verbs
-    perform("3. data", _data(account, extent))
-    if not dry_run:
-        (project / restapi.record_of(name)).unlink(missing_ok=True)
     if left:
         raise StageError("\n".join([f"stage {name} is not deleted; what is left:", *left]))
-    if not dry_run:
-        fate = "is deleted" if existed else "did not exist"
-        reuse = f"; aurora-refresh deploy --stage {name} uses what was kept"
-        say(f"stage {name} {fate}{reuse if 'keep' in verbs else ''}")
 
 
-def former_stacks(account: Account, *which: str) -> Iterator[Step]:
-    """Yield the deletions of stacks in which earlier versions deployed a stage, if they exist."""
-    for each in which:
-        stack = stacks.stack_name(account.stage.name, each)
-        if account.one("cloudformation:DescribeStacks", "@", StackName=stack):
-            yield Step("delete", f"stack {stack}", partial(account.delete_stack, stack))
-
-
-def _monitoring(account: Account) -> Iterator[Step]:
-    """Yield what monitors the functions, and the stacks in which earlier versions deployed a stage."""
-    stage = account.stage
-    yield from former_stacks(account, stacks.AFTER, stacks.BEFORE)
-    yield from alarms(account, stacks.alarm_names(stage, whatever_it_has=True))
-    dashboard = stacks.dashboard_name(stage.name)
-    if account.one("cloudwatch:GetDashboard", "@", DashboardName=dashboard):
-        given = {"DashboardNames": [dashboard]}
-        delete = partial(account.delete, "cloudwatch:DeleteDashboards", **given)
-        yield Step("delete", f"dashboard {dashboard}", delete)
-
-
-def alarms(account: Account, names: Iterable[str]) -> Iterator[Step]:
+def alarms(account: Account, names: Sequence[str]) -> Iterator[Step]:
     """Yield those of the alarms that exist."""
-    for alarm in account.alarms([*names]):
+    if not names:
+        return  # AWS would list everybody's
+    path = "MetricAlarms[].AlarmName"
+    for alarm in account.one("cloudwatch:DescribeAlarms", path, AlarmNames=names):
         delete = partial(account.delete, "cloudwatch:DeleteAlarms", AlarmNames=[alarm])
         yield Step("delete", f"alarm {alarm}", delete)
 
 
-def code(account: Account, functions: Iterable[str] = FUNCTIONS) -> Iterator[Step]:
-    """Yield what `chalice deploy` makes for functions and API.
+def _dashboard(account: Account) -> Iterator[Step]:
+    name = stacks.dashboard_name(account.stage.name)
+    if account.one("cloudwatch:GetDashboard", "@", DashboardName=name):
+        delete = partial(account.delete, "cloudwatch:DeleteDashboards", DashboardNames=[name])
+        yield Step("delete", f"dashboard {name}", delete)
 
-    It uses the exact names, because Chalice's record may be missing or wrong: git ignores it,
-    and a failed deployment has none. Every function that a stage may have is deleted: a setting may
-    have changed since the last deployment. The REST APIs, which have to be listed, come last.
+
+def code(account: Account, functions: Iterable[str]) -> Iterator[Step]:
+    """Yield what `chalice deploy` has made for the functions, found by the exact names.
+
+    Chalice's record may be missing or wrong: git ignores it, and a failed deployment has none. A
+    function comes after what belongs to it, so that whoever finds the function finds the rest.
     """
     stage = account.stage.name
     for function in functions:
+        if function == API:
+            yield from _rest_apis(account)
         rule, deployed = stacks.rule_name(stage, function), deployed_name(stage, function)
         if account.one("events:ListTargetsByRule", "@", Rule=rule):
             yield Step("delete", f"rule {rule}", partial(account.delete_rule, rule))
-        if account.functions([deployed]):
-            delete = partial(account.delete, "lambda:DeleteFunction", FunctionName=deployed)
-            yield Step("delete", f"function {deployed}", delete)
         role = stacks.role_name(stage, function)
         if account.one("iam:ListRolePolicies", "@", RoleName=role):
             yield Step("delete", f"role {role}", partial(account.delete_role, role))
-    if isinstance(account.stage, AcceptanceStage):
-        for api in restapi.invoking(account.client("apigateway"), stage):
+        if is_deployed(account, function):
+            delete = partial(account.delete, "lambda:DeleteFunction", FunctionName=deployed)
+            yield Step("delete", f"function {deployed}", delete)
+
+
+def _rest_apis(account: Account) -> Iterator[Step]:
+    """Yield the stage's REST APIs.
+
+    A stage that has none by its settings, and no function for one, needs no right to list them.
+    """
+    if API in stacks.function_names(account.stage) or is_deployed(account, API):
+        for api in restapi.invoking(account.client("apigateway"), account.stage.name):
             delete = partial(account.delete, "apigateway:DeleteRestApi", restApiId=api)
             yield Step("delete", f"REST API {api}", delete)
 
 
-def _data(account: Account, extent: Extent) -> Iterator[Step]:
+def is_deployed(account: Account, function: str) -> bool:
+    """Return whether a function exists."""
+    name = deployed_name(account.stage.name, function)
+    return bool(account.one("lambda:GetFunctionConfiguration", "@", FunctionName=name))
+
+
+def _data(account: Account, *, parameters: bool, everything: bool) -> Iterator[Step]:
     """Yield the data that the stage has."""
     stage = account.stage
-    for name, value in account.parameters().items():
-        # Others may read the main pipeline's name, unless it was made for this stage.
-        is_shared = (
-            isinstance(stage, AcceptanceStage)
-            and name == stage.settings.pipeline_parameter
-            and not account.has_made(name)
-        )
-        is_wanted = (extent.parameters or extent.everything) and not is_shared
-        delete = partial(account.aws.parameters.delete, name)
-        what = f"parameter {name}: {shown(stage, name, value)}"
-        yield Step("delete", what, delete) if is_wanted else Step("keep", what)
 
-    def datum(what: str, action: str, *, is_used: bool = False, **named: str) -> Step:
-        is_wanted = extent.everything and not is_used
+    def datum(what: str, action: str, *, is_wanted: bool = everything, **named: str) -> Step:
         delete = partial(account.delete, action, **named)
         return Step("delete", what, delete) if is_wanted else Step("keep", what)
 
+    # Others may read the main pipeline's name.
+    shared = stage.settings.pipeline_parameter if isinstance(stage, AcceptanceStage) else None
+    for name in account.parameters():
+        is_wanted = parameters and name != shared
+        yield datum(f"parameter {name}", "ssm:DeleteParameter", is_wanted=is_wanted, Name=name)
     if account.has_own_topic():
-        topic, others = account.topic or "", account.other_alarms_on_topic()
+        topic, others = account.topic or "", _other_alarms_on_topic(account)
         used = f", which other alarms notify: {', '.join(others)}" if others else ""
-        what = f"topic {topic}{used}"
-        yield datum(what, "sns:DeleteTopic", is_used=bool(others), TopicArn=topic)
-    for group in account.log_groups(log_group(deployed_name(stage.name, f)) for f in FUNCTIONS):
+        is_wanted = everything and not others
+        yield datum(f"topic {topic}{used}", "sns:DeleteTopic", is_wanted=is_wanted, TopicArn=topic)
+    for group in account.log_groups(log_group(deployed_name(stage.name, f)) for f in ANY_FUNCTION):
         yield datum(f"log group {group}", "logs:DeleteLogGroup", logGroupName=group)
-    for snapshot in account.snapshots():
+    for snapshot in _snapshots(account):
         what, action = f"snapshot {snapshot}", "rds:DeleteDBClusterSnapshot"
         yield datum(what, action, DBClusterSnapshotIdentifier=snapshot)
+
+
+def _other_alarms_on_topic(account: Account) -> list[str]:
+    """Return the alarms that notify the stage's topic and are not the stage's."""
+    path = f"MetricAlarms[?contains(AlarmActions, '{account.topic}')].AlarmName"
+    found = account.all("cloudwatch:DescribeAlarms", path, ActionPrefix=account.topic)
+    own = stacks.alarm_names(account.stage, whatever_it_has=True)
+    return sorted({*(found or ())}.difference(own))
+
+
+def _snapshots(account: Account) -> list[str]:
+    """Return the names of the snapshots that the stage made; raise AwsError."""
+    stage = account.stage
+    if isinstance(stage, AcceptanceStage):
+        prefix = copies.PREFIX
+        made_for = [database.latest_parameter for database in stage.settings.databases]
+    else:
+        prefix, made_for = shares.PREFIX, [stage.settings.policy(stage.name).made_for]
+    return [
+        own.identifier
+        for own in account.aws.snapshots.own()
+        if any(owned(own, prefix, each) for each in made_for)
+    ]

@@ -111,21 +111,14 @@ def translated_errors() -> Iterator[None]:
 
 
 @contextmanager
-def as_failures(after: str = "") -> Iterator[None]:
-    """Raise what a user can do something about as Failure, followed by what to do then."""
+def as_failures() -> Iterator[None]:
+    """Raise what a user can do something about as Failure."""
     try:
         with translated_errors():
             yield
-    except Failure as error:
-        failure = error
     except ModuleNotFoundError as error:
-        failure = Failure(_MISSING.format(error.name))
+        raise Failure(_MISSING.format(error.name)) from error
     except OSError as error:  # such as a full disk
-        failure = Failure(str(error))
-    except (KeyboardInterrupt, click.Abort, EOFError):
-        failure = Failure("Stopped.")
-    else:
-        return
-    if after and failure.exit_code == 1:
-        failure.add_note(after)
-    raise failure
+        raise Failure(str(error)) from error
+    except (KeyboardInterrupt, click.Abort, EOFError) as error:
+        raise Failure("Stopped.") from error

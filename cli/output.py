@@ -26,8 +26,7 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message to standard error, without a prefix."""
-        lines = [self.format_message(), *getattr(self, "__notes__", ())]
-        click.echo(printable("\n".join(lines)), file=file, err=True)
+        click.echo(printable(self.format_message()), file=file, err=True)
 
 
 class WrongUsage(Failure):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import boto3
 
-from cli import stacks, stages
-from cli.account import Say, chalice, runtime
+from cli import chalice_cli, stacks, stages
+from cli.account import Say
 from cli.cloudformation import deletions
 from cli.deploy import deployable
 
@@ -40,13 +40,12 @@ def package(project: Path, name: str, out: Path, say: Say) -> list[str]:
     """Write the templates to the folder; return the parameters of the first; raise StageError."""
     stage = deployable(project, name)
     boto3.Session()  # which raises for a profile that does not exist; Chalice would end with a trace
-    say(runtime())
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "names.json"
         names.write_text(json.dumps(stacks.names_of_packaged(stage)))
         target = str(out.resolve())
         merged = ("--pkg-format", "cloudformation", "--merge-template", str(names))
-        chalice(project, stage, "package", say, *merged, target)
+        chalice_cli.run(project, stage, "package", say, *merged, target)
     before = stacks.packaged_before(stage)
     for which, template in (("before", before), ("after", stacks.after(stage))):
         (out / f"{which}.json").write_text(stages.to_text(template), encoding="utf-8")

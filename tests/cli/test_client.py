@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from unittest.mock import MagicMock, Mock
 
+import jmespath  # type: ignore[import-untyped]
 import pytest
 from botocore.httpsession import URLLib3Session
 from botocore.session import Session
@@ -33,10 +35,19 @@ def session_of(endpoint: str) -> Any:
         yield {"items": [{}, {"resourceMethods": {"GET": {"methodIntegration": {"uri": uri}}}}]}
 
     pages = {"get_rest_apis": get_rest_apis, "get_resources": get_resources}
+
+    def paginate(operation: str, **named: Any) -> Any:
+        def search(path: str) -> Iterator[Any]:
+            return (
+                each for page in pages[operation](**named) for each in jmespath.search(path, page)
+            )
+
+        return Mock(search=search)
+
     gateway = Mock(
         meta=Mock(endpoint_url=endpoint, region_name="eu-west-1"),
         exceptions=Mock(NotFoundException=KeyError),
-        get_paginator=lambda operation: Mock(paginate=pages[operation]),
+        get_paginator=lambda operation: Mock(paginate=partial(paginate, operation)),
         get_stages=lambda **api: {"item": [{"stageName": f"stage-of-{api['restApiId']}"}]},
     )
     return Mock(create_client=lambda _, config: gateway)

@@ -17,7 +17,7 @@ import pytest
 
 from chalicelib.domain import ownership
 from chalicelib.domain.functions import API, RESTORE, UPDATE
-from cli import account, calls, deploy, stacks
+from cli import chalice_cli, stacks
 from cli.stages import load
 from demo.acceptance import Project, nightly
 from localcloud.accounts import ACCEPTANCE, PRODUCTION
@@ -37,8 +37,6 @@ MOVED = {
     HOLD: json.dumps({"until": "2026-02-01", "reason": "tests", "by": "anne"}),
 }
 STACK = "aurora-refresh-acceptance"
-SOMETHING = {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "something"}}}
-AGAIN = "once that is fixed, run aurora-refresh deploy --stage acceptance again"
 
 
 class User(Project):
@@ -76,11 +74,6 @@ class User(Project):
         """Delete Chalice's record of it, as in another clone of the project."""
         (self.project / ".chalice/deployed/acceptance.json").unlink()
 
-    def create_stack(self, name: str, resources: dict[str, Any]) -> None:
-        client, body = self.client("cloudformation"), json.dumps({"Resources": resources})
-        client.create_stack(StackName=name, TemplateBody=body)
-        client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 0.1})
-
     def log_days(self) -> dict[str, int]:
         found = self.client("logs").describe_log_groups()["logGroups"]
         return {group["logGroupName"]: group["retentionInDays"] for group in found}
@@ -100,7 +93,6 @@ def names(listed: list[dict[str, Any]], key: str) -> list[str]:
 def user(
     cloud: LocalCloud, new_project: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> User:
-    monkeypatch.setattr(calls, "_POLL_SECONDS", 0.02)
     # Reading the descriptions of AWS's services takes longer than all calls.
     loader = botocore.loaders.Loader()
     monkeypatch.setattr(botocore.session, "create_loader", lambda _: loader)
@@ -127,16 +119,15 @@ def a_deployment_that_fails_half_way_is_completed_by_the_next(user: User) -> Non
     before = user.holds()
     planned = user.run("deploy", "--dry-run", "EMAIL=team@example.com")[1]
     assert f"  create     parameter {LATEST}" in planned
-    assert f"  create     function aurora-refresh-acceptance-{RESTORE}" in planned
+    assert f"  set        function aurora-refresh-acceptance-{RESTORE}" in planned
     assert (planned[-1], user.holds()) == ("this is a dry run; nothing was changed", before)
     denied = {"operation": "lambda:CreateFunction", "kind": "deny", "nth": 2, "times": 0}
     user.cloud.set_faults([denied])
     status, printed = user.run("deploy")
     assert status == 1
-    assert "chalice deploy --stage acceptance ended with status 2: see above" in printed
+    assert printed[-1] == "chalice deploy --stage acceptance ended with status 2: see above"
     assert any("ERROR - While send" in line for line in printed)
-    assert f"  unchanged  parameter {CURRENT}, which exists: {SNAPSHOT}before" in printed
-    assert printed[-1] == AGAIN
+    assert f"  unchanged  parameter {CURRENT}, which exists" in printed
 
     user.cloud.set_faults([])
     status, printed = user.run("deploy", "EMAIL=team@example.com")
@@ -149,17 +140,17 @@ def a_deployment_that_fails_half_way_is_completed_by_the_next(user: User) -> Non
 def another_deployment_resets_no_value(user: User) -> dict[str, str]:
     """What the parameters hold after another deployment: values move, as they do every other week.
 
-    In this clone Chalice has noted nothing of the API, which stays what it is.
+    In this clone Chalice has noted nothing of the API, which stays what it is. The stage says its Region.
     """
     for name, value in MOVED.items():
         user.put(name, value)
     address = user.rest_url()
     user.forget_api()
-    status, printed = user.run("deploy", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other")
+    other = f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other"
+    status, printed = user.run("deploy", other, AWS_DEFAULT_REGION="eu-west-2")
     assert (status, user.rest_url()) == (0, address)
     changes = {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
-    assert changes == {"unchanged", "set", "note:"}
-    assert f"  note: {CURRENT} already holds {SNAPSHOT}new, and keeps it: " in "\n".join(printed)
+    assert changes == {"unchanged", "set"}
     moved = at_first("") | MOVED
     assert user.holds() == moved
     return moved
@@ -168,9 +159,8 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
 def a_destruction_that_fails_half_way_is_completed_by_the_next(
     user: User, moved: dict[str, str]
 ) -> None:
-    """Without Chalice's record, beside what has a similar name and is others', and after an upgrade."""
+    """Without Chalice's record, and beside what has a similar name and is others'."""
     user.forget_api()
-    user.create_stack(f"{STACK}-after", SOMETHING)  # of an earlier version
     roles = ["aurora-refresh-acceptance", "aurora-refresh-acceptance2-db-follow-pipeline"]
     rules = ["aurora-refresh-acceptance-db-follow-pipeline", "db-follow-pipeline-event"]
     for role in roles:
@@ -182,20 +172,16 @@ def a_destruction_that_fails_half_way_is_completed_by_the_next(
     question = "There is no terminal to ask on: add --yes to continue."
     assert user.run("destroy")[1][-2:] == ["This deletes stage acceptance.", question]
     planned = user.run("destroy", "--dry-run", "--delete-parameters")[1]
-    assert f"  delete     parameter {CURRENT}: {MOVED[CURRENT]}" in planned
+    assert f"  delete     parameter {CURRENT}" in planned
     assert planned[-1] == "this is a dry run; nothing was deleted"
-    operations = ("lambda:DeleteFunction", "rds:DescribeDBClusterSnapshots")
-    user.cloud.set_faults([{"operation": each, "kind": "deny", "times": 1} for each in operations])
+    denied = {"operation": "lambda:DeleteFunction", "kind": "deny", "times": 1}
+    user.cloud.set_faults([denied])
     status, printed = user.run("destroy", "--yes")
-    left = printed[printed.index("stage acceptance is not deleted; what is left:") + 1 :]
-    failed = [line.partition(": ")[0] for line in left if "AccessDenied" in line]
-    assert (status, failed) == (1, [f"function {function}", "3. data"])
-    assert printed[-1] == AGAIN.replace("deploy", "destroy")
-    code = re.compile(r"  delete +((?:stack|rule|function|role|REST API) .*)")
-    announced, deleted = ({*code.findall("\n".join(lines))} for lines in (planned, printed))
-    assert announced == deleted | {f"function {function}"}
-    for name, value in moved.items():
-        assert f"  keep       parameter {name}: {value}" in printed
+    title, left = printed[-2:]
+    assert (status, title) == (1, "stage acceptance is not deleted; what is left:")
+    assert left.startswith(f"function {function}: An error occurred (AccessDenied")
+    for name in moved:
+        assert f"  keep       parameter {name}" in printed
     assert f"  keep       topic {TOPIC}" in printed
     assert user.existing() == ([function], roles, rules, [], [])
 
@@ -204,8 +190,8 @@ def a_destruction_that_fails_half_way_is_completed_by_the_next(
     groups = {*stacks.log_groups(load(user.project, "acceptance"))}
     assert (user.holds(), user.log_days().keys()) == (moved, groups)
     status, printed = user.run("destroy", "--yes")
-    nothing = "stage acceptance did not exist; aurora-refresh deploy --stage acceptance uses what"
-    assert (status, printed[-1]) == (0, f"{nothing} was kept")
+    assert {line.split()[0] for line in printed[1:-1]} == {"keep"}
+    assert (status, printed[-1]) == (0, "stage acceptance is deleted")
 
 
 def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
@@ -228,7 +214,8 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
     found = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
     assert (status, names(found, "DBClusterSnapshotIdentifier")) == (0, [others, "by-hand"])
     assert f"  keep       topic {TOPIC}, which other alarms notify: others" in printed
-    assert (user.holds(), user.log_days()) == ({}, {})
+    # Others may read the main pipeline's name.
+    assert (user.holds(), user.log_days()) == ({PIPELINE_NAME: "acceptance-main"}, {})
     cloudwatch.delete_alarms(AlarmNames=["others"])
     assert user.run("destroy", "--yes", "--everything")[0] == 0
     assert user.client("sns").list_topics()["Topics"] == []
@@ -243,31 +230,27 @@ def without_functions(user: User, monkeypatch: pytest.MonkeyPatch) -> User:
     whole = stacks.after(load(user.project, "acceptance"))["Resources"].items()
     kept = {name: each for name, each in whole if not name.startswith("Invocation")}
     monkeypatch.setattr(stacks, "after", lambda _: {"Resources": kept})
-    monkeypatch.setattr(deploy, "chalice", lambda *_: None)
+    monkeypatch.setattr(chalice_cli, "run", lambda *_: None)
     return user
 
 
 def test_credentials_that_are_not_the_stage_s_change_nothing(without_functions: User) -> None:
     user = without_functions
-    status, (refusal,) = user.run("deploy", AWS_DEFAULT_REGION=None)
-    assert (status, refusal.startswith("no Region is set, but ")) == (2, True)
     nobody = {"AWS_ACCESS_KEY_ID": "AKIANOBODY"}
     refused: dict[str, dict[str, str | None]] = {
-        "the Region in use is eu-west-2, but ": {"AWS_DEFAULT_REGION": "eu-west-2"},
         "Unable to locate credentials. Sign in": dict.fromkeys([*nobody, "AWS_SECRET_ACCESS_KEY"]),
         "An error occurred (InvalidClientTokenId)": {**nobody},
         "the credentials in use belong to account 1": {**user.cloud.environment(PRODUCTION)},
     }
     for message, environment in refused.items():
-        status, printed = user.run("deploy", **environment)
-        assert (status, printed[1:], user.holds()) == (1, [AGAIN], {})
-        assert printed[0].startswith(message)
+        status, (printed,) = user.run("deploy", **environment)
+        assert (status, printed.startswith(message), user.holds()) == (1, True, {})
 
 
 def test_what_exists_is_left_alone_and_what_was_deleted_is_recreated(
     without_functions: User,
 ) -> None:
-    """A secret in a parameter is not printed."""
+    """What a parameter holds is not printed."""
     user, secret = without_functions, "Geheim!\x1b[2J"
     held = dict.fromkeys((PIPELINE_NAME, LATEST, CURRENT, HOLD), secret)
     for name in held:
@@ -287,20 +270,12 @@ def test_what_exists_is_left_alone_and_what_was_deleted_is_recreated(
     cloudwatch.delete_dashboards(DashboardNames=dashboards[:1])
     status, printed = user.run("deploy", "EMAIL=a@b.de")
     assert (status, monitoring(), user.subscribers()) == (0, (alarms, dashboards), ["a@b.de"])
-    assert "  unchanged  e-mail subscription of a@b.de" in printed
-
     _, destroyed = user.run("destroy", "--yes")
-    hidden = f"something else, {len(secret)} characters long"
     for name in held:
-        assert f"  unchanged  parameter {name}, which exists: {hidden}" in deployed
-        assert f"  keep       parameter {name}: {hidden}" in destroyed
+        assert f"  unchanged  parameter {name}, which exists" in deployed
+        assert f"  keep       parameter {name}" in destroyed
     everything = "\n".join(deployed + printed + destroyed)
-    assert f"  note: {CURRENT} already holds {hidden}, and keeps it" in everything
     assert ("Geheim" in everything, "\x1b" in everything, user.holds()) == (False, False, held)
-    assert (
-        f"  note: {PIPELINE_NAME} exists and is left alone, but the functions may start only "
-        f"acceptance-main: aws ssm put-parameter --overwrite --name {PIPELINE_NAME} --value acceptance-main"
-    ) in deployed
     user.run("destroy", "--yes", "--delete-parameters")
     assert user.holds().keys() == {PIPELINE_NAME}  # which others may read
 
@@ -318,7 +293,7 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
     out, shell = user.project / "my out", {"CLUSTER_NAME": "eks", "SHARE_WITH_ACCOUNT": "1" * 12}
     shell |= {"PIN_API_ENABLED": "false", "RESTORE_SCHEDULE": "rate(1 day)"}
     status, printed = user.run("package", "--out", str(out), **shell)
-    assert (status, printed[0]) == (0, account.runtime())
+    assert status == 0
     assert any(f"--parameter-overrides {FIRST}=… Email=…" in line for line in printed)
     assert any(
         shlex.split(line)[-1] == f"{out}/before.json" for line in printed if "before.j" in line
@@ -350,8 +325,7 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
     assert user.holds() == first
     for name, value in MOVED.items():
         user.put(name, value)
-    user.create_stack(STACK, SOMETHING)
-    refused = "stage 'acceptance' was deployed from the templates of aurora-refresh package: "
+    refused = f"stage 'acceptance' has the stack {STACK}-before, of aurora-refresh package or "
     assert any(line.startswith(refused) for line in user.run("destroy", "--yes")[1])
     # Another pipeline, so that there is something to update at all.
     other = before.replace('"acceptance-main"', '"acceptance-other"')

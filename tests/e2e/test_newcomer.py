@@ -187,7 +187,8 @@ def test_the_documented_rights_suffice_to_deploy_and_to_destroy(newcomer: Newcom
     made = iam.create_policy(PolicyName="audit", PolicyDocument=document)["Policy"]
     iam.attach_role_policy(RoleName=role, PolicyArn=made["Arn"])  # as a company's tool may do
     printed = newcomer.succeed("destroy", "--yes", "--everything")
-    assert printed.endswith("\nstage acceptance is deleted\n")  # and nothing was kept
+    assert printed.endswith("\nstage acceptance is deleted\n")
+    assert printed.count("\n  keep ") == 1  # the parameter of the pipeline's name
     actions = newcomer.actions | {"rds:DeleteDBClusterSnapshot"}  # there is no copy here to delete
     assert not_granted(actions, "doctor", "deployer", "everything") == set()
     assert "logs:DeleteLogGroup" in not_granted(actions, "doctor", "deployer")

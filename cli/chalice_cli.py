@@ -1,0 +1,68 @@
+"""Chalice's own command line, run for a stage, and the record by which Chalice finds its REST API."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chalicelib import settings
+from chalicelib.domain.errors import SettingsError
+from cli.account import Say
+from cli.stages import Stage, StageError
+
+
+def run(project: Path, stage: Stage, command: str, say: Say, *more: str) -> None:
+    """Run a command of Chalice, passing on what it prints; raise StageError if it fails.
+
+    Of the stack trace that it prints for unexpected errors, people need only the end.
+    """
+    words = ["chalice", command, "--stage", stage.name]
+    with (
+        subprocess.Popen(  # noqa: S603 (Chalice's own command, of this Python)
+            [Path(sys.executable).with_name("chalice"), *words[1:], *more],
+            cwd=project,
+            env=_environment(stage),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as running
+    ):
+        assert running.stdout is not None
+        has_failed = False
+        for line in running.stdout:
+            has_failed |= line.startswith("Traceback (most recent call last)")
+            if not has_failed or not line.startswith((" ", "Traceback")):
+                say(line.rstrip())
+    if running.returncode:
+        raise StageError(f"{' '.join(words)} ended with status {running.returncode}: see above")
+
+
+def _environment(stage: Stage) -> dict[str, str]:
+    """Return this process's environment without what the app would take for settings of the stage."""
+    own = {**stage.variables, "AWS_DEFAULT_REGION": stage.region}
+
+    def is_foreign(name: str, value: str) -> bool:
+        try:
+            return settings.load({name: value, **own}) == stage.settings
+        except SettingsError:  # a probable typo, or a contradiction
+            return False
+
+    foreign = {name: value for name, value in os.environ.items() if is_foreign(name, value)}
+    return {**foreign, "AWS_DEFAULT_REGION": stage.region, "PYTHONUNBUFFERED": "1"}
+
+
+def record(project: Path, stage: str, apis: Sequence[str]) -> None:
+    """Have Chalice find the first of the REST APIs, or make one if there is none.
+
+    Chalice finds an API only by a file that git ignores, and everything else by name. Without that
+    file, in another clone or after a failed deployment, it makes another API with another address.
+    """
+    resources = [
+        {"name": "rest_api", "resource_type": "rest_api", "rest_api_id": api} for api in apis[:1]
+    ]
+    document = {"resources": resources, "schema_version": "2.0", "backend": "api"}
+    file = project / ".chalice/deployed" / f"{stage}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(document), encoding="utf-8")
