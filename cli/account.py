@@ -34,12 +34,12 @@ class Account(Calls):
         self.topic = own_topic(stage)
         self.aws = BotoAws(self._session.client, None)
 
-    def parameters(self) -> list[str]:
-        """Return those of the stage's parameters that exist; raise AwsError."""
+    def parameters(self) -> dict[str, str]:
+        """Return the values of those of the stage's parameters that exist; raise AwsError."""
         stage = self.stage
         names = stage.settings.promotion_parameters if isinstance(stage, AcceptanceStage) else ()
         found = self.aws.parameters.get(names)
-        return [name for name in names if name in found]
+        return {name: found[name].value for name in names if name in found}
 
     def has_own_topic(self) -> bool:
         """Return whether the stage's topic exists and belongs to this account."""

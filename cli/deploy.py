@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.domain.functions import API
+from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import chalice_cli, destroy, restapi, stacks, stages
 from cli.account import Account, Say, Step, opened
@@ -112,7 +113,9 @@ def _foundations(account: Account, initial: Mapping[str, str], email: str | None
     existing = account.parameters()
     for name, (value, description) in stacks.wanted_parameters(account.stage, initial).items():
         if name in existing:
-            yield Step("unchanged", f"parameter {name}, which exists")
+            differs = value != PLACEHOLDER and value != existing[name]
+            note = f", but does not hold {value}" if differs else ""
+            yield Step("unchanged", f"parameter {name}, which exists{note}")
             continue
         given = {"Name": name, "Value": value, "Description": description, "Type": "String"}
         yield Step(
@@ -122,13 +125,16 @@ def _foundations(account: Account, initial: Mapping[str, str], email: str | None
     if topic and not account.has_own_topic():
         name = topic.rsplit(":", 1)[1]
         yield Step("create", f"topic {name}", partial(account.call, "sns:CreateTopic", Name=name))
-    if email:
-        given = {"TopicArn": topic, "Protocol": "email", "Endpoint": email}
-        what = (
-            f"e-mail subscription of {email}, which begins once the link in AWS's e-mail is clicked"
-        )
-        # SNS leaves a confirmed one alone.
-        yield Step("set", what, partial(account.call, "sns:Subscribe", **given))
+    if not email:
+        return
+    # SNS lists one that has unsubscribed for up to three days.
+    path = "Subscriptions[?SubscriptionArn != 'Deleted'].Endpoint"
+    if email in (account.all("sns:ListSubscriptionsByTopic", path, TopicArn=topic) or ()):
+        yield Step("unchanged", f"e-mail subscription of {email}")
+        return
+    given = {"TopicArn": topic, "Protocol": "email", "Endpoint": email}
+    what = f"e-mail subscription of {email}, which begins once the link in AWS's e-mail is clicked"
+    yield Step("create", what, partial(account.call, "sns:Subscribe", **given))
 
 
 def _monitoring(account: Account) -> Iterator[Step]:

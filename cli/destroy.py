@@ -60,7 +60,7 @@ def alarms(account: Account, names: Sequence[str]) -> Iterator[Step]:
     if not names:
         return  # AWS would list everybody's
     path = "MetricAlarms[].AlarmName"
-    for alarm in account.one("cloudwatch:DescribeAlarms", path, AlarmNames=names):
+    for alarm in account.one("cloudwatch:DescribeAlarms", path, AlarmNames=names) or ():
         delete = partial(account.delete, "cloudwatch:DeleteAlarms", AlarmNames=[alarm])
         yield Step("delete", f"alarm {alarm}", delete)
 

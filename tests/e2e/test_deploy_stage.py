@@ -271,8 +271,11 @@ def test_what_exists_is_left_alone_and_what_was_deleted_is_recreated(
     status, printed = user.run("deploy", "EMAIL=a@b.de")
     assert (status, monitoring(), user.subscribers()) == (0, (alarms, dashboards), ["a@b.de"])
     _, destroyed = user.run("destroy", "--yes")
+    assert "  unchanged  e-mail subscription of a@b.de" in printed
+    wanted = {PIPELINE_NAME: "acceptance-main", CURRENT: f"{own}1"}
     for name in held:
-        assert f"  unchanged  parameter {name}, which exists" in deployed
+        note = f", but does not hold {wanted[name]}" if name in wanted else ""
+        assert f"  unchanged  parameter {name}, which exists{note}" in deployed
         assert f"  keep       parameter {name}" in destroyed
     everything = "\n".join(deployed + printed + destroyed)
     assert ("Geheim" in everything, "\x1b" in everything, user.holds()) == (False, False, held)
