@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import boto3
 from botocore.exceptions import BotoCoreError
 
-from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
+from chalicelib.domain.errors import AwsError
+from cli.doctor.look import AcceptanceLook, Look, caller
 from cli.stages import AcceptanceStage, Stage
 
 Note = Callable[[str], None]
@@ -50,7 +51,7 @@ def _places(stage: AcceptanceStage) -> tuple[dict[str, list[str]], str]:
             return {}, f"there is no pipeline {stage.pipeline}"
         databases = stage.settings.databases
         return {each.current_parameter: look.places(each) for each in databases}, ""
-    except (BotoCoreError, Unavailable) as error:
+    except (BotoCoreError, AwsError) as error:
         return {}, str(error)
 
 
@@ -73,7 +74,7 @@ def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:
             if key and key["KeyManager"] == "CUSTOMER" and key["Arn"] not in keys:
                 keys.append(key["Arn"])
                 note(f"{topic} is under the key {key['Arn']}, which the functions may use")
-    except (BotoCoreError, Unavailable) as error:
+    except (BotoCoreError, AwsError) as error:
         note(f"the keys of the topics stay as they were ({str(error).rstrip('.')})")
         return None
     return keys

@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
-from chalicelib.domain.errors import Refused
+from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
@@ -26,7 +26,8 @@ from cli.doctor.checks import (
     warning,
     when,
 )
-from cli.doctor.look import AcceptanceLook, Unavailable, known
+from cli.doctor.look import AcceptanceLook, known
+from cli.errors import DENIED
 from cli.stages import AcceptanceStage, to_change
 
 # A denial because of these concerns only the identity in use, and says nothing about the key.
@@ -252,8 +253,8 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
     )
     try:
         key = look.key(arn, stage.settings.source_region)
-    except Unavailable as unseen:
-        if not unseen.denied or any(each in unseen.why for each in _OWN_POLICIES):
+    except AwsError as error:
+        if error.code not in DENIED or any(each in error.message for each in _OWN_POLICIES):
             raise
         return problem(
             f"the policy of its key {arn} does not let account {stage.account} describe it: it can probably not be "
