@@ -130,10 +130,6 @@ def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> It
         else:
             value = stage.variables.get(name)
             yield Check("setting", name, OK, value or "not set: the default")
-    for name in stage.variables:
-        if name not in names:
-            fix = f"correct its name, or remove it: aurora-refresh configure --stage {stage.name} {name}="
-            yield Check("setting", name, WARNING, "is not a setting of this application", fix)
 
 
 def wrong_setting(stage: str, problem: Problem) -> Check:

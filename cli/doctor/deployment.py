@@ -59,37 +59,21 @@ def functions(look: Look, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
 
 
 @check("function")
-def _function(name: str, look: Look, wanted: Wanted) -> list[Verdict]:
+def _function(name: str, look: Look, wanted: Wanted) -> Verdict:
     found = look.function(name)
     if found is None:
-        return [problem("is not deployed", look.deploy)]
-    facts = f"{found['Runtime']}, {found['MemorySize']} MB, {found['Timeout']} s"
-    right = ok(f"is active, with the stage's settings: {facts}")
-    return [*_wrong(look, found, wanted)] or [right]
-
-
-def _wrong(look: Look, found: Json, wanted: Wanted) -> Iterator[Verdict]:
-    """Yield what is wrong with a function's state, and what differs from the stage.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
-    """
-    state, update = found.get("State", "Active"), found.get("LastUpdateStatus", "Successful")
-    if state == "Pending" or update == "InProgress":
-        yield warning("is still being changed", "run the doctor again once that has ended")
-    elif (state, update) != ("Active", "Successful"):
-        why = found.get("StateReason") or found.get("LastUpdateStatusReason") or "no reason given"
-        yield problem(f"is {state}, and its last update is {update}: {why}", look.deploy)
+        return problem("is not deployed", look.deploy)
     environment = found.get("Environment", {})
-    if "Error" in environment:
-        message = environment["Error"].get("Message", "")
-        raise AwsError("kms:Decrypt", "the environment", "AccessDenied", message)
+    if error := environment.get("Error"):
+        raise AwsError("kms:Decrypt", name, error.get("ErrorCode", ""), error.get("Message", ""))
     differing = wanted.variables.items() ^ environment.get("Variables", {}).items()
     # Others may add variables of their own, such as those of a layer.
     ours = {*wanted.variables, *settings.names_of(look.stage.variables)}
     # Names only: somebody may have put a secret into a value. An empty one counts as not set.
     if names := sorted({name for name, value in differing if value and name in ours}):
         seen = f"was deployed with other settings than the stage's: {', '.join(names)}"
-        yield problem(seen, look.deploy)
+        return problem(seen, look.deploy)
+    return ok("is deployed with the stage's settings")
 
 
 @check("function")
