@@ -19,7 +19,7 @@ from cli.configure import text_of
 from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
-from cli.doctor.look import AcceptanceLook, Look, ProductionLook, caller
+from cli.doctor.look import AcceptanceLook, Look, ProductionLook
 from cli.policies import file_name, policies, with_own_statements
 from cli.stages import AcceptanceStage, Stage, StageError
 
@@ -39,21 +39,21 @@ def examine(project: Path, name: str) -> list[Check]:
     names = settings.names_of(stage.variables)
     local = [*checks.settings(stage, names, contradictions), *files]
     region = None
+    look: AcceptanceLook | ProductionLook
     try:
-        region, session = boto3.Session().region_name, boto3.Session(region_name=stage.region)
-        identity, now = caller(session, stage.region)
+        region = boto3.Session().region_name
+        if isinstance(stage, AcceptanceStage):
+            look = AcceptanceLook(stage)
+            own = _acceptance(look)
+        else:
+            look = ProductionLook(stage)
+            own = chain(production.clusters(look), production.share_key(look))
+        caller = look.caller()
     except (BotoCoreError, AwsError) as error:
         return [*checks.identity("credentials", stage, error, region), *local]
-    first = [*checks.identity("credentials", stage, identity, region), *local]
-    if identity["Account"] != stage.account:
+    first = [*checks.identity("credentials", stage, caller, region), *local]
+    if caller["Account"] != stage.account:
         return first  # the others would be about another account
-    look: AcceptanceLook | ProductionLook
-    if isinstance(stage, AcceptanceStage):
-        look = AcceptanceLook(stage, session, now)
-        own = _acceptance(look)
-    else:
-        look = ProductionLook(stage, session, now)
-        own = chain(production.clusters(look), production.share_key(look))
     if not look.is_deployed:
         seen = "has not been deployed: no function of it is in the account"
         first.append(Check("stage", name, *checks.problem(seen, look.deploy)))

@@ -1,7 +1,7 @@
 """What the doctor looks at: AWS's answers to calls that only read, each made once, when it is needed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -30,15 +30,6 @@ from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_deploy
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def caller(session: boto3.Session, region: str) -> tuple[Json, datetime]:
-    """Return who calls AWS, and AWS's time, as this machine's may be wrong; raise AwsError."""
-    action = "sts:GetCallerIdentity"
-    with translate_errors(action, "the credentials in use"):
-        identity: Json = Calls(session, region).call(action)
-    date = identity["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return identity, parsedate_to_datetime(date) if date else datetime.now(UTC)
 
 
 def known(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | None:
@@ -97,13 +88,12 @@ class Look:
     def __init__(
         self,
         stage: Stage,
-        session: boto3.Session,
-        now: datetime,
+        session: boto3.Session | None = None,
         answers: Mapping[str, Any] | None = None,
     ) -> None:
-        self.stage, self.now = stage, now
-        self._session = session
-        self._calls = Calls(session, stage.region)
+        self.stage = stage
+        self._session = session or boto3.Session(region_name=stage.region)
+        self._calls = Calls(self._session, stage.region)
         self._answers = dict(answers or {})
 
     def ask(self, name: str, question: Callable[[], T]) -> T:
@@ -138,6 +128,17 @@ class Look:
         return self.ask(f"{action} {subject}", question)
 
     # --- every stage ------------------------------------------------------------------------------
+
+    @question
+    def caller(self) -> Json:
+        """Return AWS's answer about whose credentials are in use."""
+        found: Json = self.one("sts:GetCallerIdentity", "@")
+        return found
+
+    @cached_property
+    def now(self) -> datetime:
+        """AWS's time, as this machine's may be wrong."""
+        return parsedate_to_datetime(self.caller()["ResponseMetadata"]["HTTPHeaders"]["date"])
 
     @property
     def is_deployed(self) -> bool:

@@ -212,6 +212,14 @@ def run(execution_id: str, status: str, hours: float) -> Run:
 
 
 QUESTIONS: Questions = {
+    "caller": (
+        "caller",
+        {
+            "Account": ACCEPTANCE,
+            "Arn": "me",
+            "ResponseMetadata": {"HTTPHeaders": {"date": f"{NOW:%a, %d %b %Y %H:%M:%S} GMT"}},
+        },
+    ),
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
     "transitions": (f"codepipeline:GetPipelineState {PIPELINE}", []),
     "runs": ("runs", []),
@@ -262,7 +270,7 @@ def account(
     changed = {"parameters": holding(values or {})}
     changed |= {NAMES.get(name, name): answer for name, answer in answers.items()}
     nothing = Mock(client=Mock(side_effect=AssertionError("not known")))
-    return AcceptanceLook(stage, nothing, NOW, HEALTHY | changed)
+    return AcceptanceLook(stage, nothing, HEALTHY | changed)
 
 
 def faults(look: AcceptanceLook) -> list[Check]:
@@ -642,8 +650,8 @@ def test_an_unusual_but_valid_setup_is_ok(seen: AcceptanceLook) -> None:
 
 # --- how the doctor looks, and what it says -------------------------------------------------------
 
-# What only decides how a fix is worded.
-UNASKED = {NAMES["packaged"]}
+# What is known by then, and what only decides how a fix is worded.
+UNASKED = {NAMES["caller"], NAMES["packaged"]}
 
 
 @pytest.mark.parametrize("question", sorted(HEALTHY.keys() - UNASKED))
@@ -692,7 +700,7 @@ def test_a_refusal_is_reported_with_its_reason() -> None:
     denied = ClientError(answer, "x")
     client = Mock(describe_key=Mock(side_effect=denied))
     with pytest.raises(AwsError) as caught:
-        Look(HEALTHY_STAGE, Mock(client=Mock(return_value=client)), NOW).key(KEY)
+        Look(HEALTHY_STAGE, Mock(client=Mock(return_value=client))).key(KEY)
     found = (caught.value.operation, caught.value.code, caught.value.message)
     assert found == ("kms:DescribeKey", "AccessDeniedException", message)
 
@@ -701,7 +709,7 @@ def test_a_name_is_that_of_another_key_in_another_region() -> None:
     def client(_: str, region_name: str, **__: Any) -> Mock:
         return Mock(describe_key=lambda **_: {"KeyMetadata": {"Arn": region_name}})
 
-    look = Look(HEALTHY_STAGE, Mock(client=client), NOW)
+    look = Look(HEALTHY_STAGE, Mock(client=client))
     found = [look.key("alias/own", region) for region in (None, "us-east-1")]
     assert found == [{"Arn": "eu-west-1"}, {"Arn": "us-east-1"}]
 
@@ -713,7 +721,7 @@ def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
     described = {"Parameters": [{"ParameterKey": "S", "ParameterValue": NEW.arn}]}
     answers = HEALTHY | {"cloudformation:DescribeStacks root-Data-1": described}
-    look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), NOW, answers)
+    look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), answers)
     (template,) = filter(None, [look.template(mainpipeline.DeployedStack("root-Data-1"))])
     pseudo = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::StackName": "root-Data-1"}
     assert template.values == PSEUDO | pseudo | {"S": NEW.arn}
@@ -727,7 +735,7 @@ def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
     aws.pipelines.begin(PIPELINE)
     aws.pipelines.finish(PIPELINE)
     answers = {each: HEALTHY[each] for each in ("parameters", NAMES["pipeline"])}
-    look = AcceptanceLook(UNNAMED, Mock(), NOW, answers)
+    look = AcceptanceLook(UNNAMED, Mock(), answers)
     vars(look)["aws"] = aws
     assert look.deployment(UNNAMED.settings.databases[0]).value == OLD.arn
 
@@ -737,7 +745,6 @@ def test_what_configure_cannot_find_is_named(monkeypatch: pytest.MonkeyPatch) ->
     seen, notes = account(topic_key=None, pipeline=None), list[str]()
     for name in ("Look", "AcceptanceLook"):
         monkeypatch.setattr(discovery, name, lambda *_: seen)
-    monkeypatch.setattr(discovery, "caller", lambda *_: ({"Account": ACCEPTANCE}, NOW))
     assert discovery.find_topic_keys(notes.append, HEALTHY_STAGE) is None
     assert discovery.find_stack_names(notes.append, HEALTHY_STAGE, ["RDS_STACK_NAME"]) == {}
     keys, stack = notes
@@ -786,7 +793,7 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
         (file.name, "problem", f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"),
     ]
     with monkeypatch.context() as patched:
-        patched.setattr(doctor, "caller", lambda *_: ({"Account": PRODUCTION, "Arn": "me"}, NOW))
+        patched.setattr(Look, "caller", lambda _: {"Account": PRODUCTION, "Arn": "me"})
         another_s, *with_another_s = doctor.examine(project, NAME)
     monkeypatch.setenv("AWS_PROFILE", "acceptence")
     misspelt, *with_misspelt = doctor.examine(project, NAME)
@@ -808,7 +815,6 @@ def test_a_stage_that_was_never_deployed_is_one_problem(
     nothing = {each: None for each in HEALTHY if each.startswith("lambda:GetFunctionConfiguration")}
     nothing |= {"topic": None, "chat": None}
     seen = account({LATEST: None, CURRENT: None, HOLD: None}, **nothing)
-    monkeypatch.setattr(doctor, "caller", lambda *_: ({"Account": ACCEPTANCE, "Arn": "me"}, NOW))
     monkeypatch.setattr(doctor, "AcceptanceLook", lambda *_: seen)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     (only,) = [check for check in doctor.examine(project, NAME) if check.status != "ok"]
@@ -904,7 +910,7 @@ SHARED_ANSWERS: Answers = {SOURCE: AVAILABLE, ITS_KEY: AWS_MANAGED, OWN_KEY: CUS
 def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
     stage: ProductionStage, changed: Answers, what: str, fix: str
 ) -> None:
-    look = ProductionLook(stage, Mock(), NOW, SHARED_ANSWERS | changed)
+    look = ProductionLook(stage, Mock(), SHARED_ANSWERS | changed)
     found = [*production.clusters(look), *production.share_key(look)]
     (bad,) = (check for check in found if check.status != "ok")
     assert f"{bad.subject} {bad.status}" == what
