@@ -130,9 +130,10 @@ class Look:
     # --- every stage ------------------------------------------------------------------------------
 
     @question
+    @translate_errors("sts:GetCallerIdentity", "the credentials in use")
     def caller(self) -> Json:
         """Return AWS's answer about whose credentials are in use."""
-        found: Json = self.one("sts:GetCallerIdentity", "@")
+        found: Json = self._calls.call("sts:GetCallerIdentity")
         return found
 
     @cached_property
