@@ -2,13 +2,6 @@
 
 from cli.stacks import packaged_stacks
 
-UPDATABLE = {
-    "CREATE_COMPLETE",
-    "UPDATE_COMPLETE",
-    "UPDATE_ROLLBACK_COMPLETE",
-    "IMPORT_COMPLETE",
-    "IMPORT_ROLLBACK_COMPLETE",
-}
 # Left by a creation that failed: it holds nothing and cannot be updated.
 LEFT_OVER = {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"}
 _NEXT_LINE = " && \\\n    "  # of a command

@@ -1,12 +1,11 @@
 """Find the stack in which the main pipeline deploys a database, and the keys of the topics."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
-import boto3
 from botocore.exceptions import BotoCoreError
 
-from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
+from chalicelib.domain.errors import AwsError
+from cli.doctor.look import AcceptanceLook, Look
 from cli.stages import AcceptanceStage, Stage
 
 Note = Callable[[str], None]
@@ -41,16 +40,14 @@ def find_stack_names(note: Note, stage: AcceptanceStage, names: Sequence[str]) -
 def _places(stage: AcceptanceStage) -> tuple[dict[str, list[str]], str]:
     """Return STACK or STACK/LOGICAL-ID of the clusters restored from each *current*, or why they are unknown."""
     try:
-        session = boto3.Session(region_name=stage.region)
-        identity, now = caller(session, stage.region)
-        if (account := identity["Account"]) != stage.account:
+        look = AcceptanceLook(stage)
+        if (account := look.caller()["Account"]) != stage.account:
             return {}, f"the credentials in use belong to account {account}, not to {stage.account}"
-        look = AcceptanceLook(stage, session, now)
         if look.pipeline(stage.pipeline) is None:
             return {}, f"there is no pipeline {stage.pipeline}"
         databases = stage.settings.databases
         return {each.current_parameter: look.places(each) for each in databases}, ""
-    except (BotoCoreError, Unavailable) as error:
+    except (BotoCoreError, AwsError) as error:
         return {}, str(error)
 
 
@@ -62,8 +59,7 @@ def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:
     """
     keys: list[str] = []
     try:
-        session = boto3.Session(region_name=stage.region)
-        look = Look(stage, session, datetime.now(UTC))
+        look = Look(stage)
         for topic in filter(None, (stage.settings.topic_arn, stage.settings.chat_topic_arn)):
             name = look.topic_key(topic)
             key = look.key(name) if name else None
@@ -73,7 +69,7 @@ def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:
             if key and key["KeyManager"] == "CUSTOMER" and key["Arn"] not in keys:
                 keys.append(key["Arn"])
                 note(f"{topic} is under the key {key['Arn']}, which the functions may use")
-    except (BotoCoreError, Unavailable) as error:
+    except (BotoCoreError, AwsError) as error:
         note(f"the keys of the topics stay as they were ({str(error).rstrip('.')})")
         return None
     return keys

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from cli.stages import Json, StageError
+from cli.stages import Json
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
 # What a stack's description says of these is not their value.
@@ -29,17 +29,14 @@ def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Json:
 
 
 _Loader.add_multi_constructor("!", _long_form)
+for _kind in ("timestamp", "value"):  # CloudFormation knows neither
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_yaml_str)
 
 
 def parsed(body: str | Json) -> Json:
-    """Return a template, which boto3 has parsed if it is JSON; raise StageError."""
-    try:
-        document = yaml.load(body, _Loader) if isinstance(body, str) else body  # noqa: S506 (safe)
-    except yaml.YAMLError as error:
-        raise StageError(f"the template cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise StageError("the template is not a mapping")
-    return document
+    """Return a template, which boto3 has parsed if it is JSON."""
+    found: Json = yaml.load(body, _Loader) if isinstance(body, str) else body  # noqa: S506 (safe)
+    return found
 
 
 def evaluated(template: Json, given: Mapping[str, str]) -> Json:

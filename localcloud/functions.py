@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from botocore.credentials import Credentials
-from moto.awslambda import urls
 from moto.awslambda.exceptions import LambdaClientError, UnknownFunctionException
 from moto.awslambda.models import LambdaFunction, lambda_backends
 from moto.awslambda.responses import LambdaResponse
@@ -33,8 +32,6 @@ from localcloud.policies import allows
 
 _THROTTLED_SECONDS = 0.2
 _PATIENCE = 60.0
-# The default quota of concurrent executions in a Region.
-_CONCURRENCY = 1000
 
 
 class Throttled(LambdaClientError):
@@ -207,14 +204,6 @@ class InvocationResponse(LambdaResponse):
             headers["X-Amz-Function-Error"] = "Unhandled"
         return 200, headers, outcome.payload
 
-    def get_account_settings(self) -> tuple[int, dict[str, str], str]:
-        """*GetAccountSettings*, with nothing but the unreserved concurrency."""
-        reserved = sum(
-            int(each.reserved_concurrency or 0) for each in self.backend.list_functions()
-        )
-        limit = {"UnreservedConcurrentExecutions": _CONCURRENCY - reserved}
-        return 200, {}, json.dumps({"AccountLimit": limit})
-
 
 def session_of(region: str, role: str, name: str) -> Credentials:
     """Assume a role, as a service does for its caller; raise moto's NotFoundException if there is none."""
@@ -229,11 +218,6 @@ def session_of(region: str, role: str, name: str) -> Credentials:
         external_id="",
     )
     return Credentials(session.access_key_id, session.secret_access_key, session.session_token)
-
-
-def install() -> None:
-    """Serve GetAccountSettings as well."""
-    urls.url_paths["{0}/(?P<api_version>[^/]+)/account-settings/?$"] = InvocationResponse.dispatch
 
 
 @control

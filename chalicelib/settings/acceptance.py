@@ -128,13 +128,6 @@ class Settings(NamedTuple):
         """Return when the schedule was last due to promote; None for a rate."""
         return last_run(self.restore_schedule, self.cadence, self.window, now)
 
-    def skipped_update(self, restore: datetime) -> datetime | None:
-        """Return the last update before a promotion if it is skipped as off-week; None for a rate."""
-        weekly, whole_day = self.cadence._replace(every_weeks=1), self.window.whole_day()
-        update = last_run(self.update_schedule, weekly, whole_day, restore)
-        acts = update is None or self.cadence.is_on_week(self.window.date_of(update))
-        return None if acts else update
-
 
 def _database(prefix: str, values: Mapping[str, Any]) -> Database:
     criteria = Criteria(

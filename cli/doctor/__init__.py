@@ -13,15 +13,15 @@ import boto3
 from botocore.exceptions import BotoCoreError
 
 from chalicelib import settings
-from chalicelib.domain.errors import SettingsError
+from chalicelib.domain.errors import AwsError, SettingsError
 from cli import stages
 from cli.configure import text_of
 from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
-from cli.doctor.look import AcceptanceLook, Look, Unavailable, caller
+from cli.doctor.look import AcceptanceLook, Look, ProductionLook
 from cli.policies import file_name, policies, with_own_statements
-from cli.stages import AcceptanceStage, ProductionStage, Stage, StageError
+from cli.stages import AcceptanceStage, Stage, StageError
 
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
 
@@ -39,23 +39,21 @@ def examine(project: Path, name: str) -> list[Check]:
     names = settings.names_of(stage.variables)
     local = [*checks.settings(stage, names, contradictions), *files]
     region = None
+    look: AcceptanceLook | ProductionLook
     try:
-        region, session = boto3.Session().region_name, boto3.Session(region_name=stage.region)
-        identity, now = caller(session, stage.region)
-    except (BotoCoreError, Unavailable) as error:
-        why = "the AWS profile in use does not exist: see AWS_PROFILE, and aws configure list-profiles"
-        unseen = error if isinstance(error, Unavailable) else Unavailable("", why)
-        return [*checks.identity("credentials", stage, unseen, region), *local]
-    first = [*checks.identity("credentials", stage, identity, region), *local]
-    if identity["Account"] != stage.account:
+        region = boto3.Session().region_name
+        if isinstance(stage, AcceptanceStage):
+            look = AcceptanceLook(stage)
+            own = _acceptance(look)
+        else:
+            look = ProductionLook(stage)
+            own = chain(production.clusters(look), production.share_key(look))
+        caller = look.caller()
+    except (BotoCoreError, AwsError) as error:
+        return [*checks.identity("credentials", stage, error, region), *local]
+    first = [*checks.identity("credentials", stage, caller, region), *local]
+    if caller["Account"] != stage.account:
         return first  # the others would be about another account
-    look: Look[AcceptanceStage] | Look[ProductionStage]
-    if isinstance(stage, AcceptanceStage):
-        look = AcceptanceLook(stage, session, now)
-        own = _acceptance(look)
-    else:
-        look = Look(stage, session, now)
-        own = chain(production.clusters(look), production.share_key(look))
     if not look.is_deployed:
         seen = "has not been deployed: no function of it is in the account"
         first.append(Check("stage", name, *checks.problem(seen, look.deploy)))
@@ -77,13 +75,9 @@ def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
     yield from acceptance.copy_keys(look)
 
 
-def _deployment(look: Look[Stage], wanted: Mapping[str, Wanted]) -> Iterator[Check]:
+def _deployment(look: Look, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
     if not look.is_deployed:
-        # A first deployment needs this, and does not create it.
-        yield from deployment.unreserved("concurrency of the account", look)
         return
-    for stack in look.packaged_stacks:
-        yield from deployment.stack(stack, look)
     yield from deployment.functions(look, wanted)
     if isinstance(look, AcceptanceLook):
         yield from deployment.rest_api("REST API", look)

@@ -7,8 +7,8 @@ from typing import Any
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
-from chalicelib.domain.errors import Refused
-from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of
+from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of, value_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
@@ -26,7 +26,8 @@ from cli.doctor.checks import (
     warning,
     when,
 )
-from cli.doctor.look import AcceptanceLook, Unavailable, known
+from cli.doctor.look import AcceptanceLook, known
+from cli.errors import DENIED
 from cli.stages import AcceptanceStage, to_change
 
 # A denial because of these concerns only the identity in use, and says nothing about the key.
@@ -35,8 +36,6 @@ _OWN_POLICIES = ("identity-based policy", "permissions boundary", "session polic
 
 
 # --- parameters -----------------------------------------------------------------------------------
-
-_SECURE = "; AWS refuses that for a SecureString: delete the parameter first"
 
 
 def parameters(look: AcceptanceLook) -> Iterator[Check]:
@@ -50,17 +49,10 @@ def parameters(look: AcceptanceLook) -> Iterator[Check]:
         yield from _hold(settings.hold_parameter, look)
 
 
-def _absent(look: AcceptanceLook, name: str, put: str) -> Verdict | None:
-    """Return a problem if the parameter does not exist."""
-    return None if name in look.parameters() else problem("does not exist", put)
-
-
 @check("parameter")
 def _pipeline_name(name: str, look: AcceptanceLook) -> Verdict:
     stage, put = look.stage, _put(name, look.stage.pipeline)
-    if absent := _absent(look, name, put):
-        return absent
-    if wrong := pipeline_problem(stage.settings, look.values):
+    if wrong := pipeline_problem(stage.settings, look.parameters()):
         return problem(str(wrong), put)
     if (value := look.values[name].value) != stage.pipeline:
         arn = f"{stage.pipeline_arn.removesuffix(stage.pipeline)}{value}"
@@ -72,10 +64,9 @@ def _pipeline_name(name: str, look: AcceptanceLook) -> Verdict:
 
 @check("parameter")
 def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    put = _put(name, PLACEHOLDER)
-    if absent := _absent(look, name, put):
-        return absent
-    value = look.values[name].value
+    value, put = value_of(look.parameters(), name), _put(name, PLACEHOLDER)
+    if value is None:
+        return problem("does not exist", put)
     if value == PLACEHOLDER:
         settings = look.stage.settings
         at = due(look.stage, settings.update_schedule, settings.next_update(look.now))
@@ -84,7 +75,7 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
             f"nothing before the first update: {at}",
         )
     if arn_of(value) is None:
-        return problem(_no_arn(value), f"{put}{_SECURE}")
+        return problem(_no_arn(value), put)
     found = look.candidate(database)
     if isinstance(found, Snapshot):
         return ok(f"{value}, {hours(found.age(look.now))} hours old")
@@ -94,13 +85,10 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
 
 @check("parameter")
 def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    deployed = _deployed(look, database)
-    fix = _move(look, database, deployed)
-    if absent := _absent(look, name, fix):
-        return absent
-    value = look.values[name].value
-    if value == deployed:
-        fix = _move(look, database, None)
+    value, deployed = value_of(look.parameters(), name), _deployed(look, database)
+    fix = _move(look, database, None if value == deployed else deployed)
+    if value is None:
+        return problem("does not exist", fix)
     if value == PLACEHOLDER:
         seen = f"holds the placeholder {value!r}, which the main pipeline cannot restore"
         if deployed:
@@ -109,7 +97,7 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
         return warning(seen, f"{before}; otherwise {fix}")
     arn, accounts = SnapshotArn.parse(value), (database.criteria.account, look.stage.account)
     if arn is None:
-        return problem(f"{_no_arn(value)}; the next run would read it", f"{fix}{_SECURE}")
+        return problem(f"{_no_arn(value)}; the next run would read it", fix)
     if arn.account not in accounts or arn.region != look.stage.region:
         seen = f"{value} is a stranger's, or in another Region: the next run would read it"
         return problem(seen, fix)
@@ -134,19 +122,15 @@ def _deployed(look: AcceptanceLook, database: Database) -> str | None:
 
 
 def _move(look: AcceptanceLook, database: Database, deployed: str | None) -> str:
-    """Return how to correct *current*: write what is deployed, or else *latest* or the newest share."""
-    name, newest = database.current_parameter, known(look.newest, database)
+    """Return how to correct *current*: write what is deployed, or else what *latest* holds."""
+    name, latest = database.current_parameter, snapshot_of(look.values, database.latest_parameter)
     if deployed:
         return f"this writes what is deployed: {_put(name, deployed)}"
-    wanted = snapshot_of(look.values, database.latest_parameter)
-    # A share of another Region can only be copied.
-    if isinstance(newest, Snapshot) and not look.stage.settings.source_region:
-        wanted = wanted or newest.arn
-    if wanted is None:
+    if latest is None:
         # Not the placeholder, which would fail the pipeline's next run.
-        return "run the doctor again once there is a snapshot that can be restored"
+        return f"run the doctor again once {database.latest_parameter} names a snapshot"
     restores = "the pipeline's next run, whoever starts it, restores what this writes"
-    return f"{restores}: {_put(name, wanted)}"
+    return f"{restores}: {_put(name, latest)}"
 
 
 @check("parameter")
@@ -252,8 +236,8 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
     )
     try:
         key = look.key(arn, stage.settings.source_region)
-    except Unavailable as unseen:
-        if not unseen.denied or any(each in unseen.why for each in _OWN_POLICIES):
+    except AwsError as error:
+        if error.code not in DENIED or any(each in error.message for each in _OWN_POLICIES):
             raise
         return problem(
             f"the policy of its key {arn} does not let account {stage.account} describe it: it can probably not be "

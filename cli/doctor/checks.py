@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Concatenate, NamedTuple, ParamSpec
 
-from chalicelib.domain.errors import Problem
+from chalicelib.domain.errors import AwsError, Problem
 from chalicelib.domain.schedule import Expression
-from cli.doctor.look import Look, Unavailable
+from cli.doctor.look import Look
+from cli.errors import DENIED
 from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_change
 
 P = ParamSpec("P")
@@ -61,13 +62,13 @@ def problem(seen: str, fix: str) -> Verdict:
     return Verdict(PROBLEM, seen, fix)
 
 
-def unavailable(what: Unavailable) -> Verdict:
+def unavailable(error: AwsError) -> Verdict:
     """Return a warning about something that could not be checked, so that the stage is not healthy."""
-    seen = f"could not be looked at: {what.why}; this needs {what.action}"
-    if what.denied:
-        fix = f"allow {what.action} to the identity in use, or run the doctor as one that has it"
-    else:
-        fix = "run the doctor again; if this persists, look at it by hand"
+    action = error.operation
+    seen = f"could not be looked at: {error.code}: {error.message}; this needs {action}"
+    fix = "run the doctor again; if this persists, look at it by hand"
+    if error.code in DENIED:
+        fix = f"allow {action} to the identity in use, or run the doctor as one that has it"
     return warning(seen, fix, blind=True)
 
 
@@ -87,8 +88,8 @@ def check(name: str) -> Callable[[Judge[P]], Checking[P]]:
                 found = judge(subject, *args, **kwargs)
                 for verdict in (found,) if isinstance(found, Verdict) else found:
                     yield Check(name, subject, *verdict)
-            except Unavailable as what:
-                yield Check(name, subject, *unavailable(what))
+            except AwsError as error:
+                yield Check(name, subject, *unavailable(error))
 
         return run
 
@@ -97,12 +98,12 @@ def check(name: str) -> Callable[[Judge[P]], Checking[P]]:
 
 @check("identity")
 def identity(
-    _subject: str, stage: Stage, caller: Json | Unavailable, region: str | None
+    _subject: str, stage: Stage, caller: Json | Exception, region: str | None
 ) -> Iterator[Verdict]:
-    """Judge whose credentials and which Region are in use."""
-    if isinstance(caller, Unavailable):
+    """Judge whose credentials and which Region are in use; an error is AWS's answer to them."""
+    if isinstance(caller, Exception):
         fix = f"sign in to account {stage.account}: aws sso login, or export AWS_PROFILE=…"
-        yield problem(f"AWS does not accept them: {caller.why}", fix)
+        yield problem(f"AWS does not accept them: {caller}", fix)
     elif caller["Account"] == stage.account:
         yield ok(caller["Arn"])
     else:
@@ -129,10 +130,6 @@ def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> It
         else:
             value = stage.variables.get(name)
             yield Check("setting", name, OK, value or "not set: the default")
-    for name in stage.variables:
-        if name not in names:
-            fix = f"correct its name, or remove it: aurora-refresh configure --stage {stage.name} {name}="
-            yield Check("setting", name, WARNING, "is not a setting of this application", fix)
 
 
 def wrong_setting(stage: str, problem: Problem) -> Check:
@@ -164,7 +161,7 @@ def due(stage: AcceptanceStage, schedule: Expression, instant: datetime | None) 
     return when(stage, instant) if instant else "never within five years"
 
 
-def own_key(key: str, look: Look[Stage], setting: str) -> Verdict:
+def own_key(key: str, look: Look, setting: str) -> Verdict:
     """Judge a key of the stage's own account that a setting names."""
     other = to_change(look.stage.name, f"{setting}=…")
     return unusable_key(look.key(key), other) or ok("customer-managed and enabled")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from chalicelib import settings
+from chalicelib.domain.errors import AwsError
 from chalicelib.domain.functions import (
     FOLLOW_SHARES,
     POLL,
@@ -13,9 +14,8 @@ from chalicelib.domain.functions import (
     UPDATE,
 )
 from cli import restapi, stacks
-from cli.cloudformation import LEFT_OVER, UPDATABLE, deletion, way_out
+from cli.cloudformation import deletion
 from cli.doctor.checks import (
-    WARNING,
     Check,
     Verdict,
     check,
@@ -24,35 +24,13 @@ from cli.doctor.checks import (
     problem,
     unavailable,
     warning,
-    when,
 )
-from cli.doctor.look import AcceptanceLook, Look, Unavailable, is_absent, known
+from cli.doctor.look import AcceptanceLook, Look, known
 from cli.policies import FUNCTIONS, Policy, file_name
-from cli.stages import Json, ProductionStage, Stage, to_change
+from cli.stages import Json, ProductionStage
 
 # Only one invocation at a time may move *current*, or share and delete.
 SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)
-# AWS keeps this many concurrent executions for functions that reserve none.
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
-_KEPT_UNRESERVED = 100
-_DEFAULT_QUOTA = 1000  # of which a new account may have less
-
-Look_ = Look[Stage]
-
-
-@check("stack")
-def stack(name: str, look: Look_) -> Verdict:
-    """Judge a stack of `aurora-refresh package`; what is in it is checked one by one."""
-    found, deploy = look.stack(name), look.deploy
-    if found is None:
-        return warning("does not exist, which is right only if it would be empty", deploy)
-    status = found["StackStatus"]
-    if status in UPDATABLE:
-        return ok(f"is {status}")
-    if status.endswith("_IN_PROGRESS") and status not in LEFT_OVER:
-        return warning(f"is {status}", "run the doctor again once that operation has ended")
-    return problem(f"is {status}", f"{way_out(name, status)} && {deploy}")
-
 
 # --- functions and their roles ---------------------------------------------------------------------
 
@@ -65,7 +43,7 @@ class Wanted(NamedTuple):
     role: str | None = None
 
 
-def functions(look: Look_, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
+def functions(look: Look, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
     """Check the deployed functions and their roles."""
     for function, name in look.function_names.items():
         yield from _function(name, look, wanted[function])
@@ -78,45 +56,28 @@ def functions(look: Look_, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
                 yield from _given_role(given, look, function, arn)
             else:
                 yield from _role(arn.rpartition("/")[2], look, wanted[function].policy)
-    if any(is_absent(look.function, name) for name in look.function_names.values()):
-        yield from unreserved("concurrency of the account", look)
 
 
 @check("function")
-def _function(name: str, look: Look_, wanted: Wanted) -> list[Verdict]:
+def _function(name: str, look: Look, wanted: Wanted) -> Verdict:
     found = look.function(name)
     if found is None:
-        return [problem("is not deployed", look.deploy)]
-    facts = f"{found['Runtime']}, {found['MemorySize']} MB, {found['Timeout']} s"
-    right = ok(f"is active, with the stage's settings: {facts}")
-    return [*_wrong(look, found, wanted)] or [right]
-
-
-def _wrong(look: Look_, found: Json, wanted: Wanted) -> Iterator[Verdict]:
-    """Yield what is wrong with a function's state, and what differs from the stage.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
-    """
-    state, update = found.get("State", "Active"), found.get("LastUpdateStatus", "Successful")
-    if state == "Pending" or update == "InProgress":
-        yield warning("is still being changed", "run the doctor again once that has ended")
-    elif (state, update) != ("Active", "Successful"):
-        why = found.get("StateReason") or found.get("LastUpdateStatusReason") or "no reason given"
-        yield problem(f"is {state}, and its last update is {update}: {why}", look.deploy)
+        return problem("is not deployed", look.deploy)
     environment = found.get("Environment", {})
-    if "Error" in environment:
-        raise Unavailable("kms:Decrypt", environment["Error"].get("Message", ""), denied=True)
+    if error := environment.get("Error"):
+        raise AwsError("kms:Decrypt", name, error.get("ErrorCode", ""), error.get("Message", ""))
     differing = wanted.variables.items() ^ environment.get("Variables", {}).items()
     # Others may add variables of their own, such as those of a layer.
     ours = {*wanted.variables, *settings.names_of(look.stage.variables)}
     # Names only: somebody may have put a secret into a value. An empty one counts as not set.
     if names := sorted({name for name, value in differing if value and name in ours}):
         seen = f"was deployed with other settings than the stage's: {', '.join(names)}"
-        yield problem(seen, look.deploy)
+        return problem(seen, look.deploy)
+    return ok("is deployed with the stage's settings")
 
 
 @check("function")
-def _concurrency(_subject: str, look: Look_, name: str, *, is_single: bool) -> Verdict:
+def _concurrency(_subject: str, look: Look, name: str, *, is_single: bool) -> Verdict:
     path = "ReservedConcurrentExecutions"
     reserved = look.one("lambda:GetFunctionConcurrency", path, FunctionName=name)
     fix = f"aws lambda delete-function-concurrency --function-name {name}"
@@ -130,25 +91,8 @@ def _concurrency(_subject: str, look: Look_, name: str, *, is_single: bool) -> V
     return ok(f"{reserved or 'none'} reserved")
 
 
-@check("function")
-def unreserved(_subject: str, look: Look_) -> Verdict:
-    """Judge whether the account has the executions that functions which are missing reserve."""
-    limit = look.one("lambda:GetAccountSettings", "AccountLimit")
-    seen = limit["UnreservedConcurrentExecutions"]
-    names = look.function_names
-    wanted = sum(each in SINGLE and is_absent(look.function, names[each]) for each in names)
-    lacking = _KEPT_UNRESERVED + wanted - seen
-    if lacking <= 0:
-        return ok(f"{seen} unreserved")
-    return problem(
-        f"{seen} executions are unreserved: {wanted} cannot be reserved, as AWS keeps {_KEPT_UNRESERVED}",
-        "aws service-quotas request-service-quota-increase --service-code lambda --quota-code L-B99A9384 "
-        f"--desired-value {max(_DEFAULT_QUOTA, limit['ConcurrentExecutions'] + lacking)}",
-    )
-
-
 @check("role")
-def _role(name: str, look: Look_, wanted: Policy) -> Iterator[Verdict]:
+def _role(name: str, look: Look, wanted: Policy) -> Iterator[Verdict]:
     granted, path = look.statements(name), "Role.PermissionsBoundary.PermissionsBoundaryArn"
     lacking = [each["Sid"] for each in wanted["Statement"] if each not in granted]
     if lacking:
@@ -163,7 +107,7 @@ def _role(name: str, look: Look_, wanted: Policy) -> Iterator[Verdict]:
 
 
 @check("role")
-def _given_role(role: str, look: Look_, function: str, runs_as: str) -> Verdict:
+def _given_role(role: str, look: Look, function: str, runs_as: str) -> Verdict:
     name = look.function_names[function]
     if runs_as != role:
         return problem(f"is to be the role of {name}, which runs as {runs_as}", look.deploy)
@@ -191,30 +135,16 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
 # --- schedules ------------------------------------------------------------------------------------
 
 
-def schedules(look: Look_) -> Iterator[Check]:
+def schedules(look: Look) -> Iterator[Check]:
     """Check the rules that invoke the functions, and say when they fire next."""
     expressions = {RECONCILE: (POLL, ""), FOLLOW_SHARES: (POLL, "")}
     if isinstance(look, AcceptanceLook):
         expressions |= _expressions(look)
-        yield from _missed_update(look)
     elif isinstance(look.stage, ProductionStage):
         expressions[SHARE] = (str(look.stage.settings.schedule.utc), "")
     for function, rule in stacks.rule_names(look.stage).items():
         name = look.function_names[function]
         yield from _rule(rule, look, name, *expressions.get(function, ("", "")))
-
-
-def _missed_update(look: AcceptanceLook) -> Iterator[Check]:
-    """Warn if the update that belongs to the next restore is skipped."""
-    stage, settings = look.stage, look.stage.settings
-    restore = settings.next_restore(look.now, None)
-    if restore and (update := settings.skipped_update(restore)):
-        seen = (
-            f"the update of {when(stage, update)} is in an off-week, and so is skipped: the refresh of "
-            f"{when(stage, restore)} restores what an earlier one has recorded"
-        )
-        anchor = f"REFRESH_ANCHOR_DATE={settings.window.date_of(update)}"
-        yield Check("schedule", "UPDATE_SCHEDULE", WARNING, seen, to_change(stage.name, anchor))
 
 
 def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
@@ -229,7 +159,7 @@ def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
 
 
 @check("schedule")
-def _rule(name: str, look: Look_, function: str, expression: str, next_time: str) -> Verdict:
+def _rule(name: str, look: Look, function: str, expression: str, next_time: str) -> Verdict:
     deploy = look.deploy
     body = look.one("events:DescribeRule", "@", Name=name)
     if body is None:
@@ -250,19 +180,19 @@ def _rule(name: str, look: Look_, function: str, expression: str, next_time: str
 # --- alarms ---------------------------------------------------------------------------------------
 
 
-def alarms(look: Look_) -> Iterator[Check]:
+def alarms(look: Look) -> Iterator[Check]:
     """Check the stage's alarms."""
     try:
         found = look.alarms()
-    except Unavailable as what:
-        yield Check("alarm", "all", *unavailable(what))
+    except AwsError as error:
+        yield Check("alarm", "all", *unavailable(error))
         return
     for name, alarm in found.items():
         yield from _alarm(name, look, alarm)
 
 
 @check("alarm")
-def _alarm(name: str, look: Look_, alarm: Json | None) -> Verdict:
+def _alarm(name: str, look: Look, alarm: Json | None) -> Verdict:
     topic = look.stage.settings.topic_arn
     if alarm is None:
         return problem("does not exist", _remake(look))
@@ -283,7 +213,7 @@ def _alarm(name: str, look: Look_, alarm: Json | None) -> Verdict:
     return ok(f"is {alarm['StateValue']}")
 
 
-def _remake(look: Look_) -> str:
+def _remake(look: Look) -> str:
     """Return how to restore an alarm: CloudFormation would not notice changes by others."""
     after = stacks.stack_name(look.stage.name, stacks.AFTER)
-    return f"{deletion(after)} && {look.deploy}" if look.packaged_stacks else look.deploy
+    return f"{deletion(after)} && {look.deploy}" if look.is_packaged else look.deploy

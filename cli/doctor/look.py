@@ -1,16 +1,15 @@
 """What the doctor looks at: AWS's answers to calls that only read, each made once, when it is needed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property, partial
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from functools import cached_property, partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.clients import BotoAws
-from chalicelib.aws.errors import code_and_message
+from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Preparation
 from chalicelib.domain.deployment import Stack as SeenStack
@@ -26,66 +25,35 @@ from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks, templates
 from cli.calls import Calls
 from cli.cloudformation import LEFT_OVER
-from cli.errors import DENIED
 from cli.mainpipeline import DeployedStack, StackTemplate
-from cli.stages import AcceptanceStage, Json, Stage, StageError, to_deploy
+from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_deploy
 
 P = ParamSpec("P")
 T = TypeVar("T")
-S_co = TypeVar("S_co", bound=Stage, covariant=True)
-
-_LENGTH = 500  # of a reason; a denial names the policy last, after two ARNs
-_LIST_SNAPSHOTS = "rds:DescribeDBClusterSnapshots"
-
-
-class Unavailable(Exception):
-    """AWS did not return something: `why`, and the IAM `action` that it needs."""
-
-    def __init__(self, action: str, why: str, *, denied: bool = False) -> None:
-        super().__init__(why)
-        self.action, self.why, self.denied = action, why, denied
-
-
-def caller(session: boto3.Session, region: str) -> tuple[Json, datetime]:
-    """Return who calls AWS, and AWS's time, as this machine's may be wrong; raise Unavailable."""
-    action = "sts:GetCallerIdentity"
-    identity: Json = _asked(action, partial(Calls(session, region).one, action, "@"))
-    date = identity["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return identity, parsedate_to_datetime(date) if date else datetime.now(UTC)
 
 
 def known(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | None:
     """Return the answer to a question; None if AWS does not show it."""
     try:
         return question(*given, **named)
-    except Unavailable:
+    except AwsError:
         return None
-
-
-def is_absent(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> bool:
-    """Return whether AWS confirms that the resource does not exist."""
-    try:
-        return question(*given, **named) is None
-    except Unavailable:
-        return False
 
 
 Method = Callable[Concatenate[Any, P], T]
 
 
-def question(action: str) -> Callable[[Method[P, T]], Method[P, T]]:
-    """Cache a method's AWS response for each first argument; `action` is the IAM action that it needs."""
+def question(method: Method[P, T]) -> Method[P, T]:
+    """Cache what a method returns, or the AwsError that it raises, for each first argument."""
 
-    def decorate(method: Method[P, T]) -> Method[P, T]:
-        def ask(look: Any, /, *given: P.args, **named: P.kwargs) -> T:
-            subjects = [str(getattr(each, "name", each)) for each in given[:1]]
-            name = " of ".join([method.__name__, *subjects])
-            found: T = look.ask(name, action, partial(method, look, *given, **named))
-            return found
+    @wraps(method)
+    def ask(look: Any, /, *given: P.args, **named: P.kwargs) -> T:
+        subjects = [str(getattr(each, "name", each)) for each in given[:1]]
+        name = " of ".join([method.__name__, *subjects])
+        found: T = look.ask(name, partial(method, look, *given, **named))
+        return found
 
-        return ask
-
-    return decorate
+    return ask
 
 
 def described(action: str, path: str, parameter: str) -> Callable[[Any, str], Json | None]:
@@ -109,69 +77,88 @@ class _ReadOnlyAws(BotoAws):
         return self._now
 
 
-class Look(Generic[S_co]):
-    """What a stage has in its account. Every question raises Unavailable if AWS does not show it.
+class Look:
+    """What a stage has in its account. Every question raises AwsError if AWS does not show it.
 
     `answers` has those that are known already, by the names of the questions.
     """
 
+    stage: Stage
+
     def __init__(
         self,
-        stage: S_co,
-        session: boto3.Session,
-        now: datetime,
+        stage: Stage,
+        session: boto3.Session | None = None,
         answers: Mapping[str, Any] | None = None,
     ) -> None:
-        self.stage, self.now = stage, now
-        self._session = session
-        self._calls = Calls(session, stage.region)
+        self.stage = stage
+        self._session = session or boto3.Session(region_name=stage.region)
+        self._calls = Calls(self._session, stage.region)
         self._answers = dict(answers or {})
 
-    def ask(self, name: str, action: str, question: Callable[[], T]) -> T:
-        """Return the answer to a question; the action is what it needs."""
+    def ask(self, name: str, question: Callable[[], T]) -> T:
+        """Return the answer to a question."""
         if name not in self._answers:
             try:
-                self._answers[name] = _asked(action, question)
-            except Unavailable as unavailable:
-                self._answers[name] = unavailable
+                self._answers[name] = question()
+            except AwsError as error:
+                self._answers[name] = error
         answer: Any = self._answers[name]
-        if isinstance(answer, Unavailable):
+        if isinstance(answer, AwsError):
             raise answer
         found: T = answer
         return found
 
     def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
-        """Return a part of the answer to a call.
+        """Return a part of the answer to a call; None if there is no such resource.
 
-        Its name is the action with the first parameter, and the Region if one is given.
+        The question's name is the action with the values of its parameters, and the Region if one is given.
         """
-        question = partial(self._calls.one, action, path, region, **given)
-        return self.ask(_name(action, given, region), action, question)
+        return self._called(action, partial(self._calls.one, action, path, region), given, region)
 
     def all(self, action: str, path: str, **given: Any) -> list[Any]:
         """Return a part of the answers to a call, from all their pages."""
-        question = partial(self._calls.all, action, path, **given)
-        return self.ask(_name(action, given), action, question) or []
+        return self._called(action, partial(self._calls.all, action, path), given) or []
+
+    def _called(
+        self, action: str, call: Callable[..., T], given: Json, region: str | None = None
+    ) -> T:
+        subject = " ".join(map(str, filter(None, [*given.values(), region])))
+        question = translate_errors(action, subject)(partial(call, **given))
+        return self.ask(f"{action} {subject}", question)
 
     # --- every stage ------------------------------------------------------------------------------
+
+    @question
+    @translate_errors("sts:GetCallerIdentity", "the credentials in use")
+    def caller(self) -> Json:
+        """Return AWS's answer about whose credentials are in use."""
+        found: Json = self._calls.call("sts:GetCallerIdentity")
+        return found
+
+    @cached_property
+    def now(self) -> datetime:
+        """AWS's time, as this machine's may be wrong."""
+        return parsedate_to_datetime(self.caller()["ResponseMetadata"]["HTTPHeaders"]["date"])
 
     @property
     def is_deployed(self) -> bool:
         """Whether a function of the stage is in the account, or cannot be looked at."""
-        functions = self.function_names.values()
-        return not all(is_absent(self.function, name) for name in functions)
+        try:
+            return any(map(self.function, self.function_names.values()))
+        except AwsError:
+            return True
 
     @property
-    def packaged_stacks(self) -> list[str]:
-        """The stage's stacks, if the templates of `aurora-refresh package` were deployed."""
-        names = stacks.packaged_stacks(self.stage.name)
-        found = known(self.stack, names["sam.json"])
-        return [*names.values()] if found and found["StackStatus"] not in LEFT_OVER else []
+    def is_packaged(self) -> bool:
+        """Whether the templates of `aurora-refresh package` were deployed."""
+        found = known(self.stack, stacks.packaged_stacks(self.stage.name)["sam.json"])
+        return found is not None and found["StackStatus"] not in LEFT_OVER
 
     @property
     def deploy(self) -> str:
         """The command that deploys the stage in the way in which it was deployed before."""
-        if not self.packaged_stacks:
+        if not self.is_packaged:
             return to_deploy(self.stage.name)
         return f"aurora-refresh package --stage {self.stage.name}, and then deploy its templates"
 
@@ -185,12 +172,11 @@ class Look(Generic[S_co]):
     topic = described("sns:GetTopicAttributes", "Attributes", "TopicArn")
     cluster = described("rds:DescribeDBClusters", "DBClusters[0]", "DBClusterIdentifier")
 
-    @question("iam:ListRolePolicies and iam:GetRolePolicy")
     def statements(self, role: str) -> list[Json]:
         """Return the statements of a role's inline policies."""
-        names = self._calls.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=role) or ()
+        names = self.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=role)
         get, path = "iam:GetRolePolicy", "PolicyDocument.[Statement][]"
-        found = (self._calls.one(get, path, RoleName=role, PolicyName=name) for name in names)
+        found = (self.one(get, path, RoleName=role, PolicyName=name) for name in names)
         return [statement for policy in found for statement in policy]
 
     def topic_key(self, topic: str) -> str | None:
@@ -201,12 +187,12 @@ class Look(Generic[S_co]):
         of_topic = topic.rpartition(":")[0].replace(":sns:", ":kms:")
         return f"{of_topic}:{name if name.startswith('alias/') else f'key/{name}'}"
 
-    @question("cloudwatch:DescribeAlarms")
+    @question
     def alarms(self) -> Mapping[str, Json | None]:
         """Return each alarm that the stage should have by its name; None if it does not exist."""
         names = stacks.alarm_names(self.stage)
         given: Json = {"AlarmNames": names, "AlarmTypes": ["MetricAlarm"], "MaxRecords": 100}
-        found = self._calls.one("cloudwatch:DescribeAlarms", "MetricAlarms", **given)
+        found = self.one("cloudwatch:DescribeAlarms", "MetricAlarms", **given)
         alarms = {alarm["AlarmName"]: alarm for alarm in found or ()}
         return {name: alarms.get(name) for name in names}
 
@@ -216,15 +202,23 @@ class Look(Generic[S_co]):
         return found
 
 
-class AcceptanceLook(Look[AcceptanceStage]):
+class ProductionLook(Look):
+    """What a production stage has."""
+
+    stage: ProductionStage
+
+
+class AcceptanceLook(Look):
     """What an acceptance stage has besides, much of it as the use cases see it."""
+
+    stage: AcceptanceStage
 
     @cached_property
     def aws(self) -> BotoAws:
         """The use cases' AWS."""
         return _ReadOnlyAws(self._session, self.now, self.stage.settings.source_region)
 
-    @question("ssm:GetParameters")
+    @question
     def parameters(self) -> Values:
         """Return the parameters that exist."""
         return self.aws.parameters.get(self.stage.settings.promotion_parameters)
@@ -234,7 +228,7 @@ class AcceptanceLook(Look[AcceptanceStage]):
         """The parameters that exist; none if they cannot be read."""
         return known(self.parameters) or {}
 
-    @question(_LIST_SNAPSHOTS)
+    @question
     def candidate(self, database: Database) -> Snapshot | Refused:
         """Return what the schedule would promote now of what *latest* names."""
         try:
@@ -246,7 +240,7 @@ class AcceptanceLook(Look[AcceptanceStage]):
     def _own(self) -> ListOwn:
         return list_own_once(self.aws)
 
-    @question(_LIST_SNAPSHOTS)
+    @question
     def present(self, _database: Database, arn: str) -> Snapshot | None:
         """Return the snapshot that a database's *current* names."""
         return self.aws.snapshots.find(arn)
@@ -262,13 +256,13 @@ class AcceptanceLook(Look[AcceptanceStage]):
         """Return the main pipeline's stacks and those of P_STACK_NAME."""
         return mainpipeline.stacks_of(self.stage, self.structure)
 
-    @question("cloudformation:GetTemplate")
+    @question
     def template(self, stack: DeployedStack) -> StackTemplate | None:
         """Return the template of a stack; None if it is elsewhere or not deployed."""
         if stack.elsewhere or (described := self.stack(stack.name)) is None:
             return None
         given = {"StackName": stack.name, "TemplateStage": "Processed"}
-        body = self._calls.one("cloudformation:GetTemplate", "TemplateBody", **given)
+        body = self.one("cloudformation:GetTemplate", "TemplateBody", **given)
         if not body:
             return None
         parameters = described.get("Parameters", [])
@@ -296,12 +290,12 @@ class AcceptanceLook(Look[AcceptanceStage]):
         name = self.stage.pipeline if self.structure else None
         return Deployments(self.aws, name, self.runs())
 
-    @question("codepipeline:ListPipelineExecutions")
+    @question
     def runs(self) -> Sequence[Run]:
         """Return the main pipeline's runs, newest first."""
         return self.aws.pipelines.runs(self.stage.pipeline) if self.structure else []
 
-    @question("codepipeline:ListActionExecutions")
+    @question
     def deployment(self, database: Database) -> Deployment:
         """Return what is deployed, as the use cases see it."""
         current = database.current_parameter
@@ -311,7 +305,7 @@ class AcceptanceLook(Look[AcceptanceStage]):
         except Refused as refused:
             return Deployment(unknown=str(refused))
 
-    @question("cloudformation:DescribeStacks")
+    @question
     def deployed_stack(self, database: Database) -> SeenStack | None:
         """Return the stack of P_STACK_NAME; None if it does not exist."""
         return self._deployments.stack(database.stack.stack) if database.stack else None
@@ -324,13 +318,13 @@ class AcceptanceLook(Look[AcceptanceStage]):
         identifier = stack.clusters.get(database.stack.cluster_in(stack.clusters))
         return self.cluster(identifier) if identifier else None
 
-    @question("states:DescribeExecution")
+    @question
     def preparation(self, database: Database) -> Preparation | None:
         """Return the preparation of the deployed cluster, if it has one."""
         deployment = known(self.deployment, database) or Deployment()
         return preparation_of(self.aws, database, deployment)
 
-    @question(_LIST_SNAPSHOTS)
+    @question
     def choices(self) -> dict[str, Choice]:
         """Return what the shares contain for each database, by its name."""
         databases = self.stage.settings.databases
@@ -348,32 +342,11 @@ class AcceptanceLook(Look[AcceptanceStage]):
         """Return the ARN of the key that encrypts a share; None if it is not encrypted."""
         path, region = "DBClusterSnapshots[0].KmsKeyId", self.stage.settings.source_region
         given = {"DBClusterSnapshotIdentifier": share.arn, "IncludeShared": True}
-        found: str | None = self.one(_LIST_SNAPSHOTS, path, region, **given)
+        found: str | None = self.one("rds:DescribeDBClusterSnapshots", path, region, **given)
         return found
 
-    @question("apigateway:GET")
+    @question
+    @translate_errors("apigateway:GET", "the REST APIs")
     def rest_apis(self) -> Sequence[str]:
         """Return the REST APIs that invoke the stage's function."""
         return restapi.invoking(self._calls.client("apigateway"), self.stage.name)
-
-
-def _name(action: str, given: Mapping[str, Any], region: str | None = None) -> str:
-    return " ".join([action, *map(str, [*given.values()][:1]), *filter(None, [region])])
-
-
-def _asked(action: str, question: Callable[[], T]) -> T:
-    """Return the answer to a question; raise Unavailable."""
-    try:
-        return question()
-    except ClientError as error:
-        raise _unavailable(action, *code_and_message(error)) from error
-    except AwsError as error:
-        raise _unavailable(error.operation, error.code, error.message) from error
-    except (BotoCoreError, StageError) as error:
-        raise _unavailable(action, type(error).__name__, str(error)) from error
-
-
-def _unavailable(action: str, code: str, message: str) -> Unavailable:
-    # On one line, because a proxy in between may answer with a whole page.
-    why = f"{code}: {' '.join(message.split())}"[:_LENGTH]
-    return Unavailable(action, why, denied=code in DENIED)

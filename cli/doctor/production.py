@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from cli.doctor.checks import Check, Verdict, check, ok, own_key, problem, unusable_key, warning
-from cli.doctor.look import Look, known
-from cli.stages import ProductionStage, to_change
+from cli.doctor.look import ProductionLook, known
+from cli.stages import to_change
 
 
-def clusters(look: Look[ProductionStage]) -> Iterator[Check]:
+def clusters(look: ProductionLook) -> Iterator[Check]:
     """Check that every cluster exists and is available, and that acceptance may get its key."""
     for name in look.stage.settings.clusters:
         yield from _cluster(name, look)
@@ -17,7 +17,7 @@ def clusters(look: Look[ProductionStage]) -> Iterator[Check]:
 
 
 @check("cluster")
-def _cluster(name: str, look: Look[ProductionStage]) -> Verdict:
+def _cluster(name: str, look: ProductionLook) -> Verdict:
     stage, cluster = look.stage, look.cluster(name)
     if cluster is None:
         fix = to_change(stage.name, "CLUSTERS=…")
@@ -29,7 +29,7 @@ def _cluster(name: str, look: Look[ProductionStage]) -> Verdict:
 
 
 @check("key")
-def _cluster_key(_subject: str, look: Look[ProductionStage], arn: str) -> Verdict:
+def _cluster_key(_subject: str, look: ProductionLook, arn: str) -> Verdict:
     """Judge the key of a cluster; copies under another one are shared if SHARE_KMS_KEY_ID is set."""
     own = look.stage.settings.key
     other = to_change(look.stage.name, "SHARE_KMS_KEY_ID=…")
@@ -41,7 +41,7 @@ def _cluster_key(_subject: str, look: Look[ProductionStage], arn: str) -> Verdic
     return ok(f"enabled; {shared}")
 
 
-def share_key(look: Look[ProductionStage]) -> Iterator[Check]:
+def share_key(look: ProductionLook) -> Iterator[Check]:
     """Check the key of copies."""
     if look.stage.settings.key:
         yield from check("key")(own_key)(look.stage.settings.key, look, "SHARE_KMS_KEY_ID")

@@ -169,19 +169,14 @@ def _unknown(look: AcceptanceLook, database: Database, deployment: Deployment) -
 @check("deployment")
 def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
     """Warn that the refresh sees less, and judge what it sees."""
-    seen = "so the refresh relies on the newest successful deploy action alone"
-    unset, stacks = f"{database.setting('STACK_NAME')} is not set", look.stacks()
-    if stacks and all(each.elsewhere for each in stacks):
-        away = (
-            f"and stack {stacks[0].name} is not seen: the pipeline deploys it {stacks[0].elsewhere}"
-        )
+    fix = _set(look.stage, database, _proposed(look, database) or "…")
+    stacks = look.stacks()
+    if stacks and all(each.elsewhere for each in stacks):  # so it cannot be set
         fix = (
             f"compare it with the status by hand: aurora-refresh console --stage {look.stage.name}"
         )
-        yield warning(f"{unset}, {away}; {seen}", fix, blind=True)
-    else:
-        fix = _set(look.stage, database, _proposed(look, database) or "…")
-        yield warning(f"{unset}, {seen}", fix)
+    seen = "is not set, so the refresh relies on the newest successful deploy action alone"
+    yield warning(f"{database.setting('STACK_NAME')} {seen}", fix)
     deployment = look.deployment(database)
     if deployment.unknown:
         yield _unknown(look, database, deployment)

@@ -9,16 +9,14 @@ from cli import stacks
 from cli.doctor.checks import Check, Verdict, check, ok, problem, unusable_key, warning
 from cli.doctor.look import Look, known
 from cli.policies import USE_TOPIC_KEY, Policy
-from cli.stages import Json, Stage, to_change
+from cli.stages import Json, to_change
 
 _ALARMS = "cloudwatch.amazonaws.com"
 _UNCERTAIN = {"Condition", "NotAction", "NotPrincipal"}  # keys of statements that are not evaluated
 _ACCOUNT = "aws:SourceAccount"  # of the alarm; without it, any account's alarm could publish
 
-Look_ = Look[Stage]
 
-
-def topics(look: Look_) -> Iterator[Check]:
+def topics(look: Look) -> Iterator[Check]:
     """Check that the topics and those who receive notifications are there."""
     stage, arn = look.stage, look.stage.settings.topic_arn
     if arn:
@@ -36,7 +34,7 @@ def topics(look: Look_) -> Iterator[Check]:
 
 
 @check("topic")
-def _topic(arn: str, look: Look_, subscribe: str) -> Iterator[Verdict]:
+def _topic(arn: str, look: Look, subscribe: str) -> Iterator[Verdict]:
     if look.topic(arn) is None:
         create = f"aws sns create-topic --name {arn.rpartition(':')[2]}"
         yield problem("does not exist", f"{create}, and then {subscribe}")
@@ -56,7 +54,7 @@ def _topic(arn: str, look: Look_, subscribe: str) -> Iterator[Verdict]:
         yield warning("has no subscriptions", subscribe)
 
 
-def keys(look: Look_) -> Iterator[Check]:
+def keys(look: Look) -> Iterator[Check]:
     """Check that functions and alarms may use the keys that the topics are under."""
     settings = look.stage.settings
     for topic in filter(None, (settings.topic_arn, settings.chat_topic_arn)):
@@ -65,7 +63,7 @@ def keys(look: Look_) -> Iterator[Check]:
 
 
 @check("topic key")
-def _key(name: str, look: Look_, topic: str) -> Verdict:
+def _key(name: str, look: Look, topic: str) -> Verdict:
     stage, key = look.stage, look.key(name)
     has_alarms = topic == stage.settings.topic_arn
     replace_key = (

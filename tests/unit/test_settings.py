@@ -1,6 +1,6 @@
 """The environment variables of an acceptance and of a production stage."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -119,17 +119,6 @@ def test_every_variable_of_a_production_stage_is_read() -> None:
     clusters, schedule = ("orders", "billing"), Expression.parse("rate(1 day)")
     assert found == ProductionSettings(clusters, "222222222222", KEY_ID, 5, schedule, TOPIC)
     assert found.policy("daily") == SharePolicy("daily", "222222222222", KEY_ID, 5)
-
-
-def test_an_update_that_is_skipped_just_before_a_refresh_is_found() -> None:
-    restore = datetime(2026, 1, 18, 4, 30, tzinfo=UTC)
-    assert acceptance().skipped_update(restore) is None
-    on_saturday = acceptance(UPDATE_SCHEDULE="cron(0 22 ? * SAT *)")
-    assert on_saturday.skipped_update(restore) == datetime(2026, 1, 17, 22, tzinfo=UTC)
-    # When it is 02:00 in UTC, it is still Saturday there.
-    elsewhere = acceptance(MAINTENANCE_WINDOW="00:00-07:00 America/New_York")
-    assert elsewhere.skipped_update(restore) == datetime(2026, 1, 18, 2, tzinfo=UTC)
-    assert acceptance(UPDATE_SCHEDULE="rate(1 day)").skipped_update(restore) is None
 
 
 def test_the_names_of_a_stage_s_settings_are_those_of_its_kind_and_databases() -> None:
