@@ -79,9 +79,9 @@ class Calls:
                 return None
             raise
 
-    def wait(self, service: str, waiter: str, seconds: float = 1_200, **named: str) -> None:
-        """Wait as boto3's waiters do; raise WaiterError."""
-        often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(seconds / _POLL_SECONDS)}
+    def wait(self, service: str, waiter: str, **named: str) -> None:
+        """Wait for up to 20 minutes as boto3's waiters do; raise WaiterError."""
+        often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(1_200 / _POLL_SECONDS)}
         self.client(service).get_waiter(waiter).wait(**named, WaiterConfig=often)
 
     def delete_stack(self, name: str) -> None:
