@@ -21,7 +21,7 @@ class Browser:
     """Asks for pages as a browser does, and sends their forms."""
 
     def __init__(self, client: Any) -> None:
-        app = create_app(client, "acceptance", "acceptance")
+        app = create_app(client)
         self.http, self.token = app.test_client(), app.jinja_env.globals["token"]
 
     def get(self, path: str, **headers: str) -> TestResponse:
@@ -95,9 +95,10 @@ def test_a_form_says_which_data_is_deleted() -> None:
 
 def test_there_is_no_page_about_what_is_unknown() -> None:
     unknown = "/pin?database=none&snapshot=orders-2026-11-25"
-    for path in ("/databases/none", "/rollback", unknown, "/none"):
+    for path in ("/databases/none", unknown, "/none"):
         response = Browser(healthy()).get(path)
         assert (response.status_code, ">Not found</h1>" in response.text) == (404, True)
+    assert "There are several databases; name one" in Browser(healthy()).get("/rollback").text
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_an_action_is_done_and_answered() -> None:
         assert message not in browser.get("/").text
         return re.sub(r"<[^>]*>", "", message)
 
-    orders, moved = {"database": "orders", "reason": "compare"}, "orders from orders-2026-11-27"
+    orders, moved = {"database": "orders", "reason": "compare"}, "orders-2026-11-27"
     pinned = f"The pipeline deploys {moved} in its next run."
     assert said("pin", snapshot="orders-2026-11-27", **orders) == pinned
     rolled_back = f"The pipeline deploys {moved} now, in run {RUN}."
@@ -241,7 +242,7 @@ def test_only_the_loopback_address_is_answered_by_each_of_its_names() -> None:
     refused = dict.fromkeys([*OTHERS, ""], (403, False))
     assert answered == dict.fromkeys(OURS, (200, True)) | refused
     # On port 80 it has no port.
-    http = create_app(healthy(), "acceptance", None).test_client()
+    http = create_app(healthy()).test_client()
     hosts = "127.0.0.1", "example.com"
     assert [http.get("/", base_url=f"http://{host}").status_code for host in hosts] == [200, 403]
 
