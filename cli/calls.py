@@ -35,10 +35,9 @@ _ABSENT = {
 class Calls:
     """Calls with a session, in one Region unless another one is named."""
 
-    def __init__(self, session: boto3.Session, region: str, config: Config = _CONFIG) -> None:
+    def __init__(self, session: boto3.Session, region: str) -> None:
         self._session = session
         self._region = region
-        self._config = config
         self._clients: dict[tuple[str, str | None], Any] = {}
 
     def client(self, service: str, region: str | None = None) -> Any:
@@ -46,7 +45,7 @@ class Calls:
         name = _SERVICES.get(service, service)
         if (name, region) not in self._clients:
             self._clients[name, region] = self._session.client(  # type: ignore[call-overload]
-                name, region_name=region or self._region, config=self._config
+                name, region_name=region or self._region, config=_CONFIG
             )
         return self._clients[name, region]
 

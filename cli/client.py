@@ -66,7 +66,10 @@ class ApiClient:
         return self._call("GET", "/snapshots", database=database)
 
     def pin(self, snapshot: str, **options: Any) -> Json:
-        """Set `current` to a snapshot; options are `database`, `reason` and `deploy`."""
+        """Set `current` to a snapshot; options are `database`, `reason` and `deploy`.
+
+        Those that are None are not sent.
+        """
         return self._call("PUT", _CURRENT, {"snapshot": snapshot, **options})
 
     def rollback(self, **options: Any) -> Json:
@@ -92,7 +95,8 @@ class ApiClient:
             raise ApiError(None, "NoRegion", str(exceptions.NoRegionError()))
         self._url = self._url or find_api_url(self._session, self.name)
         url = self._url.rstrip("/") + path
-        data = None if body is None else json.dumps(body).encode()
+        given = body and {name: value for name, value in body.items() if value is not None}
+        data = None if given is None else json.dumps(given).encode()
         headers = {"Content-Type": "application/json"} if data else {}
         request = AWSRequest(method, url, headers, data, {"database": database} if database else {})
         with _calling():

@@ -187,34 +187,22 @@ def _show_done(_client: "ApiClient", answer: Json) -> None:
 
 
 @_command(_show_done, click.argument("snapshot"), *_CHANGE)
-def pin(
-    client: "ApiClient", snapshot: str, database: str | None, *, yes: bool, **wanted: Any
-) -> Json:
+def pin(client: "ApiClient", snapshot: str, *, yes: bool, **wanted: Any) -> Json:
     """Set current to SNAPSHOT: an identifier, an ARN, or latest.
 
     The pipeline's next run restores it. With --deploy-now, that run is started.
     """
-    return _move(client, "pin", database, snapshot, yes=yes, **wanted)
+    if wanted["deploy"] and not yes:
+        _confirm(client, "pin", wanted["database"], snapshot)
+    return client.pin(snapshot, **wanted)
 
 
 @_command(_show_done, *_CHANGE)
-def rollback(client: "ApiClient", database: str | None, *, yes: bool, **wanted: Any) -> Json:
+def rollback(client: "ApiClient", *, yes: bool, **wanted: Any) -> Json:
     """Set current back to the newest earlier snapshot that differs."""
-    return _move(client, "rollback", database, yes=yes, **wanted)
-
-
-def _move(
-    client: "ApiClient",
-    action: str,
-    database: str | None,
-    *snapshot: str,
-    yes: bool,
-    **wanted: Any,
-) -> Json:
-    _confirm(client, action, database, *snapshot, yes=yes or not wanted["deploy"])
-    named = {"database": database} if database else {}
-    answer: Json = getattr(client, action)(*snapshot, **wanted, **named)
-    return answer
+    if wanted["deploy"] and not yes:
+        _confirm(client, "rollback", wanted["database"])
+    return client.rollback(**wanted)
 
 
 def _is_started(answer: Json) -> bool:
@@ -248,26 +236,20 @@ def refresh(client: "ApiClient", *, yes: bool, **wanted: Any) -> Json:
 
     Exit status: 0 if a run was started or would be, 1 if the refresh was refused.
     """
-    _confirm(client, "refresh", yes=yes or wanted["dry_run"])
+    if not (yes or wanted["dry_run"]):
+        _confirm(client, "refresh")
     return client.refresh(**wanted)
 
 
 def _confirm(
-    client: "ApiClient",
-    action: str,
-    database: str | None = None,
-    snapshot: str = "",
-    *,
-    yes: bool,
+    client: "ApiClient", action: str, database: str | None = None, snapshot: str = ""
 ) -> None:
     """Ask for confirmation, naming each cluster and the snapshot that replaces it; raise Failure."""
-    if yes:
-        return
     replaced = view.replaced(client.status(), action, database, snapshot)
     clusters, it = ("cluster", "it") if len(replaced) == 1 else ("clusters", "them")
     what = f"the acceptance {clusters} of {' and '.join(map(str, replaced))}"
     data = f"and deletes what testers changed in {it}"
-    confirm(f"This replaces {what}, {data}." if replaced else "This replaces no cluster.", yes=yes)
+    confirm(f"This replaces {what}, {data}." if replaced else "This replaces no cluster.")
 
 
 @_command(_show_done, click.argument("until"), options.REASON)

@@ -66,7 +66,7 @@ def is_interactive() -> bool:
     return sys.stdin.isatty()
 
 
-def confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool = False) -> None:
     """Ask before what cannot be undone; raise Failure unless the answer is yes."""
     if yes:
         return

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
+from chalicelib.domain.functions import RESTORE, deployed_name
 from cli.client import ApiClient, Json
 from cli.console import view
 from cli.errors import ApiError, unknown_answer
@@ -109,10 +110,11 @@ class _Console:
         now, limit = view.time(schedule["now"]), schedule["max_age_days"]
         periods = self._pool.map(self._periods, databases)
         charts = [view.chart(each, now, limit) for each in periods]
-        arn = (self._client.identity() or {"Arn": "::"})["Arn"]
-        links = view.links(arn, self._client.region, self._client.stage, status)
+        aws = view.aws_console(self._client.identity(), self._client.region)
+        stage = self._client.stage
+        function = deployed_name(stage, RESTORE) if stage else None
         headline, tone = view.headline(status)
-        context = {"headline": headline, "tone": tone, "links": links}
+        context = {"headline": headline, "tone": tone, "aws": aws, "function": function}
         return render_template("overview.html", status=status, charts=charts, **context)
 
     def database(self, name: str) -> str:

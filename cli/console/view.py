@@ -3,11 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
-from chalicelib.domain.functions import RESTORE, deployed_name
 from cli.errors import ApiError
 
 Json = Mapping[str, Any]
@@ -174,32 +171,10 @@ def periods(facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> l
     return [(at, time(times[arn]) if times.get(arn) else None) for at, arn in sorted(found)]
 
 
-def links(arn: str, region: str | None, stage: str | None, status: Json) -> dict[str, str]:
-    """Return the addresses of the pipeline, the log and the stacks in AWS's console, by label.
-
-    The log is named after the stage.
-    """
-    console, pipeline = _CONSOLES.get(arn.split(":")[1]), status["pipeline"]
-    if console is None or not region:
-        return {}
-    pages, query, quoted = {}, f"?region={region}", partial(quote, safe="")
-    if stage:
-        # CloudWatch's page decodes a log group's name twice, with $ in place of %.
-        group = quoted(quoted(f"/aws/lambda/{deployed_name(stage, RESTORE)}")).replace("%", "$")
-        pages["Log"] = f"cloudwatch/home{query}#logsV2:log-groups/log-group/{group}"
-    # An API that was deployed earlier does not name the stacks.
-    for name in [stack for each in status["databases"] if (stack := each.get("stack"))]:
-        pages[f"Stack {name}"] = f"cloudformation/home{query}#/stacks?filteringText={quoted(name)}"
-    for each in status["databases"]:
-        if execution := (each["preparation"] or {}).get("execution"):
-            page = f"states/home{query}#/v2/executions/details/{quoted(execution)}"
-            pages[f"Preparation of {each['name']}"] = page
-    page = f"codesuite/codepipeline/pipelines/{quoted(pipeline['name'] or '')}"
-    if pipeline["name"]:
-        pages["Pipeline"] = f"{page}/view{query}"
-    if run := pipeline["under_way"] or pipeline["last_run"]:
-        pages["Run"] = f"{page}/executions/{run['execution_id']}/timeline{query}"
-    return {label: f"https://{region}.{console}/{page}" for label, page in pages.items()}
+def aws_console(identity: Json | None, region: str | None) -> str | None:
+    """Return the beginning of the addresses of AWS's console; None if it is unknown."""
+    domain = _CONSOLES.get(identity["Arn"].split(":")[1]) if identity else None
+    return f"https://{region}.{domain}" if domain and region else None
 
 
 def time(text: str) -> datetime:

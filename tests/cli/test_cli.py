@@ -140,7 +140,7 @@ DONE = {
         f"The pipeline deploys {NEWEST} in its next run.\n",
     ),
     "rollback --deploy-now --yes": (
-        ("rollback", {"reason": "", "deploy": True}),
+        ("rollback", {"reason": "", "deploy": True, "database": None}),
         f"The pipeline deploys {NEWEST} now, in run {RUN}.\n",
     ),
     "refresh --yes": (

@@ -73,7 +73,7 @@ def test_a_request_is_signed_and_sent_with_a_profile_s_certificates(
     http.return_value.send.return_value = Mock(status_code=200, content=b'{"version": 5}')
     monkeypatch.setattr("cli.client.URLLib3Session", http)
     asked = {"snapshot": "a", "database": "rds", "deploy": True}
-    assert client(ca_bundle="company.pem").pin(**asked) == {"version": 5}
+    assert client(ca_bundle="company.pem").pin(**asked, reason=None) == {"version": 5}
     (request,) = http.return_value.send.call_args.args
     assert (request.method, request.url) == ("PUT", "https://a/api/snapshots/current")
     assert json.loads(request.body) == asked
@@ -99,14 +99,12 @@ def test_a_refusal_has_a_status_a_code_and_a_message(monkeypatch: pytest.MonkeyP
     assert refusal(200, b"<html>") == refusal(200, b'["a"]') == no_json
 
 
-def test_the_identity_request_times_out_early_and_is_repeated_after_a_new_session(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_identity_request_times_out_early_and_is_repeated_after_a_new_session() -> None:
     session, renewed = MagicMock(), MagicMock()
-    monkeypatch.setattr("cli.client.Session", Mock(side_effect=[session, renewed]))
-    client = ApiClient("acceptance")
-    assert client.identity() == client.identity()
-    client.begin_session()
+    with patch("cli.client.Session", side_effect=[session, renewed]):
+        client = ApiClient("acceptance")
+        assert client.identity() == client.identity()
+        client.begin_session()
     client.identity()
     assert session.create_client.call_count == renewed.create_client.call_count == 1
     config = session.create_client.call_args.kwargs["config"]
