@@ -22,10 +22,9 @@ _ABSENT = re.compile("NotFound|NoSuch|NotExist|NonExist")
 class Calls:
     """Calls with a session, in one Region unless another one is named."""
 
-    def __init__(self, session: boto3.Session, region: str, config: Config = _CONFIG) -> None:
+    def __init__(self, session: boto3.Session, region: str) -> None:
         self._session = session
         self._region = region
-        self._config = config
         self._clients: dict[tuple[str, str | None], Any] = {}
 
     def client(self, service: str, region: str | None = None) -> Any:
@@ -33,7 +32,7 @@ class Calls:
         name = _SERVICES.get(service, service)
         if (name, region) not in self._clients:
             self._clients[name, region] = self._session.client(  # type: ignore[call-overload]
-                name, region_name=region or self._region, config=self._config
+                name, region_name=region or self._region, config=_CONFIG
             )
         return self._clients[name, region]
 
@@ -66,9 +65,9 @@ class Calls:
                 return None
             raise
 
-    def wait(self, service: str, waiter: str, seconds: float = 1_200, **named: str) -> None:
-        """Wait as boto3's waiters do; raise WaiterError."""
-        often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(seconds / _POLL_SECONDS)}
+    def wait(self, service: str, waiter: str, **named: str) -> None:
+        """Wait for up to 20 minutes as boto3's waiters do; raise WaiterError."""
+        often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(1_200 / _POLL_SECONDS)}
         self.client(service).get_waiter(waiter).wait(**named, WaiterConfig=often)
 
     def delete_stack(self, name: str) -> None:

@@ -4,8 +4,8 @@ Importing boto3 as well would take half as long as the whole answer.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,26 +30,25 @@ _CURRENT = "/snapshots/current"
 class ApiClient:
     """Calls the API of one stage; every method raises ApiError.
 
-    `url` is the API's address, or a function that finds it when it is first needed.
+    The API is found by the stage's name when it is first needed, unless its address is given.
     """
 
-    def __init__(
-        self, url: str | Callable[[Session], str], new_session: Callable[[], Session] = Session
-    ) -> None:
-        self._url, self._new_session = url, new_session
+    def __init__(self, stage: str | None, url: str | None = None) -> None:
+        self.name, self.stage = str(url or stage), None if url else stage
+        self._url = url
         self.begin_session()
 
     def begin_session(self) -> None:
         """Read profile and credentials anew; a session keeps what it has read."""
         with _calling():
-            self._session = self._new_session()
+            self._session = Session()
             self._identity: Json | None = None
             self.region: str | None = self._session.get_config_variable("region")
 
-    def identity(self) -> Json:
-        """Return the caller's Account and Arn, as STS names them."""
+    def identity(self) -> Json | None:
+        """Return the caller's Account and Arn, as STS names them; None if it does not."""
         if self._identity is None:
-            with _calling():
+            with suppress(ApiError), _calling():
                 sts: Any = self._session.create_client("sts", config=_CONFIG)
                 self._identity = dict(sts.get_caller_identity())
         return self._identity
@@ -67,7 +66,10 @@ class ApiClient:
         return self._call("GET", "/snapshots", database=database)
 
     def pin(self, snapshot: str, **options: Any) -> Json:
-        """Set `current` to a snapshot; options are `database`, `reason` and `deploy`."""
+        """Set `current` to a snapshot; options are `database`, `reason` and `deploy`.
+
+        Those that are None are not sent.
+        """
         return self._call("PUT", _CURRENT, {"snapshot": snapshot, **options})
 
     def rollback(self, **options: Any) -> Json:
@@ -91,10 +93,10 @@ class ApiClient:
     ) -> Json:
         if not self.region:
             raise ApiError(None, "NoRegion", str(exceptions.NoRegionError()))
-        if callable(self._url):
-            self._url = self._url(self._session)
+        self._url = self._url or find_api_url(self._session, self.name)
         url = self._url.rstrip("/") + path
-        data = None if body is None else json.dumps(body).encode()
+        given = body and {name: value for name, value in body.items() if value is not None}
+        data = None if given is None else json.dumps(given).encode()
         headers = {"Content-Type": "application/json"} if data else {}
         request = AWSRequest(method, url, headers, data, {"database": database} if database else {})
         with _calling():

@@ -10,7 +10,6 @@ import click
 
 from cli import options
 from cli.output import (
-    Failure,
     WrongUsage,
     confirm,
     is_interactive,
@@ -232,14 +231,14 @@ def destroy(
 def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool) -> None:
     """Verify the assumptions about AWS in a sandbox account.
 
-    It creates what it needs, tagged aurora-refresh=live-check, and deletes it at the end, even if you
-    stop it. Needs an administrator's credentials.
+    It creates what it needs, and deletes it at the end, even if you stop it. Needs an administrator's credentials.
 
     Exit status: 0 nothing differs; 1 something differs or could not be deleted; 2 wrong usage.
     """
     import boto3
 
     from cli import livecheck
+    from cli.livecheck.facts import Fact
     from cli.livecheck.sandbox import PREFIX, Sandbox
 
     session = boto3.Session()
@@ -249,28 +248,25 @@ def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool
         raise WrongUsage(f"--delete is {left!r}: write the name that a check printed, {PREFIX}…")
     note = partial(click.echo, err=True)
     box = Sandbox(session, left, with_cluster=with_cluster)
-    note(f"account {box.account} ({box.caller['Arn']}), Region {box.region}")
+    caller = box.call("sts:GetCallerIdentity")
+    note(f"account {caller['Account']} ({caller['Arn']}), Region {box.region}")
+    found: list[Fact] = []
     if left:
         confirm(f"This deletes everything named {left}.", yes=yes)
-        report = livecheck.Report(left=box.close())
+        problems = box.close()
     else:
         note(f"This creates {livecheck.cost(with_cluster=with_cluster)}.")
         note(f"Should it be killed: aurora-refresh live-check --delete {box.name}")
         confirm("Everything that it creates is deleted afterwards.", yes=yes)
-        report = livecheck.check(box, note)
+        found, problems = livecheck.check(box, note)
     if as_json:
-        say_json(report.to_json())
+        say_json({"findings": [each._asdict() for each in found], "problems": problems})
     else:
-        rows = [
-            (each.verdict, each.fact.name, f"{each.fact.claim} …", each.found)
-            for each in report.findings
-        ]
+        rows = [(each.verdict, each.fact, f"{each.claim} …", each.found) for each in found]
         say_table(("verdict", "fact", "claim", "found"), rows)
-        for line in report.left:
-            say(f"left behind: {line}")
-    if report.stopped:
-        raise Failure("Stopped.")
-    if not report.is_well():
+        for line in problems:
+            say(line)
+    if not livecheck.is_well(found, problems):
         sys.exit(1)
 
 

@@ -2,66 +2,54 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import options
 from cli.console import view
-from cli.errors import ApiError, unknown_answer
-from cli.output import Failure, Row, WrongUsage, confirm, say, say_json, say_table
+from cli.errors import unknown_answer
+from cli.output import Row, confirm, say, say_json, say_table
 
 if TYPE_CHECKING:
     from cli.client import ApiClient
 
 Json = dict[str, Any]
 
-_LISTED = 30  # snapshots, unless all are asked for
 
-
-class Target(NamedTuple):
-    """What to operate: the name of a stage or the address of its API, and the client of that API."""
-
-    name: str
-    client: "ApiClient"
-
-
-def connect(stage: str | None, url: str | None) -> Target:
-    """Return the target, whose client calls AWS only when it is used; an address overrides a stage."""
+def connect(stage: str | None, url: str | None) -> "ApiClient":
+    """Return the client of a stage's API, which calls AWS only when it is used."""
     if not (stage or url):
         raise click.UsageError(
             "name a stage with --stage acceptance, or its API with --url https://…"
         )
-    from cli.client import ApiClient, find_api_url
+    from cli.client import ApiClient
 
-    client = ApiClient(url or (lambda session: find_api_url(session, stage or "")))
-    return Target(str(url or stage), client)
+    return ApiClient(stage, url)
 
 
 _API = (options.STAGE, options.URL, options.PROFILE, options.REGION)
-Show = Callable[[Target, Json, Json], None]
+Show = Callable[["ApiClient", Json], None]
 
 
 def _command(
     show: Show, *parameters: options.Option, is_well: Callable[[Json], bool] = lambda _: True
 ) -> Callable[[Callable[..., Json]], click.Command]:
-    """Make a command of a function that returns the API's answer for a target.
+    """Make a command of a function that calls the API and returns its answer.
 
-    `show` gets the target, the answer and the command's parameters, and prints the answer for people.
-    The exit status is 1 unless the answer `is_well`.
+    `show` prints the answer for people. The exit status is 1 unless the answer `is_well`.
     """
 
     def decorate(function: Callable[..., Json]) -> click.Command:
         @functools.wraps(function)
         def run(stage: str | None, url: str | None, *, as_json: bool, **given: Any) -> None:
-            target = connect(stage, url)
+            client = connect(stage, url)
             try:
-                answer = function(target, **given)
+                answer = function(client, **given)
                 if as_json:
                     say_json(answer)
                 else:
-                    show(target, answer, given)
+                    show(client, answer)
                 well = is_well(answer)
             except KeyError as error:
                 raise unknown_answer(error) from error
@@ -77,10 +65,10 @@ def _command(
 # --- questions ------------------------------------------------------------------------------------
 
 
-def _show_status(target: Target, answer: Json, _given: Json) -> None:
+def _show_status(client: "ApiClient", answer: Json) -> None:
     problems = answer["problems"]
     counted = view.count(len(problems), "problem") if problems else "no problems"
-    say(" · ".join([*_who(target), counted]))
+    say(" · ".join([*_who(client), counted]))
     say()
     headings = ("database", "deployed", "age", "state", "next refresh")
     say_table(headings, [_status_row(answer, each) for each in answer["databases"]])
@@ -92,16 +80,14 @@ def _show_status(target: Target, answer: Json, _given: Json) -> None:
         say(f"✗ {view.brief(problem)}")
 
 
-def _who(target: Target) -> list[str]:
+def _who(client: "ApiClient") -> list[str]:
     """Return the stage, its account and Region, and who the caller is, if AWS says so."""
-    words = [target.name]
-    try:
-        identity = target.client.identity()
-    except ApiError:
-        return [*words, str(target.client.region)]
+    identity = client.identity()
+    if identity is None:
+        return [client.name, str(client.region)]
     role, _, name = view.short(identity["Arn"]).rpartition("/")
     who = f"as {name} ({role})" if role else f"as {name}"
-    return [*words, identity["Account"], str(target.client.region), who]
+    return [client.name, identity["Account"], str(client.region), who]
 
 
 def _status_row(answer: Json, facts: Json) -> Row:
@@ -136,35 +122,18 @@ def _local(text: str | None) -> str:
     return f"{view.time(text).astimezone():%a %d %b %Y %H:%M %Z}" if text else ""
 
 
-_ONLY = click.option("--database", metavar="NAME", help="Show this database only.")
-
-
-@_command(_show_status, _ONLY, is_well=lambda answer: not answer["problems"])
-def status(target: Target, database: str | None) -> Json:
+@_command(_show_status, is_well=lambda answer: not answer["problems"])
+def status(client: "ApiClient") -> Json:
     """Show the deployed data, its age, and what comes next.
 
     Exit status: 0 if all is well, 1 if there are problems.
     """
-    answer = target.client.status()
-    return {**answer, "databases": _selected(answer, database)}
+    return client.status()
 
 
-def _selected(answer: Json, database: str | None) -> list[Json]:
-    """Return the facts of a database, or of all if none is named; raise Failure for an unknown one."""
-    found = [each for each in answer["databases"] if database in (None, each["name"])]
-    if not found:
-        known = ", ".join(each["name"] for each in answer["databases"])
-        raise Failure(f"there is no database {database!r}; known: {known}")
-    return found
-
-
-def _show_snapshots(_target: Target, answer: Json, given: Json) -> None:
-    found = answer["snapshots"]
-    shown = found if given["all_of_them"] else found[:_LISTED]
+def _show_snapshots(_client: "ApiClient", answer: Json) -> None:
     headings = ("snapshot", "taken", "cluster", "version", "verdict")
-    say_table(headings, [_snapshot_row(each) for each in shown])
-    if more := len(found) - len(shown):
-        say(f"and {more} older ones; use --all to list them")
+    say_table(headings, [_snapshot_row(each) for each in answer["snapshots"]])
     if answer["omitted"]:
         say(f"{answer['omitted']} more are shared but not listed.")
     if answer["message"]:
@@ -179,22 +148,13 @@ def _snapshot_row(snapshot: Json) -> Row:
     return (name, taken, snapshot["cluster"], snapshot["engine_version"], verdict)
 
 
-@_command(
-    _show_snapshots,
-    options.DATABASE,
-    click.option(
-        "--all",
-        "all_of_them",
-        is_flag=True,
-        help=f"List all snapshots, not only the newest {_LISTED}.",
-    ),
-)
-def snapshots(target: Target, database: str | None, *, all_of_them: bool) -> Json:  # noqa: ARG001
-    """List production's shared snapshots with the verdict on each."""
-    return target.client.snapshots(database)
+@_command(_show_snapshots, options.DATABASE)
+def snapshots(client: "ApiClient", database: str | None) -> Json:
+    """List production's shared snapshots with the verdict on each, newest first."""
+    return client.snapshots(database)
 
 
-def _show_history(_target: Target, answer: Json, _given: Json) -> None:
+def _show_history(_client: "ApiClient", answer: Json) -> None:
     headings = ("version", "snapshot", "set", "action", "by", "why", "result")
     say_table(headings, [_history_row(each) for each in answer["history"]])
 
@@ -207,9 +167,9 @@ def _history_row(entry: Json) -> Row:
 
 
 @_command(_show_history, options.DATABASE)
-def history(target: Target, database: str | None) -> Json:
+def history(client: "ApiClient", database: str | None) -> Json:
     """List the changes of current and how each ended, newest first."""
-    return target.client.history(database)
+    return client.history(database)
 
 
 # --- changes --------------------------------------------------------------------------------------
@@ -220,55 +180,45 @@ _DEPLOY = click.option(
 _CHANGE = (options.REASON, options.DATABASE, _DEPLOY, options.YES)
 
 
-def _show_done(_target: Target, answer: Json, given: Json) -> None:
-    action = str(click.get_current_context().info_name)
-    done = view.done(action, answer, given.get("database"))
+def _show_done(_client: "ApiClient", answer: Json) -> None:
+    done = view.done(str(click.get_current_context().info_name), answer)
     when = _local(answer.get("next_restore"))
     say(f"{done} Next refresh: {when}." if when else done)
 
 
 @_command(_show_done, click.argument("snapshot"), *_CHANGE)
-def pin(target: Target, snapshot: str, database: str | None, *, yes: bool, **wanted: Any) -> Json:
+def pin(client: "ApiClient", snapshot: str, *, yes: bool, **wanted: Any) -> Json:
     """Set current to SNAPSHOT: an identifier, an ARN, or latest.
 
     The pipeline's next run restores it. With --deploy-now, that run is started.
     """
-    return _move(target, "pin", database, snapshot, yes=yes, **wanted)
+    if wanted["deploy"] and not yes:
+        _confirm(client, "pin", wanted["database"], snapshot)
+    return client.pin(snapshot, **wanted)
 
 
 @_command(_show_done, *_CHANGE)
-def rollback(target: Target, database: str | None, *, yes: bool, **wanted: Any) -> Json:
+def rollback(client: "ApiClient", *, yes: bool, **wanted: Any) -> Json:
     """Set current back to the newest earlier snapshot that differs."""
-    return _move(target, "rollback", database, yes=yes, **wanted)
-
-
-def _move(
-    target: Target, action: str, database: str | None, *snapshot: str, yes: bool, **wanted: Any
-) -> Json:
-    _confirm(target, action, database, *snapshot, yes=yes or not wanted["deploy"])
-    named = {"database": database} if database else {}
-    answer: Json = getattr(target.client, action)(*snapshot, **wanted, **named)
-    return answer
+    if wanted["deploy"] and not yes:
+        _confirm(client, "rollback", wanted["database"])
+    return client.rollback(**wanted)
 
 
 def _is_started(answer: Json) -> bool:
     return bool(answer["outcome"] == "started")
 
 
-def _show_refresh(target: Target, answer: Json, given: Json) -> None:
-    dry_run, is_started = given["dry_run"], _is_started(answer)
-    if dry_run or not is_started:
+def _show_refresh(client: "ApiClient", answer: Json) -> None:
+    is_started = _is_started(answer)
+    if answer["dry_run"] or not is_started:
         steps = [(each["step"], each["verdict"], each["detail"]) for each in answer["steps"]]
         say_table(("step", "verdict", "detail"), steps)
-    if is_started and dry_run:
-        with suppress(ApiError):  # which says nothing of the dry run
-            for each in view.replaced(target.client.status(), "refresh"):
-                say(f"would replace {each}")
-    elif is_started:
-        _show_done(target, answer, given)
-    else:
+    if not is_started:
         outcome = ", ".join(filter(None, (answer["outcome"], answer["reason"])))
         say(f"{outcome}: {answer['message']}")
+    elif not answer["dry_run"]:
+        _show_done(client, answer)
 
 
 @_command(
@@ -281,43 +231,37 @@ def _show_refresh(target: Target, answer: Json, given: Json) -> None:
     options.YES,
     is_well=_is_started,
 )
-def refresh(target: Target, *, yes: bool, **wanted: Any) -> Json:
+def refresh(client: "ApiClient", *, yes: bool, **wanted: Any) -> Json:
     """Refresh now as the schedule would, in any week.
 
     Exit status: 0 if a run was started or would be, 1 if the refresh was refused.
     """
-    _confirm(target, "refresh", yes=yes or wanted["dry_run"])
-    return target.client.refresh(**wanted)
+    if not (yes or wanted["dry_run"]):
+        _confirm(client, "refresh")
+    return client.refresh(**wanted)
 
 
 def _confirm(
-    target: Target, action: str, database: str | None = None, snapshot: str = "", *, yes: bool
+    client: "ApiClient", action: str, database: str | None = None, snapshot: str = ""
 ) -> None:
     """Ask for confirmation, naming each cluster and the snapshot that replaces it; raise Failure."""
-    if yes:
-        return
-    answer = target.client.status()
-    found = _selected(answer, database)
-    if len(found) > 1 and action != "refresh":
-        names = ", ".join(each["name"] for each in found)
-        raise WrongUsage(f"there are several databases; name one with --database: {names}")
-    replaced = view.replaced(answer, action, found[0]["name"], snapshot)
+    replaced = view.replaced(client.status(), action, database, snapshot)
     clusters, it = ("cluster", "it") if len(replaced) == 1 else ("clusters", "them")
     what = f"the acceptance {clusters} of {' and '.join(map(str, replaced))}"
     data = f"and deletes what testers changed in {it}"
-    confirm(f"This replaces {what}, {data}." if replaced else "This replaces no cluster.", yes=yes)
+    confirm(f"This replaces {what}, {data}." if replaced else "This replaces no cluster.")
 
 
 @_command(_show_done, click.argument("until"), options.REASON)
-def hold(target: Target, until: str, reason: str) -> Json:
+def hold(client: "ApiClient", until: str, reason: str) -> Json:
     """Stop scheduled refreshes until a day, such as 2026-01-22."""
-    return target.client.hold(until, reason)
+    return client.hold(until, reason)
 
 
 @_command(_show_done)
-def resume(target: Target) -> Json:
+def resume(client: "ApiClient") -> Json:
     """Lift the hold."""
-    return target.client.resume()
+    return client.resume()
 
 
 @click.command()
@@ -331,8 +275,7 @@ def console(stage: str | None, url: str | None, port: int) -> None:
     """Serve the stage's console on this machine."""
     from cli.console.app import serve
 
-    target = connect(stage, url)
-    serve(target.client, target.name, None if url else stage, port)
+    serve(connect(stage, url), port)
 
 
 COMMANDS: Sequence[click.Command] = (

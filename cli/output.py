@@ -16,9 +16,8 @@ Row = Sequence[object]
 
 # Control characters, invisible ones such as bidirectional overrides, and line ends of Unicode.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_WIDTH = 100_000  # more than any row has
 _TONES = {"good": "green", "stale": "red", "not prepared": "red", "unknown": "red"}
-_TONED = ("state", "result")  # headings
-_GAP = 3  # between columns
 
 
 class Failure(click.ClickException):
@@ -43,9 +42,14 @@ def printable(text: str) -> str:
 
 
 def say(text: str = "") -> None:
-    """Print a line; if the reader has closed the pipe, print no more."""
+    """Print a line, or a few."""
+    _echo(printable(text))
+
+
+def _echo(text: str) -> None:
+    """Print a text; if the reader has closed the pipe, print no more."""
     try:
-        click.echo(printable(text))
+        click.echo(text)
     except BrokenPipeError:
         # Without this, Python would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,7 +65,7 @@ def is_interactive() -> bool:
     return sys.stdin.isatty()
 
 
-def confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool = False) -> None:
     """Ask before what cannot be undone; raise Failure unless the answer is yes."""
     if yes:
         return
@@ -72,47 +76,21 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def say_table(headings: Sequence[str], rows: Sequence[Row]) -> None:
-    """Print a table, in which None is empty: with colours on a terminal, as aligned text otherwise.
+    """Print a table, in which None is empty, with colours on a terminal.
 
-    On a terminal that is too narrow for its columns, each row is a paragraph.
+    Each row is one line, which a narrow terminal wraps: no name is broken, for people copy them.
     """
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    cells = [[printable(text).replace("\n", " ") for text in row] for row in texts]
-    if not sys.stdout.isatty():
-        lines = [list(headings), *cells]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        for line in lines:
-            padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-            say("  ".join(padded).rstrip())
-        return
-    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console, table = Console(), Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    columns = [*zip(headings, *cells, strict=True)]
-    # No name is broken, for people copy them.
-    longest = [max(len(word) for cell in each for word in [*cell.split(), ""]) for each in columns]
-    # A Text is never read as markup.
-    styled = [
-        [
-            Text(cell, _TONES.get(cell, "") if heading in _TONED else "")
-            for heading, cell in zip(headings, row, strict=True)
-        ]
-        for row in cells
-    ]
-    if sum(longest) + _GAP * (len(longest) - 1) > console.width:
-        width = max(map(len, headings)) + 2
-        for row in styled:
-            for heading, text in zip(headings, row, strict=True):
-                if text:
-                    named = Text.assemble((heading.ljust(width), "dim"), text)
-                    console.print(named, soft_wrap=True)
-            console.print()
-        return
-    for column, least in zip(columns, longest, strict=True):
-        table.add_column(column[0].upper(), overflow="fold", min_width=least)
-    for row in styled:
-        table.add_row(*row)
-    console.print(table)
+    table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for row in rows:
+        texts = ["" if cell is None else printable(str(cell)).replace("\n", " ") for cell in row]
+        # A Text is never read as markup.
+        table.add_row(*(Text(text, _TONES.get(text, "")) for text in texts))
+    console = Console(width=_WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        _echo(line.rstrip())

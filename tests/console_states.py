@@ -78,6 +78,7 @@ def share(name: str, days: int, **facts: Any) -> Json:
 class FakeClient:
     """Answers as the API does in one state, and records what it is asked to change."""
 
+    name = stage = "acceptance"
     region = "eu-west-1"
 
     def __init__(self, *databases: Json, **status: Any) -> None:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
+from chalicelib.domain.functions import RESTORE, deployed_name
 from cli.client import ApiClient, Json
 from cli.console import view
 from cli.errors import ApiError, unknown_answer
@@ -35,18 +36,18 @@ _TEXTS = ("snapshot", "until", "database", "reason")
 _FLAGS = {"deploy", "dry_run", "outside_window"}
 
 
-def serve(client: ApiClient, name: str, stage: str | None, port: int = 0) -> None:
+def serve(client: ApiClient, port: int) -> None:
     """Serve the console until it is interrupted; print its address first."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # pages reload every few seconds
-    server = make_server(LOOPBACK, port, create_app(client, name, stage), threaded=True)
+    server = make_server(LOOPBACK, port, create_app(client), threaded=True)
     say(f"http://{LOOPBACK}:{server.server_port}/")
-    say(f"The console of {name}. Press Ctrl-C to stop it.")
+    say(f"The console of {client.name}. Press Ctrl-C to stop it.")
     server.serve_forever()  # which returns when it is interrupted
 
 
-def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
-    """Return the console of a stage, whose name is unknown if only its API's address is known."""
-    app, console, token = Flask(__name__), _Console(client, stage), secrets.token_urlsafe()
+def create_app(client: ApiClient) -> Flask:
+    """Return the console of a stage."""
+    app, console, token = Flask(__name__), _Console(client), secrets.token_urlsafe()
     app.secret_key = secrets.token_bytes()  # signs the messages that a page shows once
     app.config.update(
         SESSION_COOKIE_NAME=f"aurora-refresh-{secrets.token_hex(4)}",  # ports share cookies
@@ -54,10 +55,10 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
         MAX_CONTENT_LENGTH=65_536,
     )
     app.jinja_env.finalize = _visible
-    app.jinja_env.globals |= {"stage": name, "token": token}
+    app.jinja_env.globals |= {"stage": client.name, "token": token}
     names = (view.age, view.clock, view.short, view.brief, view.relative, view.count)
     app.jinja_env.filters |= {each.__name__: each for each in names}
-    app.context_processor(lambda: {"identity": console.identity(), "region": client.region})
+    app.context_processor(lambda: {"identity": client.identity(), "region": client.region})
 
     @app.before_request
     def check_origin() -> Response | None:
@@ -85,11 +86,8 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
     def show_http_error(error: HTTPException) -> ResponseReturnValue:
         return show(ApiError(error.code, error.name, str(error.description)))
 
-    def show_unknown_answer(error: KeyError) -> ResponseReturnValue:
-        return show(unknown_answer(error))
-
     app.register_error_handler(ApiError, show)
-    app.register_error_handler(KeyError, show_unknown_answer)
+    app.register_error_handler(KeyError, lambda error: show(unknown_answer(error)))
     app.register_error_handler(HTTPException, show_http_error)
     app.get("/")(console.overview)
     app.get("/databases/<name>")(console.database)
@@ -101,31 +99,26 @@ def create_app(client: ApiClient, name: str, stage: str | None) -> Flask:
 class _Console:
     """What each page shows."""
 
-    def __init__(self, client: ApiClient, stage: str | None) -> None:
-        self._client, self._stage = client, stage
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
         self._pool = ThreadPoolExecutor(8)
         self._taken: dict[str, str | None] = {}  # when the data of a snapshot was taken
 
-    def identity(self) -> Json | None:
-        """Return who the operator is, if AWS says so."""
-        try:
-            return self._client.identity()
-        except ApiError:
-            return None
-
     def overview(self) -> str:
         status = self._client.status()
-        databases = status["databases"]
-        histories = self._pool.map(self._history, [each["name"] for each in databases])
-        rows = [view.row(status, *each, self._taken) for each in zip(databases, histories)]  # noqa: B905
+        databases, schedule = status["databases"], status["schedule"]
+        now, limit = view.time(schedule["now"]), schedule["max_age_days"]
+        periods = self._pool.map(self._periods, databases)
+        charts = [view.chart(each, now, limit) for each in periods]
+        aws = view.aws_console(self._client.identity(), self._client.region)
+        stage = self._client.stage
+        function = deployed_name(stage, RESTORE) if stage else None
         headline, tone = view.headline(status)
-        arn = (self.identity() or {"Arn": "::"})["Arn"]
-        links = view.links(arn, self._client.region, self._stage, status)
-        context = {"headline": headline, "tone": tone, "links": links}
-        return render_template("overview.html", status=status, rows=rows, **context)
+        context = {"headline": headline, "tone": tone, "aws": aws, "function": function}
+        return render_template("overview.html", status=status, charts=charts, **context)
 
     def database(self, name: str) -> str:
-        facts = _facts(self._client.status(), name)
+        facts = view.database(self._client.status(), name)
         snapshots = self._pool.submit(self._client.snapshots, name)
         context = self._client.history(name) | {"snapshots": snapshots.result()}
         return render_template("database.html", facts=facts, **context)
@@ -145,8 +138,7 @@ class _Console:
             return self.form("hold" if action == "resume" else action, error)
         if action == "refresh" and (answer["dry_run"] or answer["outcome"] != "started"):
             return render_template("steps.html", answer=answer)
-        message = view.done(action, answer, request.form.get("database"))
-        flash(message, answer.get("next_restore") or "")
+        flash(view.done(action, answer), answer.get("next_restore") or "")
         return redirect("/", 303)
 
     def form(self, action: str, error: ApiError | None = None) -> ResponseReturnValue:
@@ -158,34 +150,23 @@ class _Console:
 
     def _replaced(self, status: Json, action: str) -> tuple[list[view.Replacement], str]:
         """Return what the request would have a run replace, and the same as a text."""
-        name = request.values.get("database")
-        if action in ("pin", "rollback"):
-            _facts(status, name)
-        replaced = view.replaced(status, action, name, request.values.get("snapshot"))
+        values = request.values
+        asked = (values.get("database"), values.get("snapshot"))
+        replaced = [] if action in ("hold", "resume") else view.replaced(status, action, *asked)
         moves = [f"{each.facts['deployed']} → {each.target}" for each in replaced]
         return replaced, printable(", ".join(moves))
 
-    def _history(self, name: str) -> list[Json]:
-        """Return a database's history, having learnt when its snapshots were taken."""
-        try:
-            history: list[Json] = self._client.history(name)["history"]
+    def _periods(self, facts: Json) -> list[view.Period]:
+        """Return which data a database had and when it had been taken, by its history."""
+        name, history = facts["name"], []
+        with suppress(ApiError):  # the status names the problem, and only the chart is missing
+            history = self._client.history(name)["history"]
             new = {each["snapshot"] for each in view.restored(history)} - self._taken.keys()
             if new:
                 listed = self._client.snapshots(name)["snapshots"]
                 self._taken |= dict.fromkeys(new)
                 self._taken |= {each["arn"]: each["created"] for each in listed}
-        except ApiError:
-            return []  # the status names the problem, and only the chart is missing
-        return history
-
-
-def _facts(status: Json, name: str | None) -> Json:
-    """Return what the status says of a database; raise ApiError."""
-    found: Json
-    for found in status["databases"]:
-        if found["name"] == name:
-            return found
-    raise ApiError(404, "NotFoundError", f"There is no database {name}.")
+        return view.periods(facts, history, self._taken)
 
 
 def _visible(value: Any) -> Any:

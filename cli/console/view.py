@@ -3,11 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
-from chalicelib.domain.functions import RESTORE, deployed_name
+from cli.errors import ApiError
 
 Json = Mapping[str, Any]
 Period = tuple[datetime, datetime | None]
@@ -52,36 +50,35 @@ class Replacement(NamedTuple):
         return f"{self.facts['name']} ({before} → {short(self.target)})"
 
 
-class Row(NamedTuple):
-    """One database on the overview: the API's facts, and the age of its data over time."""
-
-    facts: Json
-    chart: Chart | None
-
-
-def row(status: Json, facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> Row:
-    """Return a database's row; `taken` maps a snapshot's ARN to the time of its data."""
-    now, limit = time(status["schedule"]["now"]), status["schedule"]["max_age_days"]
-    drawn = chart(_periods(facts, history, taken), now, limit)
-    return Row(facts, drawn)
+def database(status: Json, name: str | None) -> Json:
+    """Return a database's facts, or those of the only one if none is named; raise ApiError."""
+    known = ", ".join(each["name"] for each in status["databases"])
+    if name is None and len(status["databases"]) > 1:
+        raise ApiError(400, "BadRequestError", f"There are several databases; name one of {known}.")
+    found: Json
+    for found in status["databases"]:
+        if name in (None, found["name"]):
+            return found
+    raise ApiError(404, "NotFoundError", f"There is no database {name!r}; known: {known}.")
 
 
 def replaced(
     status: Json, action: str, name: str | None = None, snapshot: str | None = None
 ) -> list[Replacement]:
-    """Return what a run replaces once a pin, a rollback or a refresh has moved `current`.
+    """Return what a run replaces once a pin, a rollback or a refresh has moved `current`; raise ApiError.
 
     A run restores every database from its `current`: also one that nobody names now, but whose pin
     waits. A pin may name the snapshot by its ARN, as `latest`, or by an identifier, which another
     account's snapshot may bear too.
     """
     databases = status["databases"]
-    new = [each["name"] for each in databases if each["latest"] not in (None, each["deployed"])]
-    if action == "refresh" and not new:
-        return []  # it starts no run
+    new = [each for each in databases if each["latest"] not in (None, each["deployed"])]
+    moved = new if action == "refresh" else [database(status, name)]
+    if not moved:
+        return []  # a refresh starts no run
 
     def target(facts: Json) -> Any:
-        if facts["name"] not in (new if action == "refresh" else [name]):
+        if facts not in moved:
             return facts["current"]
         if action == "rollback":
             return facts["previous"]
@@ -92,15 +89,14 @@ def replaced(
     return [each for each in found if each.target != each.facts["deployed"]]
 
 
-def done(action: str, answer: Json, database: str | None = None) -> str:
+def done(action: str, answer: Json) -> str:
     """Return what an action has done."""
     run, when, under_way = map(answer.get, ("execution_id", "next_restore", "under_way"))
     if action == "refresh":
         message = f"The refresh has started: run {run}."
     elif action in ("pin", "rollback"):
         how = f"now, in run {run}" if run else "in its next run"
-        name = database or "the database"
-        message = f"The pipeline deploys {name} from {short(answer['current'])} {how}."
+        message = f"The pipeline deploys {short(answer['current'])} {how}."
     else:
         hold = answer["hold"]
         message = (
@@ -164,7 +160,8 @@ def chart(periods: Sequence[Period], now: datetime, limit: int | None) -> Chart 
     return Chart(line, area, height, days, f"Age of the data over {words}")
 
 
-def _periods(facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> list[Period]:
+def periods(facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> list[Period]:
+    """Return a database's periods, oldest first; `taken` maps a snapshot's ARN to the time of its data."""
     runs = [(each["run"] or {"updated": each["set"]}, each) for each in restored(history)]
     found = [(time(run["updated"]), each["snapshot"]) for run, each in runs]
     deployed, since = facts["deployed"], facts["deployed_since"] or facts["since"]
@@ -174,32 +171,10 @@ def _periods(facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> 
     return [(at, time(times[arn]) if times.get(arn) else None) for at, arn in sorted(found)]
 
 
-def links(arn: str, region: str | None, stage: str | None, status: Json) -> dict[str, str]:
-    """Return the addresses of the pipeline, the log and the stacks in AWS's console, by label.
-
-    The log is named after the stage.
-    """
-    console, pipeline = _CONSOLES.get(arn.split(":")[1]), status["pipeline"]
-    if console is None or not region:
-        return {}
-    pages, query, quoted = {}, f"?region={region}", partial(quote, safe="")
-    if stage:
-        # CloudWatch's page decodes a log group's name twice, with $ in place of %.
-        group = quoted(quoted(f"/aws/lambda/{deployed_name(stage, RESTORE)}")).replace("%", "$")
-        pages["Log"] = f"cloudwatch/home{query}#logsV2:log-groups/log-group/{group}"
-    # An API that was deployed earlier does not name the stacks.
-    for name in [stack for each in status["databases"] if (stack := each.get("stack"))]:
-        pages[f"Stack {name}"] = f"cloudformation/home{query}#/stacks?filteringText={quoted(name)}"
-    for each in status["databases"]:
-        if execution := (each["preparation"] or {}).get("execution"):
-            page = f"states/home{query}#/v2/executions/details/{quoted(execution)}"
-            pages[f"Preparation of {each['name']}"] = page
-    page = f"codesuite/codepipeline/pipelines/{quoted(pipeline['name'] or '')}"
-    if pipeline["name"]:
-        pages["Pipeline"] = f"{page}/view{query}"
-    if run := pipeline["under_way"] or pipeline["last_run"]:
-        pages["Run"] = f"{page}/executions/{run['execution_id']}/timeline{query}"
-    return {label: f"https://{region}.{console}/{page}" for label, page in pages.items()}
+def aws_console(identity: Json | None, region: str | None) -> str | None:
+    """Return the beginning of the addresses of AWS's console; None if it is unknown."""
+    domain = _CONSOLES.get(identity["Arn"].split(":")[1]) if identity else None
+    return f"https://{region}.{domain}" if domain and region else None
 
 
 def time(text: str) -> datetime:

@@ -42,7 +42,7 @@ def show(browser: Browser) -> Show:
 
     @contextmanager
     def show(client: Any, size: str = "desktop", path: str = "/", **options: Any) -> Iterator[Page]:
-        app = create_app(client, "acceptance", "acceptance")
+        app = create_app(client)
         server = make_server(LOOPBACK, 0, app, threaded=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

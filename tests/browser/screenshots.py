@@ -12,7 +12,6 @@ from rich.text import Text
 
 from cli import operator
 from cli.main import cli
-from cli.operator import Target
 from tests.browser.conftest import Show
 from tests.console_states import attention, denied, healthy
 
@@ -29,7 +28,7 @@ def test_screenshot(show: Show, name: str) -> None:
 
 def test_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The command itself, on what it takes for a terminal, over a client that answers as the API does."""
-    monkeypatch.setattr(operator, "connect", lambda *_: Target("acceptance", attention()))
+    monkeypatch.setattr(operator, "connect", lambda *_: attention())
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     terminal = {"COLUMNS": "118", "TERM": "xterm-256color", "TZ": "Europe/Amsterdam"}
     for name, value in terminal.items():

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
-from unittest.mock import MagicMock, Mock
+from unittest.mock import MagicMock, Mock, patch
 
 import jmespath  # type: ignore[import-untyped]
 import pytest
@@ -67,13 +67,14 @@ def test_the_api_of_a_stage_is_found_in_every_partition_if_there_is_exactly_one(
         find_api_url(session_of(""), "twice")
 
 
-def client(url: str = "https://a/api/", **variables: str) -> ApiClient:
+def client(**variables: str) -> ApiClient:
     """A client whose session has some of botocore's variables."""
     session = Session()
     session.set_credentials("AKIAX", "secret")
     for name, value in ({"region": "eu-west-1"} | variables).items():
         session.set_config_variable(name, value)
-    return ApiClient(url, lambda: session)
+    with patch("cli.client.Session", return_value=session):
+        return ApiClient("acceptance", "https://a/api/")
 
 
 def test_a_request_is_signed_and_sent_with_a_profile_s_certificates(
@@ -83,7 +84,7 @@ def test_a_request_is_signed_and_sent_with_a_profile_s_certificates(
     http.return_value.send.return_value = Mock(status_code=200, content=b'{"version": 5}')
     monkeypatch.setattr("cli.client.URLLib3Session", http)
     asked = {"snapshot": "a", "database": "rds", "deploy": True}
-    assert client(ca_bundle="company.pem").pin(**asked) == {"version": 5}
+    assert client(ca_bundle="company.pem").pin(**asked, reason=None) == {"version": 5}
     (request,) = http.return_value.send.call_args.args
     assert (request.method, request.url) == ("PUT", "https://a/api/snapshots/current")
     assert json.loads(request.body) == asked
@@ -111,9 +112,10 @@ def test_a_refusal_has_a_status_a_code_and_a_message(monkeypatch: pytest.MonkeyP
 
 def test_the_identity_request_times_out_early_and_is_repeated_after_a_new_session() -> None:
     session, renewed = MagicMock(), MagicMock()
-    client = ApiClient("https://a", Mock(side_effect=[session, renewed]))
-    assert client.identity() == client.identity()
-    client.begin_session()
+    with patch("cli.client.Session", side_effect=[session, renewed]):
+        client = ApiClient("acceptance")
+        assert client.identity() == client.identity()
+        client.begin_session()
     client.identity()
     assert session.create_client.call_count == renewed.create_client.call_count == 1
     config = session.create_client.call_args.kwargs["config"]
@@ -129,7 +131,7 @@ def test_without_an_answer_there_is_no_status_and_a_malformed_variable_is_no_mis
         for name, each in (given | {variable: value}).items():
             monkeypatch.setenv(f"AWS_{name}", each)
         with pytest.raises(ApiError) as raised:
-            ApiClient(lambda session: find_api_url(session, "acceptance")).status()
+            ApiClient("acceptance").status()
         assert raised.value.status is None
         return raised.value.code
 

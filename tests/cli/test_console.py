@@ -21,7 +21,7 @@ class Browser:
     """Asks for pages as a browser does, and sends their forms."""
 
     def __init__(self, client: Any) -> None:
-        app = create_app(client, "acceptance", "acceptance")
+        app = create_app(client)
         self.http, self.token = app.test_client(), app.jinja_env.globals["token"]
 
     def get(self, path: str, **headers: str) -> TestResponse:
@@ -95,9 +95,10 @@ def test_a_form_says_which_data_is_deleted() -> None:
 
 def test_there_is_no_page_about_what_is_unknown() -> None:
     unknown = "/pin?database=none&snapshot=orders-2026-11-25"
-    for path in ("/databases/none", "/rollback", unknown, "/none"):
+    for path in ("/databases/none", unknown, "/none"):
         response = Browser(healthy()).get(path)
         assert (response.status_code, ">Not found</h1>" in response.text) == (404, True)
+    assert "There are several databases; name one" in Browser(healthy()).get("/rollback").text
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_an_action_is_done_and_answered() -> None:
         assert message not in browser.get("/").text
         return re.sub(r"<[^>]*>", "", message)
 
-    orders, moved = {"database": "orders", "reason": "compare"}, "orders from orders-2026-11-27"
+    orders, moved = {"database": "orders", "reason": "compare"}, "orders-2026-11-27"
     pinned = f"The pipeline deploys {moved} in its next run."
     assert said("pin", snapshot="orders-2026-11-27", **orders) == pinned
     rolled_back = f"The pipeline deploys {moved} now, in run {RUN}."
@@ -241,7 +242,7 @@ def test_only_the_loopback_address_is_answered_by_each_of_its_names() -> None:
     refused = dict.fromkeys([*OTHERS, ""], (403, False))
     assert answered == dict.fromkeys(OURS, (200, True)) | refused
     # On port 80 it has no port.
-    http = create_app(healthy(), "acceptance", None).test_client()
+    http = create_app(healthy()).test_client()
     hosts = "127.0.0.1", "example.com"
     assert [http.get("/", base_url=f"http://{host}").status_code for host in hosts] == [200, 403]
 
@@ -288,27 +289,32 @@ def test_hostile_text_is_only_text(path: str) -> None:
 
 
 def test_links_lead_to_the_console_of_the_partition_if_it_has_one_and_the_thing_a_name() -> None:
-    """The stage is unknown if only its API's address is; an earlier API names no stacks."""
-    status = healthy().answers["status"]
+    client = healthy()
+
+    def links(arn: str, region: str) -> dict[str, str]:
+        client.answers["identity"], client.region = {"Account": "1", "Arn": arn}, region
+        page = Browser(client).get("/").text
+        found = re.findall(r'<a href="https://([^"]+)"[^>]*>(.*?) ↗', page)
+        return {label: address for address, label in found}
+
     execution = "arn:aws-us-gov:states:us-gov-west-1:222222222222:execution:mask:rds-cluster-1"
-    status["databases"][0]["preparation"] = {"state": "preparing", "execution": execution}
-    links = view.links("arn:aws-us-gov:sts::1:x", "us-gov-west-1", "acceptance", status)
+    client.answers["status"]["databases"][0]["preparation"] = {"execution": execution}
     log = "$252Faws$252Flambda$252Faurora-refresh-acceptance-db-restore-from-snapshot"
     region, pipeline = "?region=us-gov-west-1", "codesuite/codepipeline/pipelines/acceptance-main"
-    stack = f"cloudformation/home{region}#/stacks?filteringText=acceptance-data"
     details = f"states/home{region}#/v2/executions/details/{execution.replace(':', '%3A')}"
     pages = {
         "Log": f"cloudwatch/home{region}#logsV2:log-groups/log-group/{log}",
-        "Stack acceptance-data": stack,
+        "Stack acceptance-data": f"cloudformation/home{region}#/stacks?filteringText=acceptance-data",
         "Preparation of orders": details,
         "Pipeline": f"{pipeline}/view{region}",
         "Run": f"{pipeline}/executions/{RUN}/timeline{region}",
     }
-    console = "https://us-gov-west-1.console.amazonaws-us-gov.com"
-    assert links == {label: f"{console}/{page}" for label, page in pages.items()}
-    assert view.links("arn:aws-iso:sts::1:x", "us-iso-east-1", "acceptance", status) == {}
-    status["databases"] = [{"preparation": None}]
-    assert [*view.links("arn:aws:sts::1:x", "eu-west-1", None, status)] == ["Pipeline", "Run"]
+    console = "us-gov-west-1.console.amazonaws-us-gov.com"
+    found = links("arn:aws-us-gov:sts::1:x", "us-gov-west-1")
+    assert found == {label: f"{console}/{page}" for label, page in pages.items()}
+    client.stage = ""  # only the address of its API is known
+    assert links("arn:aws:sts::1:x", "eu-west-1").keys() == found.keys() - {"Log"}
+    assert links("arn:aws-iso:sts::1:x", "us-iso-east-1") == {}
 
 
 def test_a_duration_is_shown_in_its_largest_unit_and_a_snapshot_by_the_name_to_pin() -> None:
