@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+_LISTED = 30  # snapshots, unless all are asked for
+
 
 def connect(stage: str | None, url: str | None) -> "ApiClient":
     """Return the client of a stage's API, which calls AWS only when it is used."""
@@ -133,7 +135,12 @@ def status(client: "ApiClient") -> Json:
 
 def _show_snapshots(_client: "ApiClient", answer: Json) -> None:
     headings = ("snapshot", "taken", "cluster", "version", "verdict")
-    say_table(headings, [_snapshot_row(each) for each in answer["snapshots"]])
+    shown = answer["snapshots"]
+    if not click.get_current_context().params["all_of_them"]:
+        shown = shown[:_LISTED]
+    say_table(headings, [_snapshot_row(each) for each in shown])
+    if older := len(answer["snapshots"]) - len(shown):
+        say(f"and {view.count(older, 'older one')}: --all lists them")
     if answer["omitted"]:
         say(f"{answer['omitted']} more are shared but not listed.")
     if answer["message"]:
@@ -148,8 +155,13 @@ def _snapshot_row(snapshot: Json) -> Row:
     return (name, taken, snapshot["cluster"], snapshot["engine_version"], verdict)
 
 
-@_command(_show_snapshots, options.DATABASE)
-def snapshots(client: "ApiClient", database: str | None) -> Json:
+_ALL = click.option(
+    "--all", "all_of_them", is_flag=True, help=f"List all, not only the newest {_LISTED}."
+)
+
+
+@_command(_show_snapshots, options.DATABASE, _ALL)
+def snapshots(client: "ApiClient", database: str | None, *, all_of_them: bool) -> Json:  # noqa: ARG001
     """List production's shared snapshots with the verdict on each, newest first."""
     return client.snapshots(database)
 
@@ -252,7 +264,7 @@ def _confirm(
     confirm(f"This replaces {what}, {data}." if replaced else "This replaces no cluster.")
 
 
-@_command(_show_done, click.argument("until"), options.REASON)
+@_command(_show_done, click.argument("until", metavar="DAY"), options.REASON)
 def hold(client: "ApiClient", until: str, reason: str) -> Json:
     """Stop scheduled refreshes until a day, such as 2026-01-22."""
     return client.hold(until, reason)

@@ -17,6 +17,7 @@ Row = Sequence[object]
 # Control characters, invisible ones such as bidirectional overrides, and line ends of Unicode.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _WIDTH = 100_000  # more than any row has
+_GAP = 2  # between columns
 _TONES = {"good": "green", "stale": "red", "not prepared": "red", "unknown": "red"}
 
 
@@ -76,20 +77,27 @@ def confirm(question: str, *, yes: bool = False) -> None:
 
 
 def say_table(headings: Sequence[str], rows: Sequence[Row]) -> None:
-    """Print a table, in which None is empty, with colours on a terminal.
+    """Print a table, in which None is empty: with colours on a terminal, a line for each row otherwise.
 
-    Each row is one line, which a narrow terminal wraps: no name is broken, for people copy them.
+    No name is broken, because people copy them: a terminal that is too narrow wraps the lines.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for row in rows:
-        texts = ["" if cell is None else printable(str(cell)).replace("\n", " ") for cell in row]
+    table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="dim")
+    texts = [["" if cell is None else " ".join(str(cell).split()) for cell in row] for row in rows]
+    least = 0
+    for heading, *column in zip(headings, *texts, strict=True):
+        longest = max(map(len, " ".join([heading, *column]).split()))
+        has_sentences = longest < max(map(len, [heading, *column]))
+        table.add_column(heading, min_width=longest, no_wrap=not has_sentences)
+        least += longest + _GAP
+    for row in texts:
         # A Text is never read as markup.
-        table.add_row(*(Text(text, _TONES.get(text, "")) for text in texts))
-    console = Console(width=_WIDTH)
+        table.add_row(*(Text(printable(text), _TONES.get(text, "")) for text in row))
+    console = Console()
+    console.width = max(console.width, least) if console.is_terminal else _WIDTH
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():

@@ -95,8 +95,8 @@ def done(action: str, answer: Json) -> str:
     if action == "refresh":
         message = f"The refresh has started: run {run}."
     elif action in ("pin", "rollback"):
-        how = f"now, in run {run}" if run else "in its next run"
-        message = f"The pipeline deploys {short(answer['current'])} {how}."
+        which = f"Run {run}" if run else "The pipeline's next run"
+        message = f"{which} restores {short(answer['current'])}, unless that is deployed already."
     else:
         hold = answer["hold"]
         message = (

@@ -98,7 +98,7 @@ Check db-share-snapshot in production.
 
 def test_snapshots_say_why_one_is_refused_and_the_history_who_did_what(client: FakeClient) -> None:
     found = client.snapshots("orders")["snapshots"]
-    listed = [*found[:7], found[-1]]
+    listed = [*found[:7], found[-1], *found[7:31]]
     client.answers["snapshots"] = {"snapshots": listed, "omitted": 7, "message": "none"}
     _, newest, older, *rest = run("snapshots")[1].splitlines()
     assert re.split("  +", newest) == [
@@ -106,7 +106,12 @@ def test_snapshots_say_why_one_is_refused_and_the_history_who_did_what(client: F
     ]
     assert older.endswith("  eligible")
     assert rest[5].endswith("  version: engine version 16.1, wanted 15")
-    assert rest[6:] == ["7 more are shared but not listed.", "none"]
+    assert rest[-3:] == [
+        "and 2 older ones: --all lists them",
+        "7 more are shared but not listed.",
+        "none",
+    ]
+    assert len(run("snapshots --all")[1].splitlines()) == 35
     row = run("history --database orders")[1].splitlines()[2]
     assert re.split("  +", row) == [
         *("4", "orders-2026-11-18", "Mon 09 Nov 2026 14:00 UTC"),
@@ -117,19 +122,27 @@ def test_snapshots_say_why_one_is_refused_and_the_history_who_did_what(client: F
 def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hostile, shown = "\x1b]0;x\x07[red]a\u202eb[/red]\r\nc", "?]0;x?[red]a?b[/red]? c"
+    hostile, shown = "\x1b]0;x\x07[red]a\u202eb[/red]\r\nc", "?]0;x?[red]a?b[/red] c"
     client.answers["history"] = {"history": [version(4, OLD, 7, why=hostile)]}
     assert shown in run("history")[1]
     client.answers["status"]["problems"] = [hostile]
-    on_one_line = "?]0;x?[red]a?b[/red] c"
-    assert f"✗ {on_one_line}\n" in run("status")[1]
+    assert f"✗ {shown}\n" in run("status")[1]
     client.answers["status"] = ApiError(409, "Conflict", hostile)
-    assert run("status") == (1, "", f"{on_one_line}.\n")
+    assert run("status") == (1, "", f"{shown}.\n")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     name = "aurora-refresh-share-0123456789abcdef0123456789abcdef"
-    say_table(["why", "snapshot", "result"], [[hostile, name * 9, "good"]])
+    say_table(
+        ["why", "snapshot", "result"], [["so long " * 9, name, "good"], [hostile, name, None]]
+    )
     plain = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
-    assert plain.splitlines()[1].rstrip().split("  ") == [shown, name * 9, "good"]
+    assert (
+        [plain.count(each) for each in (name, shown.split(maxsplit=1)[0])],
+        "\x1b" in plain,
+    ) == (
+        [2, 1],
+        False,
+    )
+    assert len(plain.splitlines()) > 3  # which a terminal of 80 columns takes for "so long" alone
 
 
 # --- changes --------------------------------------------------------------------------------------
@@ -137,11 +150,11 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
 DONE = {
     f"pin {NEWEST} --reason why --database orders": (
         ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"}),
-        f"The pipeline deploys {NEWEST} in its next run.\n",
+        f"The pipeline's next run restores {NEWEST}, unless that is deployed already.\n",
     ),
     "rollback --deploy-now --yes": (
         ("rollback", {"reason": "", "deploy": True, "database": None}),
-        f"The pipeline deploys {NEWEST} now, in run {RUN}.\n",
+        f"Run {RUN} restores {NEWEST}, unless that is deployed already.\n",
     ),
     "refresh --yes": (
         ("refresh", {"reason": "", "outside_window": False, "dry_run": False}),

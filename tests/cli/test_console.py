@@ -1,5 +1,6 @@
 """The console's pages, by Flask's test client and a client that answers as the API does."""
 
+import html
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -177,12 +178,12 @@ def test_an_action_is_done_and_answered() -> None:
         assert client.calls == [(action, asked)]
         (message,) = re.findall(r'role="status">(.*?)</p>', browser.get("/").text)
         assert message not in browser.get("/").text
-        return re.sub(r"<[^>]*>", "", message)
+        return html.unescape(re.sub(r"<[^>]*>", "", message))
 
     orders, moved = {"database": "orders", "reason": "compare"}, "orders-2026-11-27"
-    pinned = f"The pipeline deploys {moved} in its next run."
+    pinned = f"The pipeline's next run restores {moved}, unless that is deployed already."
     assert said("pin", snapshot="orders-2026-11-27", **orders) == pinned
-    rolled_back = f"The pipeline deploys {moved} now, in run {RUN}."
+    rolled_back = f"Run {RUN} restores {moved}, unless that is deployed already."
     assert said("rollback", deploy="true", **orders) == rolled_back
     refreshed = f"The refresh has started: run {RUN}."
     assert said("refresh", outside_window="true", reason="") == refreshed
