@@ -24,7 +24,7 @@ from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
-from chalicelib.usecases.scheduled import notify_refusals
+from chalicelib.usecases.scheduled import notify_refusals, scheduled_actor
 
 
 def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime) -> Result:
@@ -32,7 +32,7 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
 
     Idempotent: a second delivery finds what the first one asked for.
     """
-    policy, cause = settings.policy(stage), notifications.scheduled_cause(scheduled)
+    policy, cause = settings.policy(stage), scheduled_actor(scheduled)
     results, failures = _each_cluster(
         settings, lambda cluster: _take(policy, aws, cluster, scheduled)
     )
@@ -53,7 +53,7 @@ def follow_shares(
 
     A failed snapshot is reported and deleted, so that the next schedule starts anew.
     """
-    policy, cause = settings.policy(stage), notifications.scheduled_cause(scheduled)
+    policy, cause = settings.policy(stage), scheduled_actor(scheduled)
     own = list(aws.snapshots.own())
     to_delete: list[Snapshot] = []
     results, failures = _each_cluster(
