@@ -24,23 +24,19 @@ _RETRIES: Any = {"mode": "standard", "total_max_attempts": 4}
 CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=4)
 LISTING_CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=20)
 
-# A throttled call gets more attempts than others, at shorter intervals: seven end within six
-# seconds, ten within 45 seconds.
-THROTTLED_ATTEMPTS = 7
-LISTING_THROTTLED_ATTEMPTS = 10
+# A throttled call gets more attempts than others, at shorter intervals: eight end within 13 seconds.
+THROTTLED_ATTEMPTS = 8
 _THROTTLING = re.compile(".*Throttl.*|TooManyRequestsException|RequestLimitExceeded")
 
 
-def throttled_delay(
-    max_attempts: int, attempts: int, response: tuple[Any, Any] | None, **_: Any
-) -> float | None:
+def throttled_delay(attempts: int, response: tuple[Any, Any] | None, **_: Any) -> float | None:
     """Return the seconds to wait before repeating a throttled call; None leaves it to botocore.
 
     botocore waits up to 1, 2, 4 … seconds, but a throttled caller's token bucket refills within a
     fraction of a second, so the listing of many pages would waste most of its rate.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/throttling.html
     """
-    if response is None or attempts >= max_attempts:
+    if response is None or attempts >= THROTTLED_ATTEMPTS:
         return None
     if not _THROTTLING.fullmatch(response[1].get("Error", {}).get("Code", "")):
         return None
@@ -75,10 +71,10 @@ class BotoAws(Aws):
         stage: str = "local",
     ) -> None:
         self._create_client = create_client
-        rds = self._lazy("rds", listing=True)
-        source = self._lazy("rds", listing=True, region=source_region) if source_region else None
+        rds = self._lazy("rds")
+        source = self._lazy("rds", source_region) if source_region else None
         self.snapshots = RdsSnapshots(rds, source)
-        self.clusters = RdsClusters(self._lazy("rds"))
+        self.clusters = RdsClusters(rds)
         self.keys = KmsKeys(self._lazy("kms"))
         self.parameters = SsmParameters(self._lazy("ssm"))
         self.pipelines = CodePipelines(self._lazy("codepipeline"))
@@ -86,19 +82,17 @@ class BotoAws(Aws):
         self.state_machines = StepFunctions(self._lazy("stepfunctions"))
         self.notifier = SnsNotifier(self._lazy("sns"), topic_arn, chat_topic_arn, stage)
 
-    def client(self, service: str, *, listing: bool = False, region: str | None = None) -> Any:
-        """Return a new client; one for `listing` waits longer and retries more often."""
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Return a new client; one of RDS, which lists snapshots, waits longer for an answer."""
         elsewhere = {"region_name": region} if region else {}
-        config = LISTING_CONFIG if listing else CONFIG
+        config = LISTING_CONFIG if service == "rds" else CONFIG
         client = self._create_client(service, config=config, **elsewhere)
-        max_attempts = LISTING_THROTTLED_ATTEMPTS if listing else THROTTLED_ATTEMPTS
         # The first handler that returns a delay wins; botocore's own handler comes second.
-        delay = partial(throttled_delay, max_attempts)
-        client.meta.events.register_first(f"needs-retry.{service}", delay)
+        client.meta.events.register_first(f"needs-retry.{service}", throttled_delay)
         return client
 
-    def _lazy(self, service: str, **options: Any) -> Any:
-        return _LazyClient(partial(self.client, service, **options))
+    def _lazy(self, service: str, region: str | None = None) -> Any:
+        return _LazyClient(partial(self.client, service, region))
 
     def now(self) -> datetime:
         return datetime.now(UTC)
