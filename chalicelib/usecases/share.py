@@ -13,13 +13,7 @@ from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
 from chalicelib.domain.ownership import expired
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import ClusterResult, Result, combine
-from chalicelib.domain.shares import (
-    SharePolicy,
-    find_by_data,
-    managed_shares,
-    newest_automated,
-    time_of_data,
-)
+from chalicelib.domain.shares import SharePolicy, managed_shares, newest_automated
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
@@ -88,9 +82,9 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
         raise Refused(Reason.CLUSTER_MISSING, f"there is no DB cluster {name} in this account")
     identifier = policy.name(name, scheduled)
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
-    existing = _by_name(aws, name, policy)
-    if found := existing.get(identifier):
-        return _unchanged(name, found)
+    for found in managed_shares(aws.snapshots.own(), name, policy):
+        if found.identifier == identifier:
+            return ClusterResult(name, "unchanged", snapshots={"snapshot": found.arn})
     if cluster.key and aws.keys.is_aws_managed(cluster.key):
         key = policy.key
         if key is None or aws.keys.is_aws_managed(key):
@@ -100,28 +94,12 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
                 f"can use, and SHARE_KMS_KEY_ID is {key or 'not set'}: it has to be customer-managed",
             )
         source = newest_automated(name, aws.snapshots.automated(name), aws.now())
-        if found := find_by_data(source.taken, existing.values()):
-            return _unchanged(name, found)
         made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.taken))
     else:
-        taken = time_of_data(scheduled, aws.now())
-        made = aws.snapshots.take(name, identifier, policy.tags(taken))
-    if made:
-        return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
-    # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.
-    if found := _by_name(aws, name, policy).get(identifier):
-        return _unchanged(name, found)
-    raise Refused(
-        Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tags"
-    )
-
-
-def _by_name(aws: Aws, cluster: str, policy: SharePolicy) -> dict[str, Snapshot]:
-    return {each.identifier: each for each in managed_shares(aws.snapshots.own(), cluster, policy)}
-
-
-def _unchanged(name: str, found: Snapshot) -> ClusterResult:
-    return ClusterResult(name, "unchanged", snapshots={"snapshot": found.arn})
+        made = aws.snapshots.take(name, identifier, policy.tags(scheduled))
+    if made is None:  # another delivery has asked for it since
+        return ClusterResult(name, "unchanged")
+    return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
 
 
 def _follow(
