@@ -60,8 +60,6 @@ class _LazyClient:
 class BotoAws(Aws):
     """AWS through boto3."""
 
-    parameters: SsmParameters
-
     def __init__(
         self,
         create_client: Callable[..., Any],

@@ -1,7 +1,7 @@
 """Parameter Store, whose history of each parameter is the ledger of the refresh."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.errors import AwsError
@@ -10,7 +10,6 @@ from chalicelib.domain.parameters import Parameter
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
-    from mypy_boto3_ssm.type_defs import ParameterTypeDef
 
 _NAMES_PER_CALL = 10
 
@@ -25,16 +24,15 @@ class SsmParameters:
         self._client = client
 
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
-        return {name: to_parameter(found) for name, found in self.read(names).items()}
-
-    def read(self, names: Sequence[str]) -> "Mapping[str, ParameterTypeDef]":
-        """Return AWS's own records of those of the parameters that exist; raise AwsError."""
-        found: dict[str, ParameterTypeDef] = {}
+        found: dict[str, Parameter] = {}
         for first in range(0, len(names), _NAMES_PER_CALL):
             batch = names[first : first + _NAMES_PER_CALL]
             with translate_errors("GetParameters", ", ".join(batch)):
                 response = self._client.get_parameters(Names=batch)
-            found |= {parameter["Name"]: parameter for parameter in response["Parameters"]}
+            found |= {
+                each["Name"]: Parameter(each["Value"], each["Version"], each["LastModifiedDate"])
+                for each in response["Parameters"]
+            }
         return found
 
     def put(self, name: str, value: str, note: Note | None) -> int:
@@ -85,8 +83,3 @@ class SsmParameters:
                 for version in page["Parameters"]
             ]
         return []
-
-
-def to_parameter(found: "Mapping[str, Any] | ParameterTypeDef") -> Parameter:
-    """Return AWS's own record of a parameter in the domain's words."""
-    return Parameter(found["Value"], found["Version"], found["LastModifiedDate"])

@@ -17,7 +17,7 @@ from chalicelib.domain.shares import SharePolicy, managed_shares, newest_automat
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
-from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
+from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.scheduled import notify_refusals, scheduled_actor
 
 
@@ -32,11 +32,12 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
     )
     result = combine(clusters=results)
     notify_refusals(aws, SHARE, cause, result)
-    if failures:
-        error = combine_errors(error for _, error in failures)
+    try:
+        raise_errors(failures)
+    except AwsError as error:
         names = [cluster for cluster, _ in failures]
         aws.notifier.notify(notifications.of_error(SHARE, cause, names, error, "clusters"))
-        raise error
+        raise
     return result
 
 
