@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import translate_errors
-from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.parameters import Parameter
 
@@ -52,12 +51,8 @@ class SsmParameters:
     def label(self, name: str, version: int, labels: Collection[str]) -> None:
         # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
         with translate_errors("LabelParameterVersion", name):
-            invalid = self._client.label_parameter_version(
+            self._client.label_parameter_version(
                 Name=name, ParameterVersion=version, Labels=sorted(labels)
-            ).get("InvalidLabels", [])
-        if invalid:  # which Parameter Store does not report as an error
-            raise AwsError(
-                "LabelParameterVersion", name, "InvalidLabels", f"refused: {', '.join(invalid)}"
             )
 
     def unlabel(self, name: str, version: int, labels: Collection[str]) -> None:

@@ -19,7 +19,6 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.errors import BusyError, NotFound, RefreshError, Refused
 from chalicelib.domain.functions import APP
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import ToJson
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.triggers import validation
@@ -40,11 +39,11 @@ class Route(NamedTuple):
     method: str
     path: str
     name: str
-    use_case: Callable[..., Json | ToJson]
+    use_case: Callable[..., Any]
     fields: tuple[validation.Field, ...] = ()
 
 
-def _pin(settings: Settings, aws: Aws, database: Database, **request: Any) -> ToJson:
+def _pin(settings: Settings, aws: Aws, database: Database, **request: Any) -> Any:
     return pin.pin(settings, aws, database, pin.PinRequest(**request))
 
 
