@@ -19,7 +19,7 @@ from chalicelib.aws.stepfunctions import StepFunctions
 from chalicelib.ports import Aws
 
 # Four attempts at a call that hangs end within half a minute, so that a function has time left to
-# undo its changes. A page of a listing may take longer.
+# undo its changes. RDS may take longer for a page of its listings.
 _RETRIES: Any = {"mode": "standard", "total_max_attempts": 4}
 CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=4)
 LISTING_CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=20)
@@ -44,14 +44,23 @@ def throttled_delay(attempts: int, response: tuple[Any, Any] | None, **_: Any) -
 
 
 class _LazyClient:
-    """A client that is created when it is first used."""
+    """A client of a service that is created when it is first used."""
 
-    def __init__(self, create: Callable[[], Any]) -> None:
-        self._create = create
+    def __init__(
+        self, create_client: Callable[..., Any], service: str, region: str | None = None
+    ) -> None:
+        self._create_client = create_client
+        self._service = service
+        self._region = region
 
     @cached_property
     def _client(self) -> Any:
-        return self._create()
+        elsewhere = {"region_name": self._region} if self._region else {}
+        config = LISTING_CONFIG if self._service == "rds" else CONFIG
+        client = self._create_client(self._service, config=config, **elsewhere)
+        # The first handler that returns a delay wins; botocore's own handler comes second.
+        client.meta.events.register_first(f"needs-retry.{self._service}", throttled_delay)
+        return client
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -68,29 +77,16 @@ class BotoAws(Aws):
         source_region: str | None = None,
         stage: str = "local",
     ) -> None:
-        self._create_client = create_client
-        rds = self._lazy("rds")
-        source = self._lazy("rds", source_region) if source_region else None
-        self.snapshots = RdsSnapshots(rds, source)
+        client: Callable[..., Any] = partial(_LazyClient, create_client)
+        rds = client("rds")
+        self.snapshots = RdsSnapshots(rds, client("rds", source_region) if source_region else None)
         self.clusters = RdsClusters(rds)
-        self.keys = KmsKeys(self._lazy("kms"))
-        self.parameters = SsmParameters(self._lazy("ssm"))
-        self.pipelines = CodePipelines(self._lazy("codepipeline"))
-        self.stacks = CloudFormationStacks(self._lazy("cloudformation"))
-        self.state_machines = StepFunctions(self._lazy("stepfunctions"))
-        self.notifier = SnsNotifier(self._lazy("sns"), topic_arn, chat_topic_arn, stage)
-
-    def client(self, service: str, region: str | None = None) -> Any:
-        """Return a new client; one of RDS, which lists snapshots, waits longer for an answer."""
-        elsewhere = {"region_name": region} if region else {}
-        config = LISTING_CONFIG if service == "rds" else CONFIG
-        client = self._create_client(service, config=config, **elsewhere)
-        # The first handler that returns a delay wins; botocore's own handler comes second.
-        client.meta.events.register_first(f"needs-retry.{service}", throttled_delay)
-        return client
-
-    def _lazy(self, service: str, region: str | None = None) -> Any:
-        return _LazyClient(partial(self.client, service, region))
+        self.keys = KmsKeys(client("kms"))
+        self.parameters = SsmParameters(client("ssm"))
+        self.pipelines = CodePipelines(client("codepipeline"))
+        self.stacks = CloudFormationStacks(client("cloudformation"))
+        self.state_machines = StepFunctions(client("stepfunctions"))
+        self.notifier = SnsNotifier(client("sns"), topic_arn, chat_topic_arn, stage)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
