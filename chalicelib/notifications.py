@@ -7,7 +7,6 @@ and of how each refresh ended.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 from chalicelib.domain.errors import AwsError, RefreshError
@@ -40,11 +39,6 @@ _SUBJECTS = {
     Reason.DEPLOYED_DIFFERS: "the deployed data is not what was expected",
     Reason.DEPLOYED_UNKNOWN: "cannot see what is deployed",
 }
-
-
-def scheduled_cause(scheduled: datetime) -> str:
-    """Return the text that names a scheduled invocation as the cause."""
-    return f"the schedule of {scheduled:%Y-%m-%d %H:%M} UTC"
 
 
 class Notification(NamedTuple):
@@ -97,7 +91,7 @@ def of_result(function: str, cause: str, result: Result) -> Notification | None:
         if (entry.outcome or result.outcome) == result.outcome
     ]
     reasons = dict.fromkeys(each.reason for each in concerned if each.reason)
-    if result.outcome not in ("skipped", "failed") or not any(r.next_step for r in reasons):
+    if not any(reason.next_step for reason in reasons):
         return None
     what = "refresh skipped" if result.outcome == "skipped" else "REFRESH FAILED"
     next_steps = [reason.next_step for reason in reasons]
@@ -156,10 +150,8 @@ def of_run(
         subject += f", data {max(ages):.0f} h old" if ages else ""
         next_step = "Nothing to do. The cluster's endpoint may have changed."
     else:
-        reverted = [each.taken_back for each in databases if each.taken_back is not None]
-        fate = ", current stays" if reverted else ""
-        if any(reverted):  # somebody may have moved one of them on meanwhile
-            fate = ", reverted" if all(reverted) else ", partly reverted"
+        # Not if somebody has moved one of them on meanwhile.
+        fate = ", reverted" if all(each.taken_back for each in databases) else ""
         subject = f"{_SUBJECTS[reason]}{fate}"
         next_step = reason.next_step
     cause = f"run {run.execution_id} of pipeline {pipeline}" if run else f"pipeline {pipeline}"
@@ -176,18 +168,10 @@ def of_run(
 
 def _fate(entry: DatabaseResult) -> str:
     because = f"set by {entry.by}" + (f' ("{entry.why}")' if entry.why else "")
+    age = f", data {entry.age_hours} hours old" if entry.age_hours is not None else ""
     current, previous = (each or "no snapshot" for each in (entry.current, entry.previous))
-    if entry.reason in (None, Reason.FAILED_AFTER_RESTORE):
-        age = f", data {entry.age_hours} hours old" if entry.age_hours is not None else ""
-        since = ""
-        if entry.current != entry.previous:
-            since = f"; current has since been set to {current}, which the next run restores"
-        return f"{entry.name}: now on {previous}{age}, {because}{since}"
-    if entry.taken_back:
-        return f"{entry.name}: reverted from {previous} to {current}, {because}"
-    if entry.current != entry.previous:
-        return f"{entry.name}: {previous} was {because}; current is now {current}"
-    return f"{entry.name}: current is {current}, {because}"
+    moved = f"; current is now {current}" if current != previous else ""
+    return f"{entry.name}: {previous}{age}, {because}{moved}"
 
 
 def _names(entries: Iterable[DatabaseResult | ClusterResult]) -> str:

@@ -305,8 +305,7 @@ class InMemoryParameters:
 
     @_call
     def label(self, name: str, version: int, labels: Collection[str]) -> None:
-        if not all(_LABEL.fullmatch(label) for label in labels):
-            raise AwsError("LabelParameterVersion", name, "InvalidLabels", f"refused: {labels}")
+        assert all(map(_LABEL.fullmatch, labels)), "Parameter Store ignores any other"
         labelled = self._version(name, version).labels | set(labels)
         if len(labelled) > LABELS_PER_VERSION:
             raise AwsError("LabelParameterVersion", name, "ParameterVersionLabelLimitExceeded", "")

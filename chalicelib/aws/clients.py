@@ -19,28 +19,24 @@ from chalicelib.aws.stepfunctions import StepFunctions
 from chalicelib.ports import Aws
 
 # Four attempts at a call that hangs end within half a minute, so that a function has time left to
-# undo its changes. A page of a listing may take longer.
+# undo its changes. RDS may take longer for a page of its listings.
 _RETRIES: Any = {"mode": "standard", "total_max_attempts": 4}
 CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=4)
 LISTING_CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=20)
 
-# A throttled call gets more attempts than others, at shorter intervals: seven end within six
-# seconds, ten within 45 seconds.
-THROTTLED_ATTEMPTS = 7
-LISTING_THROTTLED_ATTEMPTS = 10
+# A throttled call gets more attempts than others, at shorter intervals: eight end within 13 seconds.
+THROTTLED_ATTEMPTS = 8
 _THROTTLING = re.compile(".*Throttl.*|TooManyRequestsException|RequestLimitExceeded")
 
 
-def throttled_delay(
-    max_attempts: int, attempts: int, response: tuple[Any, Any] | None, **_: Any
-) -> float | None:
+def throttled_delay(attempts: int, response: tuple[Any, Any] | None, **_: Any) -> float | None:
     """Return the seconds to wait before repeating a throttled call; None leaves it to botocore.
 
     botocore waits up to 1, 2, 4 … seconds, but a throttled caller's token bucket refills within a
     fraction of a second, so the listing of many pages would waste most of its rate.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/throttling.html
     """
-    if response is None or attempts >= max_attempts:
+    if response is None or attempts >= THROTTLED_ATTEMPTS:
         return None
     if not _THROTTLING.fullmatch(response[1].get("Error", {}).get("Code", "")):
         return None
@@ -48,14 +44,23 @@ def throttled_delay(
 
 
 class _LazyClient:
-    """A client that is created when it is first used."""
+    """A client of a service that is created when it is first used."""
 
-    def __init__(self, create: Callable[[], Any]) -> None:
-        self._create = create
+    def __init__(
+        self, create_client: Callable[..., Any], service: str, region: str | None = None
+    ) -> None:
+        self._create_client = create_client
+        self._service = service
+        self._region = region
 
     @cached_property
     def _client(self) -> Any:
-        return self._create()
+        elsewhere = {"region_name": self._region} if self._region else {}
+        config = LISTING_CONFIG if self._service == "rds" else CONFIG
+        client = self._create_client(self._service, config=config, **elsewhere)
+        # The first handler that returns a delay wins; botocore's own handler comes second.
+        client.meta.events.register_first(f"needs-retry.{self._service}", throttled_delay)
+        return client
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -63,8 +68,6 @@ class _LazyClient:
 
 class BotoAws(Aws):
     """AWS through boto3."""
-
-    parameters: SsmParameters
 
     def __init__(
         self,
@@ -74,31 +77,16 @@ class BotoAws(Aws):
         source_region: str | None = None,
         stage: str = "local",
     ) -> None:
-        self._create_client = create_client
-        rds = self._lazy("rds", listing=True)
-        source = self._lazy("rds", listing=True, region=source_region) if source_region else None
-        self.snapshots = RdsSnapshots(rds, source)
-        self.clusters = RdsClusters(self._lazy("rds"))
-        self.keys = KmsKeys(self._lazy("kms"))
-        self.parameters = SsmParameters(self._lazy("ssm"))
-        self.pipelines = CodePipelines(self._lazy("codepipeline"))
-        self.stacks = CloudFormationStacks(self._lazy("cloudformation"))
-        self.state_machines = StepFunctions(self._lazy("stepfunctions"))
-        self.notifier = SnsNotifier(self._lazy("sns"), topic_arn, chat_topic_arn, stage)
-
-    def client(self, service: str, *, listing: bool = False, region: str | None = None) -> Any:
-        """Return a new client; one for `listing` waits longer and retries more often."""
-        elsewhere = {"region_name": region} if region else {}
-        config = LISTING_CONFIG if listing else CONFIG
-        client = self._create_client(service, config=config, **elsewhere)
-        max_attempts = LISTING_THROTTLED_ATTEMPTS if listing else THROTTLED_ATTEMPTS
-        # The first handler that returns a delay wins; botocore's own handler comes second.
-        delay = partial(throttled_delay, max_attempts)
-        client.meta.events.register_first(f"needs-retry.{service}", delay)
-        return client
-
-    def _lazy(self, service: str, **options: Any) -> Any:
-        return _LazyClient(partial(self.client, service, **options))
+        client: Callable[..., Any] = partial(_LazyClient, create_client)
+        rds = client("rds")
+        self.snapshots = RdsSnapshots(rds, client("rds", source_region) if source_region else None)
+        self.clusters = RdsClusters(rds)
+        self.keys = KmsKeys(client("kms"))
+        self.parameters = SsmParameters(client("ssm"))
+        self.pipelines = CodePipelines(client("codepipeline"))
+        self.stacks = CloudFormationStacks(client("cloudformation"))
+        self.state_machines = StepFunctions(client("stepfunctions"))
+        self.notifier = SnsNotifier(client("sns"), topic_arn, chat_topic_arn, stage)
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -1,16 +1,14 @@
 """Parameter Store, whose history of each parameter is the ledger of the refresh."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chalicelib.aws.errors import translate_errors
-from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import Note, Version
 from chalicelib.domain.parameters import Parameter
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
-    from mypy_boto3_ssm.type_defs import ParameterTypeDef
 
 _NAMES_PER_CALL = 10
 
@@ -25,16 +23,15 @@ class SsmParameters:
         self._client = client
 
     def get(self, names: Sequence[str]) -> Mapping[str, Parameter]:
-        return {name: to_parameter(found) for name, found in self.read(names).items()}
-
-    def read(self, names: Sequence[str]) -> "Mapping[str, ParameterTypeDef]":
-        """Return AWS's own records of those of the parameters that exist; raise AwsError."""
-        found: dict[str, ParameterTypeDef] = {}
+        found: dict[str, Parameter] = {}
         for first in range(0, len(names), _NAMES_PER_CALL):
             batch = names[first : first + _NAMES_PER_CALL]
             with translate_errors("GetParameters", ", ".join(batch)):
                 response = self._client.get_parameters(Names=batch)
-            found |= {parameter["Name"]: parameter for parameter in response["Parameters"]}
+            found |= {
+                each["Name"]: Parameter(each["Value"], each["Version"], each["LastModifiedDate"])
+                for each in response["Parameters"]
+            }
         return found
 
     def put(self, name: str, value: str, note: Note | None) -> int:
@@ -54,12 +51,8 @@ class SsmParameters:
     def label(self, name: str, version: int, labels: Collection[str]) -> None:
         # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
         with translate_errors("LabelParameterVersion", name):
-            invalid = self._client.label_parameter_version(
+            self._client.label_parameter_version(
                 Name=name, ParameterVersion=version, Labels=sorted(labels)
-            ).get("InvalidLabels", [])
-        if invalid:  # which Parameter Store does not report as an error
-            raise AwsError(
-                "LabelParameterVersion", name, "InvalidLabels", f"refused: {', '.join(invalid)}"
             )
 
     def unlabel(self, name: str, version: int, labels: Collection[str]) -> None:
@@ -85,8 +78,3 @@ class SsmParameters:
                 for version in page["Parameters"]
             ]
         return []
-
-
-def to_parameter(found: "Mapping[str, Any] | ParameterTypeDef") -> Parameter:
-    """Return AWS's own record of a parameter in the domain's words."""
-    return Parameter(found["Value"], found["Version"], found["LastModifiedDate"])

@@ -46,10 +46,6 @@ class CopyPolicy(NamedTuple):
         moment = taken.astimezone(UTC).isoformat()
         return ownership.derived_name(PREFIX, source, moment, self.made_for, self.key)
 
-    def name_for(self, share: Snapshot) -> str:
-        """Return the name of the copy of an eligible share."""
-        return self.name(share.arn, share.taken)
-
     def tags(self, share: Snapshot) -> dict[str, str]:
         """Return the tags of the copy of an eligible share."""
         return ownership.tags(self.made_for, share.taken) | {SOURCE: share.arn}
@@ -113,7 +109,7 @@ def needs_copy(share: Snapshot, copies: Sequence[Snapshot], policy: CopyPolicy) 
 
     A newer copy counts only if it can become `latest`: the criteria may have changed.
     """
-    name = policy.name_for(share)
+    name = policy.name(share.arn, share.taken)
     return all(copy.identifier != name for copy in copies) and all(
         _recency(copy) <= (share.taken, share.arn) for copy in _promising(copies, policy)
     )

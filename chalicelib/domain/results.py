@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
@@ -12,12 +12,6 @@ from chalicelib.domain.snapshots import Snapshot
 
 # The result of databases or clusters that are independent is that of the one that comes first here.
 _SEVERITY = ("failed", "succeeded", "updated", "asked", "shared", "unchanged")
-
-
-class ToJson(Protocol):
-    """What a use case returns to whoever invoked the function."""
-
-    def to_json(self) -> dict[str, Any]: ...
 
 
 class DatabaseResult(NamedTuple):

@@ -12,7 +12,6 @@ from chalicelib.domain.snapshots import Snapshot
 PREFIX = "aurora-refresh-share-"
 # AWS takes one automated snapshot a day. Taking it may last hours, and the backup window may move.
 OLDEST_AUTOMATED = timedelta(hours=36)
-LATE = timedelta(hours=1)
 
 
 class SharePolicy(NamedTuple):
@@ -41,15 +40,6 @@ class SharePolicy(NamedTuple):
         return ownership.tags(self.made_for, taken)
 
 
-def time_of_data(scheduled: datetime, now: datetime) -> datetime:
-    """Return the time of the data in a snapshot that is taken now.
-
-    Lambda's retries count as the scheduled time. An event that somebody sends again more than an
-    hour later counts as now.
-    """
-    return scheduled if timedelta() <= now - scheduled < LATE else now
-
-
 def managed_shares(
     snapshots: Iterable[Snapshot], cluster: str, policy: SharePolicy
 ) -> list[Snapshot]:
@@ -59,32 +49,21 @@ def managed_shares(
     return sorted(shares, key=lambda share: (share.taken, share.arn), reverse=True)
 
 
-def find_by_data(taken: datetime, shares: Iterable[Snapshot]) -> Snapshot | None:
-    """Return a share whose data is, or will be, from `taken`."""
-    return next((share for share in shares if share.taken == taken and not share.failed), None)
-
-
 def newest_automated(cluster: str, snapshots: Iterable[Snapshot], now: datetime) -> Snapshot:
     """Return the newest automated snapshot that can be copied; raise Refused if there is none.
 
     Acceptance may date the copy by its making, so its source must be nearly as new.
     """
-    usable = [
-        (snapshot.created, snapshot.arn, snapshot)
-        for snapshot in snapshots
-        if snapshot.available and snapshot.created
-    ]
-    if not usable:
-        raise Refused(
-            Reason.NO_AUTOMATED_SNAPSHOT,
-            f"{cluster} has no available automated snapshot to copy",
-        )
-    created, arn, newest = max(usable)
-    if now - created > OLDEST_AUTOMATED:
+    usable = (each for each in snapshots if each.available and each.created)
+    newest = max(usable, key=lambda each: each.taken, default=None)
+    if newest is None:
+        message = f"{cluster} has no available automated snapshot to copy"
+        raise Refused(Reason.NO_AUTOMATED_SNAPSHOT, message)
+    if newest.age(now) > OLDEST_AUTOMATED:
         raise Refused(
             Reason.AUTOMATED_STALE,
-            f"the newest automated snapshot of {cluster}, {arn}, is from "
-            f"{created.astimezone(UTC):%Y-%m-%d %H:%M} UTC, more than 36 hours ago: acceptance would "
-            "treat its copy as newer than it is",
+            f"the newest automated snapshot of {cluster}, {newest.arn}, is from "
+            f"{newest.taken.astimezone(UTC):%Y-%m-%d %H:%M} UTC, more than 36 hours ago: acceptance "
+            "would treat its copy as newer than it is",
         )
     return newest

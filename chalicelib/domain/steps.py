@@ -20,7 +20,7 @@ class StepLog:
 
     def __init__(self, *, collect_all: bool = False) -> None:
         self._collect_all = collect_all
-        self._verdicts: dict[str, tuple[str, str | None]] = {}
+        self._steps = {name: Step(name, "not reached", None) for name in (*CHECKS, *ACTIONS)}
         self._refusal: Refused | BusyError | None = None
 
     @contextmanager
@@ -30,12 +30,12 @@ class StepLog:
         try:
             yield details.append
         except (Refused, BusyError) as refusal:
-            self._verdicts[name] = ("refused", str(refusal))
+            self._steps[name] = Step(name, "refused", str(refusal))
             self._refusal = self._refusal or refusal
             if not (self._collect_all and time_based):
                 raise self._refusal from None
         else:
-            self._verdicts[name] = ("passed", details[-1] if details else None)
+            self._steps[name] = Step(name, "passed", details[-1] if details else None)
 
     def end_of_checks(self) -> None:
         """Raise the first deferred refusal."""
@@ -44,12 +44,9 @@ class StepLog:
 
     def mark_actions(self, verdict: str) -> None:
         """Record the verdict of all actions."""
-        self._verdicts |= dict.fromkeys(ACTIONS, (verdict, None))
+        self._steps |= {name: Step(name, verdict, None) for name in ACTIONS}
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """Every step with its verdict."""
-        return tuple(
-            Step(name, *self._verdicts.get(name, ("not reached", None)))
-            for name in (*CHECKS, *ACTIONS)
-        )
+        return tuple(self._steps.values())

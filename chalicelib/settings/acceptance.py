@@ -88,7 +88,7 @@ class Settings(NamedTuple):
         # What follows from a wrong value is no problem of its own.
         problems += [each for each in contradictions if wrong.isdisjoint(each.names)]
         if "DATABASES" not in wrong:
-            problems += _typos(environment, prefixes)
+            problems += probable_typos(environment, [each.name for each in variables(prefixes)])
         if problems:
             raise SettingsError(problems)
         return settings
@@ -193,13 +193,7 @@ def _forbidden_by_region(settings: Settings, own_region: str) -> Iterator[Proble
 
 
 def _incomplete(database: Database) -> Iterator[Problem]:
-    """Yield what a database needs for its copies, or its after-restore work."""
-    length = len(database.latest_parameter or "")
-    # https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_Tag.html
-    if database.copy_policy and length > 256:
-        name = f"SSM_{database.name.upper()}_LATEST_SNAPSHOT_NAME"
-        detail = f"has {length} characters: copies have it as a tag, so write a name of at most 256"
-        yield Problem((name,), detail)
+    """Yield what a database needs for its after-restore work."""
     if database.after_restore and database.stack is None:
         detail = (
             f"is missing: {database.setting('AFTER_RESTORE')} runs on the restored cluster, which is "
@@ -242,14 +236,6 @@ def _schedules_that_never_meet(settings: Settings) -> Iterator[Problem]:
             "the window, in UTC or followed by a time zone"
         )
         yield Problem(("RESTORE_SCHEDULE", "MAINTENANCE_WINDOW"), detail)
-
-
-def _typos(environment: Mapping[str, str], prefixes: Iterable[str]) -> Iterator[Problem]:
-    # A database that DATABASES no longer lists may keep its variables.
-    unlisted = {name.removesuffix("_ENGINE") for name in environment if name.endswith("_ENGINE")}
-    kept = {each.name for prefix in unlisted.difference(prefixes) for each in _of_database(prefix)}
-    candidates = {name: environment[name] for name in environment.keys() - kept}
-    yield from probable_typos(candidates, [each.name for each in variables(prefixes)])
 
 
 def _age_limit(text: str) -> timedelta | None:

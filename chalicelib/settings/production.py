@@ -1,7 +1,6 @@
 """A production stage's environment variables as one validated, frozen object."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from chalicelib.domain.errors import Problem, SettingsError
@@ -55,20 +54,13 @@ class ProductionSettings(NamedTuple):
         )
 
 
-def _schedule(text: str) -> Expression:
-    schedule = Expression.parse(text)
-    if not (schedule.is_rate or any(schedule.fires_after(datetime.min.replace(tzinfo=UTC)))):
-        raise ValueError("it never fires; write one that does, such as cron(0 22 ? * SAT *)")
-    return schedule
-
-
 _ACCOUNT = matching("[0-9]{12}", "write acceptance's account id, 12 digits")
 VARIABLES = (
     Variable("SHARE_WITH_ACCOUNT", _ACCOUNT, required=True),
     Variable("CLUSTERS", list_of(cluster_identifier), required=True),
     Variable("SHARE_KMS_KEY_ID", KEY),
     Variable("SHARES_TO_KEEP", at_least_one, "3"),
-    Variable("SHARE_SCHEDULE", _schedule, "cron(0 22 ? * SAT *)"),
+    Variable("SHARE_SCHEDULE", Expression.parse, "cron(0 22 ? * SAT *)"),
     Variable("NOTIFICATION_TOPIC_ARN", TOPIC),
 )
 

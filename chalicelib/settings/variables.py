@@ -6,14 +6,9 @@ from typing import Any, NamedTuple
 
 from chalicelib.domain.errors import Problem
 
-# Variables of Lambda, of this project's own tools, of builds and of Elastic Beanstalk.
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-_FOREIGN = re.compile(
-    "(_|AWS_|LAMBDA_).*|(.*_)?DATABASE_BACKUP_SNAPSHOT_ID_ARN|SOURCE_(DATE_EPOCH|VERSION)|"
-    "RDS_(HOSTNAME|PORT|DB_NAME|USERNAME|PASSWORD)"
-)
-# Ratios of difflib: how similar a name must be to a known one to count as a typo.
-_SIMILAR, _SIMILAR_WITH_OUR_WORD = 0.85, 0.6
+# difflib's ratio from which a name counts as a typo. It leaves out what builds and Elastic Beanstalk
+# set, such as SOURCE_VERSION and RDS_HOSTNAME.
+_SIMILAR = 0.82
 
 
 class Variable(NamedTuple):
@@ -45,21 +40,15 @@ def read(
 def probable_typos(environment: Mapping[str, str], known: Sequence[str]) -> Iterator[Problem]:
     """Yield the variables that are unknown but look like known ones.
 
-    A name that begins with the same word as a known one needs less similarity than others, which may
-    be anybody's. A deployed function does not look: its deployment has, and a cold start would take
-    longer.
+    A deployed function does not look: its deployment has, and a cold start would take longer.
     """
     if "AWS_LAMBDA_FUNCTION_NAME" in environment:
         return
     import difflib  # noqa: PLC0415 (see above)
 
-    words = {name.partition("_")[0] for name in known}
-    for name, value in sorted(environment.items()):
-        if not value or name in known or _FOREIGN.fullmatch(name):
-            continue
-        is_ours = name.partition("_")[0] in words
-        similarity = _SIMILAR_WITH_OUR_WORD if is_ours else _SIMILAR
-        if close := difflib.get_close_matches(name, known, n=1, cutoff=similarity):
+    unknown = sorted(name for name, value in environment.items() if value and name not in known)
+    for name in unknown:
+        if close := difflib.get_close_matches(name, known, n=1, cutoff=_SIMILAR):
             yield Problem((name,), f"is unknown: {close[0]} may be meant; correct or remove it")
 
 

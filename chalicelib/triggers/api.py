@@ -1,7 +1,7 @@
 """The operators' HTTP API: each route parses its request, calls one use case, and answers."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from chalice.app import (
@@ -29,92 +29,43 @@ Json = dict[str, Any]
 _LOGGER = logging.getLogger(APP)
 
 
-class Call(NamedTuple):
-    """A request: its query, its fields' values, and who signed it."""
-
-    settings: Settings
-    aws: Aws
-    query: Sequence[tuple[str, str]]
-    actor: str
-    body: Json
-
-    @property
-    def database(self) -> Database:
-        """The database that the query or the body names."""
-        known = {database.name: database for database in self.settings.databases}
-        named = [*(text for _, text in self.query), self.body.get("database")]
-        asked = {each for each in named if each is not None}
-        name = validation.database_name(asked, list(known))
-        if name not in known:
-            message = f"there is no database {validation.echo(name)}; known: {', '.join(known)}"
-            raise NotFound(Reason.DATABASE_UNKNOWN, message)
-        return known[name]
-
-
 class Route(NamedTuple):
-    """A route: the fields of its request, and the use case to call.
+    """A route: the use case to call with the fields of the request, by their names.
 
-    A GET has no body, and the query names the database.
+    A write is called with its `actor`, who signed it. A GET has no body: the query names the
+    database.
     """
 
     method: str
     path: str
     name: str
-    run: Callable[[Call], Json]
+    use_case: Callable[..., Any]
     fields: tuple[validation.Field, ...] = ()
 
 
-def _pin(call: Call) -> Json:
-    body = call.body
-    request = pin.PinRequest(body["snapshot"], call.actor, body["reason"], body["deploy"])
-    return pin.pin(call.settings, call.aws, call.database, request).to_json()
+def _pin(settings: Settings, aws: Aws, database: Database, **request: Any) -> Any:
+    return pin.pin(settings, aws, database, pin.PinRequest(**request))
 
 
-def _rollback(call: Call) -> Json:
-    settings, aws, _, actor, body = call
-    return pin.rollback(
-        settings, aws, call.database, actor, body["reason"], deploy=body["deploy"]
-    ).to_json()
+def _refresh(settings: Settings, aws: Aws, *, dry_run: bool, **request: Any) -> Json:
+    by_person = promote.RefreshRequest.by_person(**request)
+    result = promote.refresh_now(settings, aws, by_person, dry_run=dry_run)
+    return result.to_json() | {"dry_run": dry_run}
 
 
-def _refresh(call: Call) -> Json:
-    settings, aws, _, actor, body = call
-    request = promote.RefreshRequest.by_person(
-        actor, body["reason"], outside_window=body["outside_window"]
-    )
-    return promote.refresh_now(settings, aws, request, dry_run=body["dry_run"]).to_json()
-
-
-def _hold(call: Call) -> Json:
-    settings, aws, _, actor, body = call
-    return hold.hold(settings, aws, body["until"], actor, body["reason"])
-
-
-def _resume(call: Call) -> Json:
-    return hold.resume(call.settings, call.aws, call.actor)
-
-
-def _status(call: Call) -> Json:
-    return status.status(call.settings, call.aws)
-
-
-def _snapshots(call: Call) -> Json:
-    return status.snapshots(call.aws, call.database)
-
-
-def _history(call: Call) -> Json:
-    return status.history(call.settings, call.aws, call.database)
+def _snapshots(_: Settings, aws: Aws, database: Database) -> Json:
+    return status.snapshots(aws, database)
 
 
 _DATABASE = (validation.DATABASE,)
 ROUTES = (
     Route("PUT", "/snapshots/current", "pin", _pin, validation.PIN),
-    Route("POST", "/snapshots/current/rollback", "rollback", _rollback, validation.ROLLBACK),
-    Route("GET", "/snapshots/current/history", "history", _history, _DATABASE),
+    Route("POST", "/snapshots/current/rollback", "rollback", pin.rollback, validation.ROLLBACK),
+    Route("GET", "/snapshots/current/history", "history", status.history, _DATABASE),
     Route("GET", "/snapshots", "snapshots", _snapshots, _DATABASE),
-    Route("GET", "/status", "status", _status),
-    Route("PUT", "/hold", "hold", _hold, validation.HOLD),
-    Route("DELETE", "/hold", "resume", _resume),
+    Route("GET", "/status", "status", status.status),
+    Route("PUT", "/hold", "hold", hold.hold, validation.HOLD),
+    Route("DELETE", "/hold", "resume", hold.resume),
     Route("POST", "/refresh", "refresh", _refresh, validation.REFRESH),
 )
 
@@ -140,15 +91,19 @@ def routes(settings: Settings, aws: Aws) -> Blueprint:
 
 
 def _answer(route: Route, settings: Settings, aws: Aws, request: Request) -> Json:
-    parameters = request.query_params or MultiDict({})
-    query = [(name, text) for name in parameters for text in parameters.getlist(name)]
-    validation.check_query(query, ["database"] if validation.DATABASE in route.fields else [])
+    query = request.query_params or MultiDict({})
+    takes_database = validation.DATABASE in route.fields
+    validation.check_query(query, ["database"] if takes_database else [])
     actor = request.context.get("identity", {}).get("userArn") or "unknown"
     is_read = route.method == "GET"
     body = {} if is_read else _body(request, route)
     grounds = {"request": body, "caller": actor}
+    values = body if is_read else body | {"actor": actor}
     try:
-        answer = route.run(Call(settings, aws, query, actor, body))
+        if takes_database:
+            asked = [*(query.getlist("database") if query else []), body.get("database")]
+            values = values | {"database": _database(settings, asked)}
+        found = route.use_case(settings, aws, **values)
     except RefreshError as error:
         failure = _http_error(error)
         extra = {**grounds, "refusal": str(failure)}
@@ -157,18 +112,24 @@ def _answer(route: Route, settings: Settings, aws: Aws, request: Request) -> Jso
         elif not is_read:
             _LOGGER.info(route.name, extra=extra)
         raise failure from error
-    if "dry_run" in body:
-        answer["dry_run"] = body["dry_run"]
+    answer = found if isinstance(found, dict) else found.to_json()
     if not is_read:
         _LOGGER.info(route.name, extra={**grounds, "answer": answer})
     return answer
 
 
+def _database(settings: Settings, asked: Iterable[str | None]) -> Database:
+    """Return the database that the query or the body names."""
+    known = {database.name: database for database in settings.databases}
+    name = validation.database_name({each for each in asked if each is not None}, list(known))
+    if name not in known:
+        message = f"there is no database {validation.echo(name)}; known: {', '.join(known)}"
+        raise NotFound(Reason.DATABASE_UNKNOWN, message)
+    return known[name]
+
+
 def _body(request: Request, route: Route) -> Json:
-    try:
-        raw = request.raw_body
-    except UnicodeEncodeError:  # Chalice encodes the body, which fails for a lone surrogate
-        raise validation.InvalidRequest("the body is not JSON") from None
+    raw = request.raw_body
     return validation.json_body(raw.encode() if isinstance(raw, str) else raw, route.fields)
 
 

@@ -18,7 +18,7 @@ from chalicelib import observability, settings
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain import functions
 from chalicelib.domain.errors import SettingsError
-from chalicelib.domain.results import Result, ToJson
+from chalicelib.domain.results import Result
 from chalicelib.domain.schedule import Expression, scheduled_minute
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -57,7 +57,7 @@ def production() -> ProductionSettings:
     return stage
 
 
-def report(use_case: str, event: CloudWatchEvent, result: ToJson) -> dict[str, Any]:
+def report(use_case: str, event: CloudWatchEvent, result: Result) -> dict[str, Any]:
     """Log the result of a use case with its grounds, count it, and return it as JSON."""
     answer = result.to_json()
     grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
@@ -72,7 +72,7 @@ def scheduled(
     function: str,
     use_case: str,
     schedule: Expression | None,
-    call: Callable[[datetime], ToJson],
+    call: Callable[[datetime], Result],
 ) -> tuple[Blueprint, Callable[[Any, Any], Any]]:
     """Return the blueprint and the handler of a scheduled function; without a schedule it polls.
 

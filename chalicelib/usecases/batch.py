@@ -1,6 +1,6 @@
 """Run an action on independent items: an AwsError of one does not stop the others."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from chalicelib.domain.errors import AwsError
@@ -23,16 +23,10 @@ def run_each(
     return results, failed
 
 
-def raise_errors(failed: Iterable[tuple[object, AwsError]]) -> None:
-    """Raise the first error of the failed items, if any, with the others as its notes."""
-    errors = [error for _, error in failed]
-    if errors:
-        raise combine_errors(errors)
-
-
-def combine_errors(errors: Iterable[AwsError]) -> AwsError:
-    """Return the first error, with the others as its notes."""
-    first, *others = errors
-    for other in others:
-        first.add_note(str(other))
-    return first
+def raise_errors(failed: Sequence[tuple[object, AwsError]], notes: Iterable[str] = ()) -> None:
+    """Raise the first error of the failed items, if any, with the others and `notes` as its notes."""
+    if failed:
+        first, *others = (error for _, error in failed)
+        for note in (*map(str, others), *notes):
+            first.add_note(note)
+        raise first

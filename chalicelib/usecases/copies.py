@@ -8,7 +8,6 @@ from functools import cache
 
 from chalicelib.domain.copies import (
     CopyPolicy,
-    copy_rejection,
     managed_copies,
     needs_copy,
     newest_copy,
@@ -37,7 +36,7 @@ def ensure_copy(
 
     Raise Refused for what only a person can resolve, and AwsError.
     """
-    name = policy.name_for(share)
+    name = policy.name(share.arn, share.taken)
     copies = managed_copies(own, policy)
     if any(copy.identifier == name and copy.failed for copy in copies):
         raise Refused(Reason.COPY_FAILED, f"the copy of {share.arn} failed")
@@ -68,18 +67,13 @@ def settled_copies(own: ListOwn, policy: CopyPolicy) -> list[Snapshot]:
 def promotable_copy(own: ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
     """Return the newest eligible copy, even if the poll has not recorded it in `latest` yet.
 
-    Raise Refused if none may be promoted, with what is wrong with the one that `latest` names; and
-    AwsError.
+    Raise Refused if none may be promoted, not even `arn`, which `latest` names; and AwsError.
     """
-    copies = settled_copies(own, policy)
-    newest = newest_copy(copies, policy)
-    if newest:
-        return newest
-    broken = {copy.arn: copy_rejection(copy, policy) for copy in copies}.get(arn)
-    if broken:
-        raise Refused(Reason.NOT_ELIGIBLE, f"{arn}: {broken.detail}")
-    message = f"{arn} is not a copy that this stage made under {policy.key}"
-    raise Refused(Reason.NOT_ELIGIBLE, message)
+    newest = newest_copy(settled_copies(own, policy), policy)
+    if newest is None:
+        message = f"{arn} is not an eligible copy that this stage made under {policy.key}"
+        raise Refused(Reason.NOT_ELIGIBLE, message)
+    return newest
 
 
 def check_first_copy(own: ListOwn, policy: CopyPolicy) -> None:

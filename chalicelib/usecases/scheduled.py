@@ -34,7 +34,7 @@ def notify_failures(function: str) -> Callable[[UseCase], UseCase]:
     def decorate(use_case: UseCase) -> UseCase:
         @wraps(use_case)
         def notifying(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
-            cause, thread = notifications.scheduled_cause(scheduled), scheduled_token(scheduled)
+            cause, thread = scheduled_actor(scheduled), scheduled_token(scheduled)
             try:
                 result = use_case(settings, aws, scheduled)
             except RefreshError as error:

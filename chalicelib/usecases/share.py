@@ -13,18 +13,12 @@ from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
 from chalicelib.domain.ownership import expired
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import ClusterResult, Result, combine
-from chalicelib.domain.shares import (
-    SharePolicy,
-    find_by_data,
-    managed_shares,
-    newest_automated,
-    time_of_data,
-)
+from chalicelib.domain.shares import SharePolicy, managed_shares, newest_automated
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
-from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
-from chalicelib.usecases.scheduled import notify_refusals
+from chalicelib.usecases.batch import raise_errors, run_each
+from chalicelib.usecases.scheduled import notify_refusals, scheduled_actor
 
 
 def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime) -> Result:
@@ -32,17 +26,18 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
 
     Idempotent: a second delivery finds what the first one asked for.
     """
-    policy, cause = settings.policy(stage), notifications.scheduled_cause(scheduled)
+    policy, cause = settings.policy(stage), scheduled_actor(scheduled)
     results, failures = _each_cluster(
         settings, lambda cluster: _take(policy, aws, cluster, scheduled)
     )
     result = combine(clusters=results)
     notify_refusals(aws, SHARE, cause, result)
-    if failures:
-        error = combine_errors(error for _, error in failures)
+    try:
+        raise_errors(failures)
+    except AwsError as error:
         names = [cluster for cluster, _ in failures]
         aws.notifier.notify(notifications.of_error(SHARE, cause, names, error, "clusters"))
-        raise error
+        raise
     return result
 
 
@@ -53,7 +48,7 @@ def follow_shares(
 
     A failed snapshot is reported and deleted, so that the next schedule starts anew.
     """
-    policy, cause = settings.policy(stage), notifications.scheduled_cause(scheduled)
+    policy, cause = settings.policy(stage), scheduled_actor(scheduled)
     own = list(aws.snapshots.own())
     to_delete: list[Snapshot] = []
     results, failures = _each_cluster(
@@ -88,9 +83,9 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
         raise Refused(Reason.CLUSTER_MISSING, f"there is no DB cluster {name} in this account")
     identifier = policy.name(name, scheduled)
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
-    existing = _by_name(aws, name, policy)
-    if found := existing.get(identifier):
-        return _unchanged(name, found)
+    for found in managed_shares(aws.snapshots.own(), name, policy):
+        if found.identifier == identifier:
+            return ClusterResult(name, "unchanged", snapshots={"snapshot": found.arn})
     if cluster.key and aws.keys.is_aws_managed(cluster.key):
         key = policy.key
         if key is None or aws.keys.is_aws_managed(key):
@@ -100,28 +95,12 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
                 f"can use, and SHARE_KMS_KEY_ID is {key or 'not set'}: it has to be customer-managed",
             )
         source = newest_automated(name, aws.snapshots.automated(name), aws.now())
-        if found := find_by_data(source.taken, existing.values()):
-            return _unchanged(name, found)
         made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.taken))
     else:
-        taken = time_of_data(scheduled, aws.now())
-        made = aws.snapshots.take(name, identifier, policy.tags(taken))
-    if made:
-        return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
-    # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.
-    if found := _by_name(aws, name, policy).get(identifier):
-        return _unchanged(name, found)
-    raise Refused(
-        Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tags"
-    )
-
-
-def _by_name(aws: Aws, cluster: str, policy: SharePolicy) -> dict[str, Snapshot]:
-    return {each.identifier: each for each in managed_shares(aws.snapshots.own(), cluster, policy)}
-
-
-def _unchanged(name: str, found: Snapshot) -> ClusterResult:
-    return ClusterResult(name, "unchanged", snapshots={"snapshot": found.arn})
+        made = aws.snapshots.take(name, identifier, policy.tags(scheduled))
+    if made is None:  # another delivery has asked for it since
+        return ClusterResult(name, "unchanged")
+    return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
 
 
 def _follow(

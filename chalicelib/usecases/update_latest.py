@@ -18,7 +18,7 @@ from chalicelib.domain.results import DatabaseResult, Result, combine, refusal, 
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.batch import combine_errors, raise_errors, run_each
+from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.copies import ensure_copy, expired_copies
 from chalicelib.usecases.scheduled import (
     check_week,
@@ -46,12 +46,8 @@ def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     look = _Look(aws, settings.databases, scheduled_actor(scheduled))
     chosen = zip(settings.databases, choices, strict=True)
     entries, failed = run_each(chosen, lambda each: look.update(*each))
-    if failed:
-        error = combine_errors(error for _, error in failed)
-        for entry in entries:  # the refusals, which would otherwise be lost
-            if entry.message:
-                error.add_note(entry.message)
-        raise error
+    # With the refusals, which would otherwise be lost.
+    raise_errors(failed, [entry.message for entry in entries if entry.message])
     return combine(entries)
 
 

@@ -41,7 +41,7 @@ def own(
     share = snapshot(f"orders-{night}", created=MIDNIGHT + timedelta(days=night))
     share = share._replace(arn=source or share.arn)
     made_later = {"status": status, "created": MIDNIGHT + timedelta(days=100)}
-    copied = snapshot(made.name_for(share), ACCEPTANCE, **{**made_later, **facts})
+    copied = snapshot(made.name(share.arn, share.taken), ACCEPTANCE, **{**made_later, **facts})
     tagged = {name: text for name, text in (made.tags(share) | (tags or {})).items() if text}
     return copied._replace(tags=tagged, progress=100, source=share.arn)
 

@@ -11,7 +11,7 @@ from chalicelib.notifications import Notification
 from tests.ledgers import run
 
 ENTRY = DatabaseResult("rds", "arn:new", "arn:old", "arn:old")
-SCHEDULE = "the schedule of 2026-01-04 04:00 UTC"
+SCHEDULE = "the schedule of 2026-01-04T04:00:00+00:00"
 STALE = Result(
     "failed", Reason.SNAPSHOT_STALE, "arn:new is 360.0 hours old; the limit is 14 days", (ENTRY,)
 )
@@ -29,7 +29,7 @@ def test_a_refusal_says_what_to_do() -> None:
         description="What happened:\n"
         "  f: arn:new is 360.0 hours old; the limit is 14 days.\n"
         "Cause:\n"
-        "  the schedule of 2026-01-04 04:00 UTC\n"
+        "  the schedule of 2026-01-04T04:00:00+00:00\n"
         "Databases:\n"
         "  rds: stays on arn:old, latest is arn:new",
         next_steps=[Reason.SNAPSHOT_STALE.next_step],
@@ -101,9 +101,8 @@ def test_a_refresh_is_reported_with_its_duration_and_the_age_of_its_data() -> No
         "Cause:\n"
         "  run r of pipeline main\n"
         "Databases:\n"
-        f"  rds: now on arn:new, data 6.5 hours old, {BECAUSE}\n"
-        f"  docs: now on arn:new, data 8.0 hours old, {BECAUSE}; current has since been set to "
-        "arn:pin, which the next run restores",
+        f"  rds: arn:new, data 6.5 hours old, {BECAUSE}\n"
+        f"  docs: arn:new, data 8.0 hours old, {BECAUSE}; current is now arn:pin",
         next_steps=["Nothing to do. The cluster's endpoint may have changed."],
         attributes={
             "function": "db-reconcile",
@@ -122,13 +121,14 @@ def test_a_refresh_without_its_data_s_age_says_nothing_of_it() -> None:
     unknown = REFRESHED._replace(age_hours=None, duration_minutes=None)
     found = notifications.of_run("f", "main", None, [unknown])
     assert found.subject == "aurora-refresh: refreshed (rds)"
-    assert f"Cause:\n  pipeline main\nDatabases:\n  rds: now on arn:new, {BECAUSE}\n" in found.body
+    assert f"Cause:\n  pipeline main\nDatabases:\n  rds: arn:new, {BECAUSE}\n" in found.body
     assert "execution_id" not in found.attributes
 
 
 def ended(reason: Reason, **changes: Any) -> tuple[str, str]:
     """Return the subject about a run that ended so, and what the body says of the database."""
-    entry = REFRESHED._replace(outcome=reason.outcome, reason=reason, **changes)
+    entry = REFRESHED._replace(outcome=reason.outcome, reason=reason, age_hours=None)
+    entry = entry._replace(**changes)
     found = notifications.of_run("f", "main", run("r", 0, "Failed"), [entry])
     assert found.body.endswith(f"What to do:\n  {reason.next_step}")
     assert found.attributes["reason"] == reason
@@ -138,19 +138,19 @@ def ended(reason: Reason, **changes: Any) -> tuple[str, str]:
 def test_a_failed_outcome_names_the_fate_of_current_and_the_next_step() -> None:
     assert ended(Reason.RUN_FAILED, current="arn:old", taken_back=True) == (
         "aurora-refresh: REFRESH FAILED: pipeline run failed, reverted (rds)",
-        f"reverted from arn:new to arn:old, {BECAUSE}",
+        f"arn:new, {BECAUSE}; current is now arn:old",
     )
     assert ended(Reason.NOTHING_RESTORED, current=None, taken_back=False) == (
-        "aurora-refresh: REFRESH FAILED: the run restored nothing, current stays (rds)",
-        f"arn:new was {BECAUSE}; current is now no snapshot",
+        "aurora-refresh: REFRESH FAILED: the run restored nothing (rds)",
+        f"arn:new, {BECAUSE}; current is now no snapshot",
     )
-    assert ended(Reason.FAILED_AFTER_RESTORE, why="") == (
+    assert ended(Reason.FAILED_AFTER_RESTORE, why="", age_hours=6.5) == (
         "aurora-refresh: restored, but the pipeline run failed afterwards (rds)",
-        "now on arn:new, data 6.5 hours old, set by the schedule",
+        "arn:new, data 6.5 hours old, set by the schedule",
     )
     assert ended(Reason.DEPLOYED_UNKNOWN, current=None, previous=None) == (
         "aurora-refresh: cannot see what is deployed (rds)",
-        f"current is no snapshot, {BECAUSE}",
+        f"no snapshot, {BECAUSE}",
     )
 
 
@@ -158,7 +158,7 @@ def test_one_database_that_somebody_has_moved_on_was_not_reverted() -> None:
     reverted = REFRESHED._replace(reason=Reason.RUN_FAILED, taken_back=True)
     moved_on = reverted._replace(name="docs", taken_back=False)
     found = notifications.of_run("f", "main", None, [reverted, moved_on])
-    subject = "aurora-refresh: REFRESH FAILED: pipeline run failed, partly reverted (rds,docs)"
+    subject = "aurora-refresh: REFRESH FAILED: pipeline run failed (rds,docs)"
     assert found.subject == subject
 
 

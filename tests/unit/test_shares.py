@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ownership import MADE_FOR, expired
-from chalicelib.domain.shares import (
-    SharePolicy,
-    find_by_data,
-    managed_shares,
-    newest_automated,
-)
+from chalicelib.domain.shares import SharePolicy, managed_shares, newest_automated
 from chalicelib.domain.snapshots import Snapshot
 from tests.fakes import ACCEPTANCE, arn, snapshot
 
@@ -74,12 +69,6 @@ def test_neither_the_name_nor_the_tags_alone_make_a_snapshot_managed() -> None:
     by_first_edition = own(tags={MADE_FOR: ACCEPTANCE})
     assert shares(*of_others, by_first_edition, own(arn=arn("nightly"))) == []
     assert shares(own()._replace(tags={})) == []
-
-
-def test_the_same_data_is_found_unless_its_snapshot_failed() -> None:
-    (copying,) = shares(own(1, "copying"))
-    assert find_by_data(copying.taken, [copying]) == copying
-    assert find_by_data(copying.taken, shares(own(1, "failed"), own(2))) is None
 
 
 # --- which are shared, and which expire -----------------------------------------------------------

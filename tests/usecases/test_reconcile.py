@@ -140,7 +140,8 @@ def test_a_failure_is_returned_with_its_action_and_written_into_the_ledger(promo
     assert (entry.current, entry.previous, entry.taken_back) == (OLD, NEW, True)
     assert promoted.present().note == Note("revert", "db-reconcile", message)
     (notification,) = promoted.aws.notifier.sent
-    assert f"rds: reverted from {NEW} to {OLD}" in notification.body
+    because = f'set by {SCHEDULE} ("newest eligible share")'
+    assert f"rds: {NEW}, {because}; current is now {OLD}\n" in notification.body
 
 
 # --- whose run it is ------------------------------------------------------------------------------
@@ -385,7 +386,7 @@ def test_a_failed_first_promotion_is_reverted(night: Night, values: list[str]) -
     night.polls(3)
     assert night.current == (values[-1] if values else None)
     if OLD not in values:
-        assert f"reverted from {NEW} to no snapshot" in night.aws.notifier.sent[0].body
+        assert "; current is now no snapshot\n" in night.aws.notifier.sent[0].body
     assert not values or night.present().note is None  # a value put by hand waits again
     assert night.subjects == [RUN_FAILED]
 

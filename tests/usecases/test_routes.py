@@ -57,8 +57,7 @@ def test_the_signer_is_recorded_as_the_actor(
 def test_a_malformed_request_is_refused_before_aws_is_asked(
     night: Night, method: str, path: str, body: dict[str, Any]
 ) -> None:
-    for text in (b"{", "\ud800"):
-        assert night.ask(method, path, text) == malformed("the body is not JSON")
+    assert night.ask(method, path, b"{") == malformed("the body is not JSON")
     status, answer = night.ask(method, path, body | {"by": "the boss"})
     assert (status, answer["Message"].split(";")[0]) == (400, 'unknown field "by"')
     status, answer = night.ask(method, path, body, media="text/plain")
