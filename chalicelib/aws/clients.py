@@ -19,7 +19,7 @@ from chalicelib.aws.stepfunctions import StepFunctions
 from chalicelib.ports import Aws
 
 # Four attempts at a call that hangs end within half a minute, so that a function has time left to
-# undo its changes. RDS may take longer for a page of its listings.
+# undo its changes. A page of a listing may take longer.
 _RETRIES: Any = {"mode": "standard", "total_max_attempts": 4}
 CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=4)
 LISTING_CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=20)
@@ -47,17 +47,14 @@ class _LazyClient:
     """A client of a service that is created when it is first used."""
 
     def __init__(
-        self, create_client: Callable[..., Any], service: str, region: str | None = None
+        self, create_client: Callable[..., Any], service: str, config: Config = CONFIG, **more: str
     ) -> None:
-        self._create_client = create_client
         self._service = service
-        self._region = region
+        self._create = partial(create_client, service, config=config, **more)
 
     @cached_property
     def _client(self) -> Any:
-        elsewhere = {"region_name": self._region} if self._region else {}
-        config = LISTING_CONFIG if self._service == "rds" else CONFIG
-        client = self._create_client(self._service, config=config, **elsewhere)
+        client = self._create()
         # The first handler that returns a delay wins; botocore's own handler comes second.
         client.meta.events.register_first(f"needs-retry.{self._service}", throttled_delay)
         return client
@@ -78,9 +75,10 @@ class BotoAws(Aws):
         stage: str = "local",
     ) -> None:
         client: Callable[..., Any] = partial(_LazyClient, create_client)
-        rds = client("rds")
-        self.snapshots = RdsSnapshots(rds, client("rds", source_region) if source_region else None)
-        self.clusters = RdsClusters(rds)
+        listing = partial(client, "rds", LISTING_CONFIG)
+        source = listing(region_name=source_region) if source_region else None
+        self.snapshots = RdsSnapshots(listing(), source)
+        self.clusters = RdsClusters(client("rds"))
         self.keys = KmsKeys(client("kms"))
         self.parameters = SsmParameters(client("ssm"))
         self.pipelines = CodePipelines(client("codepipeline"))
