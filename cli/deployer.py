@@ -68,13 +68,12 @@ def configure(
     """
     from cli import configure, discovery
 
-    if from_environment:
-        answers = {**configure.answers_in(os.environ, project, name, answers), **answers}
     notes: list[str] = []
     look = None if offline else partial(discovery.find_stack_names, notes.append)
     find_keys = None if offline else partial(discovery.find_topic_keys, notes.append)
     ask = _ask if is_interactive() else None
-    wanted = configure.files(project, name, answers, ask, look, find_keys)
+    environment = os.environ if from_environment else {}
+    wanted = configure.files(project, name, answers, ask, look, find_keys, environment)
     changed = configure.changes(project, wanted)
     for line in configure.diff(project, changed):
         say(line)

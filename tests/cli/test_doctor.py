@@ -26,7 +26,6 @@ from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
-from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import configure, discovery, doctor, mainpipeline, stacks, stages, templates
@@ -84,8 +83,9 @@ Questions = dict[str, tuple[str, Any]]
 def stage_of(**variables: str) -> AcceptanceStage:
     """The stage with other variables; "" takes one away."""
     given = {name: value for name, value in (VARIABLES | variables).items() if value}
-    settings = Settings.from_environment(given)
-    return AcceptanceStage(NAME, given, settings, PIPELINE_ARN, topic_keys=(TOPIC_KEY,))
+    made = stages.build(NAME, given, {stages.PIPELINE: PIPELINE_ARN})
+    assert isinstance(made, AcceptanceStage)
+    return replace(made, topic_keys=(TOPIC_KEY,))
 
 
 def holding(values: Mapping[str, Any]) -> Answers:
@@ -901,7 +901,11 @@ def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Pat
 
 SHARING = {"SHARE_WITH_ACCOUNT": ACCEPTANCE, "CLUSTERS": "orders", "SHARE_KMS_KEY_ID": "alias/own"}
 WITH_KEY = ProductionStage(
-    "production", SHARING, ProductionSettings.from_environment(SHARING), PRODUCTION, "eu-west-1"
+    name="production",
+    variables=SHARING,
+    settings=ProductionSettings.from_environment(SHARING),
+    account=PRODUCTION,
+    region="eu-west-1",
 )
 KEYLESS = replace(WITH_KEY, settings=WITH_KEY.settings._replace(key=None))
 CHANGE = "aurora-refresh configure --stage production"

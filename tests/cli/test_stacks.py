@@ -8,10 +8,7 @@ import pytest
 
 from chalicelib.domain.functions import API, FOLLOW_SHARES, RECONCILE, RESTORE, SHARE, UPDATE
 from chalicelib.domain.functions import FOLLOW_PIPELINE as FOLLOW
-from chalicelib.settings.acceptance import Settings
-from chalicelib.settings.production import ProductionSettings
 from cli import stacks, stages
-from cli.stages import AcceptanceStage, ProductionStage
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE_NAME, STAGE, TWO
 
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
@@ -22,9 +19,8 @@ SNAPSHOT = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-2026-01-0
 FULL = STAGE | {"NOTIFICATION_TOPIC_ARN": TOPIC, "SSM_REFRESH_HOLD_NAME": HOLD}
 
 
-def stage(variables: Mapping[str, str] = FULL, **more: str) -> AcceptanceStage:
-    given = {**variables, **more}
-    return AcceptanceStage("acceptance", given, Settings.from_environment(given), PIPELINE)
+def stage(variables: Mapping[str, str] = FULL, **more: str) -> stages.Stage:
+    return stages.build("acceptance", {**variables, **more}, {stages.PIPELINE: PIPELINE})
 
 
 # --- before ---------------------------------------------------------------------------------------
@@ -39,7 +35,7 @@ def values(template: stacks.Template) -> dict[str, str]:
     }
 
 
-def first_values(made: AcceptanceStage, **initial: str) -> dict[str, str]:
+def first_values(made: stages.Stage, **initial: str) -> dict[str, str]:
     return {name: value for name, (value, _) in stacks.wanted_parameters(made, initial).items()}
 
 
@@ -107,9 +103,8 @@ SHARING = {
     "CLUSTERS": "orders",
     "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:eu-west-1:111111111111:aurora-refresh",
 }
-PRODUCTION = ProductionStage(
-    "weekly", SHARING, ProductionSettings.from_environment(SHARING), "111111111111", "eu-west-1"
-)
+PLACE = {stages.ACCOUNT: "111111111111", stages.REGION: "eu-west-1"}
+PRODUCTION = stages.build("weekly", SHARING, PLACE)
 PRODUCTIONS_ALARMS = {
     f"errors-{SHARE}": ("Errors", SHARE, SHORT),
     f"errors-{FOLLOW_SHARES}": ("Errors", FOLLOW_SHARES, LONG),
