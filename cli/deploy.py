@@ -141,7 +141,7 @@ def _foundations(account: Account, initial: Mapping[str, str], email: str | None
     stage: no function changes it.
     """
     stage, topic, held = account.stage, account.topic, account.parameters()
-    for name, (value, description) in stacks.wanted_parameters(stage, initial).items():
+    for name, value in {**stacks.parameters(stage), **initial}.items():
         is_name = isinstance(stage, AcceptanceStage) and name == stage.settings.pipeline_parameter
         if is_name and held.get(name, value) != value and account.has_made(name):
             change = partial(
@@ -153,8 +153,12 @@ def _foundations(account: Account, initial: Mapping[str, str], email: str | None
             found = f", which exists: {shown(stage, name, held[name])}"
             yield Step("unchanged", f"parameter {name}{found}")
             continue
-        given: dict[str, Any] = {"Name": name, "Value": value, "Type": "String"}
-        given |= {"Description": description, "Tags": [account.tag]}
+        given: dict[str, Any] = {
+            "Name": name,
+            "Value": value,
+            "Type": "String",
+            "Tags": [account.tag],
+        }
         yield Step(
             "create", f"parameter {name}", partial(account.call, "ssm:PutParameter", **given)
         )
