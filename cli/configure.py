@@ -22,10 +22,8 @@ from cli.stages import (
     OWN_NAMES,
     PIPELINE,
     REGION,
-    TOPIC_KEYS,
     AcceptanceStage,
     Json,
-    Stage,
     StageError,
     UsageError,
 )
@@ -38,9 +36,6 @@ Ask = Callable[[str], str]
 # Finds the values of the named settings in the account.
 Look = Callable[[AcceptanceStage, Sequence[str]], dict[str, str]]
 
-# Finds the customer-managed keys of the stage's topics; None if they cannot be read.
-FindKeys = Callable[[Stage], Sequence[str] | None]
-
 
 def files(
     project: Path,
@@ -48,13 +43,12 @@ def files(
     answers: Mapping[str, str],
     ask: Ask | None = None,
     look: Look | None = None,
-    find_keys: FindKeys | None = None,
     environment: Mapping[str, str] = {},
 ) -> Files:
     """Return the stage's files with their text, None for one to delete; raise StageError.
 
-    `ask` asks for required answers that are missing, `look` finds stacks that are not named, and
-    `find_keys` the keys of the topics. Variables of the `environment` are answers, too.
+    `ask` asks for required answers that are missing, and `look` finds stacks that are not named.
+    Variables of the `environment` are answers, too.
     """
     stages.check_name(name)
     if name.endswith((f"-{BEFORE}", f"-{AFTER}")):
@@ -76,7 +70,6 @@ def files(
         names = [each.setting("STACK_NAME") for each in stage.settings.databases]
         if unnamed := [each for each in names if each not in common | given]:
             given |= look(stage, unnamed)
-    keys = find_keys(stage) if find_keys else None
 
     api = {} if given.get(settings.PRODUCTION) else {"api_gateway_stage": "api"}
     body = {**api, OWN_KEY: {}, **former}
@@ -88,8 +81,6 @@ def files(
         if each not in OWN_NAMES and (given[each] or each in common)
     }
     body[OWN_KEY] = {OWN_NAMES[each]: given[each] for each in documented if each in OWN_NAMES}
-    if topic_keys := stage.topic_keys if keys is None else keys:
-        body[OWN_KEY][TOPIC_KEYS] = [*topic_keys]
     config.setdefault("stages", {})[name] = body
     wanted = policies(stages.build(name, common | given, given, config))
     body["lambda_functions"] = _functions(name, former.get("lambda_functions", {}), wanted)

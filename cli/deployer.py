@@ -43,7 +43,7 @@ Examples:
     click.option(
         "--offline",
         is_flag=True,
-        help="Do not call AWS: look up neither stack names nor topic keys.",
+        help="Do not call AWS to look up stack names.",
     ),
     _DRY_RUN,
     options.PROJECT,
@@ -70,10 +70,9 @@ def configure(
 
     notes: list[str] = []
     look = None if offline else partial(discovery.find_stack_names, notes.append)
-    find_keys = None if offline else partial(discovery.find_topic_keys, notes.append)
     ask = _ask if is_interactive() else None
     environment = os.environ if from_environment else {}
-    wanted = configure.files(project, name, answers, ask, look, find_keys, environment)
+    wanted = configure.files(project, name, answers, ask, look, environment)
     changed = configure.changes(project, wanted)
     for line in configure.diff(project, changed):
         say(line)

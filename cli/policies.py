@@ -48,12 +48,13 @@ def policies(stage: Stage) -> dict[str, Policy]:
             granted = {name: each for name, each in granted.items() if name != API}
     else:
         values, granted = _production(stage), _document()["production"]
-    topics = (stage.settings.topic_arn, stage.settings.chat_topic_arn)
+    settings = stage.settings
+    topics = [each for each in (settings.topic_arn, settings.chat_topic_arn) if each]
     values |= {
         "partition": [stage.partition],
         "region": [stage.region],
-        "topics": [each for each in topics if each],
-        "topic_keys": stage.topic_keys,
+        "topics": topics,
+        "topic_accounts": [*dict.fromkeys(each.split(":")[4] for each in topics)],
     }
     values |= {service: [_arn(stage, service)] for service in _SERVICES}
     found = {}

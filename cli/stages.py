@@ -27,7 +27,6 @@ from cli.output import Failure
 
 CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
-TOPIC_KEYS = "topic_kms_key_arns"  # under OWN_KEY, found by `aurora-refresh configure`
 # The answers of `aurora-refresh configure` that are no settings, and their names under OWN_KEY.
 PIPELINE, ACCOUNT, REGION = "MAIN_PIPELINE_ARN", "ACCOUNT", "REGION"
 OWN_NAMES = {PIPELINE: "main_pipeline_arn", ACCOUNT: "account", REGION: "region"}
@@ -57,18 +56,13 @@ class UsageError(StageError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stage:
-    """What every stage has; `variables` are its environment variables.
-
-    `in_vpc` has the functions that are in a VPC, `topic_keys` the ARNs of the customer-managed keys
-    that the topics are under.
-    """
+    """What every stage has: its environment variables, its place, and the functions that are in a VPC."""
 
     name: str
     variables: Mapping[str, str]
     account: str
     region: str
     in_vpc: frozenset[str] = frozenset()
-    topic_keys: tuple[str, ...] = ()
 
     @property
     def partition(self) -> str:
@@ -122,7 +116,7 @@ def build(
     """Return the stage; raise SettingsError, naming every problem.
 
     `own` has the answers that are no settings. Contradictions between the two are not looked for.
-    `config` says which functions are in a VPC, and the keys of the topics.
+    `config` says which functions are in a VPC.
     A stage that is not said to be one kind or the other is taken for an acceptance stage.
     """
     is_production = bool(variables.get(settings.PRODUCTION))
@@ -138,13 +132,11 @@ def build(
         problems += error.problems
     if problems:
         raise SettingsError(problems)
-    config = config or {}
     in_vpc = frozenset(
         function
         for function in (*NAMES, API)
-        if all(tuned(config, name, function).get(each) for each in _VPC)
+        if all(tuned(config or {}, name, function).get(each) for each in _VPC)
     )
-    keys = stages_of(config).get(name, {}).get(OWN_KEY, {}).get(TOPIC_KEYS, ())
     stage: Json = {
         "name": name,
         "variables": variables,
@@ -152,7 +144,6 @@ def build(
         "account": own[ACCOUNT],
         "region": region,
         "in_vpc": in_vpc,
-        "topic_keys": (*keys,),
     }
     if is_production:
         return ProductionStage(**stage)

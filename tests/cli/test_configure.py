@@ -235,7 +235,7 @@ def test_leaving_a_prompt_changes_nothing(project: Path, monkeypatch: pytest.Mon
     assert run(project, "acceptance SOURCE_ACCOUNT=") == stopped
 
 
-def test_stacks_are_looked_for_unless_named_and_topics_keys_kept_until_seen(project: Path) -> None:
+def test_stacks_are_looked_for_unless_named(project: Path) -> None:
     look = Mock(return_value={"RDS_STACK_NAME": "acceptance-data"})
     for stack in ("", "own"):
         files(project, "new", ANSWERS | {"RDS_STACK_NAME": stack}, look=look)
@@ -245,13 +245,6 @@ def test_stacks_are_looked_for_unless_named_and_topics_keys_kept_until_seen(proj
     assert look.call_args.args[1] == ["RDS_STACK_NAME"]
     last = [*load(project, "new").variables.items()][-2:]  # in the order of the documentation
     assert last == [("RDS_STACK_NAME", "acceptance-data"), ("MAX_SNAPSHOT_AGE_DAYS", "3")]
-    key = "arn:aws:kms:eu-west-1:222222222222:key/1"
-
-    def kept(found: list[str] | None) -> tuple[str, ...]:
-        write(changes(project, files(project, "new", ANSWERS, find_keys=lambda _: found)))
-        return load(project, "new").topic_keys
-
-    assert [kept(found) for found in ([key], None, [], None)] == [(key,), (key,), (), ()]
 
 
 def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:

@@ -85,7 +85,7 @@ def stage_of(**variables: str) -> AcceptanceStage:
     given = {name: value for name, value in (VARIABLES | variables).items() if value}
     made = stages.build(NAME, given, {stages.PIPELINE: PIPELINE_ARN})
     assert isinstance(made, AcceptanceStage)
-    return replace(made, topic_keys=(TOPIC_KEY,))
+    return made
 
 
 def holding(values: Mapping[str, Any]) -> Answers:
@@ -523,7 +523,6 @@ FAULTS: Table = {
         (TOPIC_ALIAS, under_policy(allowing("*"), allowing(CLOUDWATCH, Effect="Deny")), "problem", "does not let CloudWatch", "remove what denies it"),
         (TOPIC_ALIAS, under_policy(allowing(ROOT), allowing(CLOUDWATCH, Condition={"x": {"y": ACCEPTANCE}})), "warning", "decide whether CloudWatch may use it", USE),
         (TOPIC_ALIAS, under_policy(allowing("*", NotPrincipal={"AWS": "arn:x"}), allowing(CLOUDWATCH)), "warning", "decide whether the account's roles may", USE),
-        (TOPIC_ALIAS, account(stage=replace(HEALTHY_STAGE, topic_keys=())), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
         (TOPIC_ALIAS, account(topic_key=DISABLED), "problem", "is Disabled", "aws kms enable-key"),
         (TOPIC_ALIAS, account(topic_key=AWS_MANAGED), "problem", "is managed by AWS", "aws sns set-topic-attributes"),
     ],
@@ -756,15 +755,11 @@ def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
 
 def test_what_configure_cannot_find_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks the same questions."""
-    seen, notes = account(topic_key=None, pipeline=None), list[str]()
-    for name in ("Look", "AcceptanceLook"):
-        monkeypatch.setattr(discovery, name, lambda *_: seen)
+    seen, notes = account(pipeline=None), list[str]()
+    monkeypatch.setattr(discovery, "AcceptanceLook", lambda *_: seen)
     monkeypatch.setattr(discovery, "caller", lambda *_: ({"Account": ACCEPTANCE}, NOW))
-    assert discovery.find_topic_keys(notes.append, HEALTHY_STAGE) is None
     assert discovery.find_stack_names(notes.append, HEALTHY_STAGE, ["RDS_STACK_NAME"]) == {}
-    keys, stack = notes
-    gone = f"there is no key {ACCEPTANCES_KEYS}:alias/topics"
-    assert keys == f"the keys of the topics stay as they were ({gone})"
+    (stack,) = notes
     assert stack.startswith(f"RDS_STACK_NAME is not set (there is no pipeline {PIPELINE}). Without")
 
 
