@@ -152,8 +152,7 @@ def opened(stage: Stage, say: Say) -> Account:
     if status not in {None, *LEFT_OVER}:
         raise StageError(
             f"stage {stage.name!r} was deployed from the templates of aurora-refresh package: use these again, or "
-            "delete its stacks, which keeps parameters, topic and logs:\n"
-            + "\n".join(deletions(stage.name))
+            f"delete its stacks, which keeps parameters, topic and logs:\n{deletions(stage.name)}"
         )
     return account
 

@@ -155,8 +155,8 @@ def text_of(project: Path, file: Path) -> str | None:
 
 
 def _given(
-    common: Mapping[str, str],
-    before: Mapping[str, str],
+    common: dict[str, str],
+    before: dict[str, str],
     answers: Mapping[str, str],
     environment: Mapping[str, str],
     ask: Ask | None,
@@ -167,32 +167,28 @@ def _given(
     """
     decisive = (*_KINDS, "DATABASES")  # for which names are known
     chosen = {name: environment[name] for name in decisive if name in environment}
-    known = _known_names({**common, **before, **chosen, **answers})
-    given = {name: environment[name] for name in known if name in environment}
-    given = {**before, **given, **answers}
-    if all(map({**common, **given}.get, _KINDS)):
-        raise UsageError(str(_problems({**common, **given})[-1]))  # the one about the two kinds
+    known = _known_names(common | before | chosen | {**answers})
+    chosen = {name: environment[name] for name in known if name in environment}
+    given = before | chosen | {**answers}
+    if all(map((common | given).get, _KINDS)):
+        raise UsageError(str(_problems(common | given)[-1]))  # the one about the two kinds
     # Settings of a database that is gone, or of the other kind of stage.
-    gone = {*_known_names({**common, **before})} - {*known}
+    gone = {*_known_names(common | before)} - {*known}
     # By now, an answer that makes the other kind of stage is an empty one.
     expected = {*known, *_KINDS, *before.keys() - gone}
     unknown = [_unknown(name, known) for name in answers if name not in expected]
     if ask and not unknown:
-        given |= _asked({**common, **given}, ask)
+        given |= _asked(common | given, ask)
     given = {name: given[name] for name in given if name in expected}
-    if problems := [*_problems({**common, **given}), *unknown]:
+    if problems := [*_problems(common | given), *unknown]:
         raise SettingsError(problems)
     return given
 
 
 def _known_names(variables: Mapping[str, str]) -> list[str]:
-    """Return the names of all answers that a stage of this kind takes; raise StageError."""
-    try:
-        names = settings.names_of(variables)
-    except SettingsError as error:
-        raise UsageError("\n".join(map(str, error.problems))) from error
+    """Return the names of all answers that a stage of this kind takes; raise SettingsError."""
     own = (ACCOUNT, REGION) if variables.get(settings.PRODUCTION) else (PIPELINE,)
-    return [*names, *own]
+    return [*settings.names_of(variables), *own]
 
 
 def _asked(given: Mapping[str, str], ask: Ask) -> dict[str, str]:
@@ -229,9 +225,6 @@ def _functions(stage: str, before: Json, wanted: Mapping[str, Any]) -> Json:
     entries = {}
     for function, defaults in FUNCTIONS.items():
         if function in wanted:
-            tuned = before.get(function, defaults)
             policy = {"iam_policy_file": file_name(stage, function)}
-            entries[function] = policy | {
-                name: value for name, value in tuned.items() if name not in policy
-            }
+            entries[function] = policy | before.get(function, defaults) | policy
     return entries | {name: entry for name, entry in before.items() if name not in FUNCTIONS}
