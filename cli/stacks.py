@@ -153,7 +153,7 @@ def packaged_before(stage: Stage) -> Template:
     resources: dict[str, Resource] = {}
     given: dict[str, Resource] = {}
     description = f"{APP}, stage {stage.name}: what the functions rely on, packaged"
-    template = {**_template(description, resources), "Parameters": given}
+    template: Template = {"Description": description, "Parameters": given, "Resources": resources}
     databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
     values: dict[str, Any] = {**parameters(stage)}
     for name in (each.current_parameter for each in databases):
@@ -228,7 +228,8 @@ def _evaluated(stage: Stage, values: Mapping[str, str]) -> Template:
         logical: {key: value for key, value in resource.items() if key != "Condition"}
         for logical, resource in evaluated(_monitoring(kind), known)["Resources"].items()
     }
-    return _template(f"{APP}, stage {stage.name}: monitoring of the functions", resources)
+    description = f"{APP}, stage {stage.name}: monitoring of the functions"
+    return {"Description": description, "Resources": resources}
 
 
 @cache
@@ -258,11 +259,3 @@ def fires_weekly(stage: AcceptanceStage) -> bool:
     end = start + _YEAR
     fires = takewhile(lambda fire: fire < end, schedule.fires_after(start))
     return all(later - fire <= _WEEK for fire, later in pairwise((start, *fires, end)))
-
-
-def _template(description: str, resources: dict[str, Resource]) -> Template:
-    return {
-        "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": description,
-        "Resources": resources,
-    }
