@@ -153,15 +153,9 @@ def _foundations(account: Account, initial: Mapping[str, str], email: str | None
             found = f", which exists: {shown(stage, name, held[name])}"
             yield Step("unchanged", f"parameter {name}{found}")
             continue
-        given: dict[str, Any] = {
-            "Name": name,
-            "Value": value,
-            "Type": "String",
-            "Tags": [account.tag],
-        }
-        yield Step(
-            "create", f"parameter {name}", partial(account.call, "ssm:PutParameter", **given)
-        )
+        given: dict[str, Any] = {"Name": name, "Value": value, "Tags": [account.tag]}
+        create = partial(account.call, "ssm:PutParameter", Type="String", **given)
+        yield Step("create", f"parameter {name}", create)
     if not topic:
         return
     name, subscribers = topic.rsplit(":", 1)[1], account.subscribers()
