@@ -73,6 +73,6 @@ def opened(stage: Stage, say: Say) -> Account:
             raise StageError(
                 f"stage {stage.name!r} has the stack {stack}, of aurora-refresh package or an earlier version: "
                 "deploy the templates of a package again, or delete its stacks, which keeps parameters, topic "
-                "and logs:\n" + "\n".join(deletions(stage.name))
+                f"and logs:\n{deletions(stage.name)}"
             )
     return account

@@ -4,7 +4,6 @@ from cli.stacks import packaged_stacks
 
 # Left by a creation that failed: it holds nothing and cannot be updated.
 LEFT_OVER = {"ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS"}
-_NEXT_LINE = " && \\\n    "  # of a command
 
 
 def way_out(stack: str, status: str) -> str:
@@ -14,16 +13,15 @@ def way_out(stack: str, status: str) -> str:
     return deletion(stack)
 
 
-def deletion(stack: str, then: str = " && ") -> str:
+def deletion(stack: str) -> str:
     """Return the command that deletes a stack and waits."""
-    return _commands(stack, "delete-stack", "wait stack-delete-complete", then=then)
+    return _commands(stack, "delete-stack", "wait stack-delete-complete")
 
 
-def _commands(stack: str, *words: str, then: str = " && ") -> str:
-    return then.join(f"aws cloudformation {each} --stack-name {stack}" for each in words)
+def _commands(stack: str, *words: str) -> str:
+    return " && ".join(f"aws cloudformation {each} --stack-name {stack}" for each in words)
 
 
-def deletions(stage: str) -> list[str]:
+def deletions(stage: str) -> str:
     """Return the commands that delete the stacks of a packaged stage, in order."""
-    stacks = reversed(packaged_stacks(stage).values())
-    return [f"  {deletion(stack, then=_NEXT_LINE)}" for stack in stacks]
+    return "\n".join(f"  {deletion(each)}" for each in reversed(packaged_stacks(stage).values()))

@@ -6,10 +6,7 @@ same files.
 """
 
 import difflib
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +22,8 @@ from cli.stages import (
     OWN_NAMES,
     PIPELINE,
     REGION,
-    TOPIC_KEYS,
     AcceptanceStage,
     Json,
-    Stage,
     StageError,
     UsageError,
 )
@@ -41,77 +36,59 @@ Ask = Callable[[str], str]
 # Finds the values of the named settings in the account.
 Look = Callable[[AcceptanceStage, Sequence[str]], dict[str, str]]
 
-# Finds the customer-managed keys of the stage's topics; None if they cannot be read.
-FindKeys = Callable[[Stage], Sequence[str] | None]
-
-
-def answers_in(
-    environment: Mapping[str, str], project: Path, stage: str, given: Mapping[str, str]
-) -> dict[str, str]:
-    """Return those of the environment's variables that are answers; `given` ones say of what kind."""
-    config = stages.read_config(project)
-    before = stages.variables_of(config)
-    before |= stages.variables_of(stages.stages_of(config).get(stage, {}))
-    decisive = (*_KINDS, "DATABASES")
-    chosen = {name: environment[name] for name in decisive if name in environment}
-    known = _known_names({**before, **chosen, **given})
-    return {name: environment[name] for name in known if name in environment}
-
 
 def files(
     project: Path,
-    stage: str,
+    name: str,
     answers: Mapping[str, str],
     ask: Ask | None = None,
     look: Look | None = None,
-    find_keys: FindKeys | None = None,
+    environment: Mapping[str, str] = {},
 ) -> Files:
     """Return the stage's files with their text, None for one to delete; raise StageError.
 
-    `ask` asks for required answers that are missing, `look` finds stacks that are not named, and
-    `find_keys` the keys of the topics.
+    `ask` asks for required answers that are missing, and `look` finds stacks that are not named.
+    Variables of the `environment` are answers, too.
     """
-    stages.check_name(stage)
-    if stage.endswith((f"-{BEFORE}", f"-{AFTER}")):
+    stages.check_name(name)
+    if name.endswith((f"-{BEFORE}", f"-{AFTER}")):
         raise UsageError(
-            f"STAGE is {stage!r}: its stack would have the name of another stage's; write a name that does "
+            f"STAGE is {name!r}: its stack would have the name of another stage's; write a name that does "
             f"not end in -{BEFORE} or -{AFTER}"
         )
-    document = stages.read_config(project)
-    before = stages.stages_of(document).get(stage, {})
-    common = stages.variables_of(document)
-    variables, own, unknown = _answered(
-        common, stages.variables_of(before), stages.own_answers(before), answers, ask
-    )
-    if problems := [*_problems({**common, **variables, **own}), *unknown]:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise UsageError(f"nothing was written for stage {stage!r}:\n{listed}")
+    config = stages.read_config(project)
+    common, former = stages.variables_of(config), stages.stages_of(config).get(name, {})
+    before = stages.own_answers(former) | stages.variables_of(former)
+    try:
+        given = _given(common, before, answers, environment, ask)
+    except SettingsError as error:
+        listed = "\n".join(f"  - {problem}" for problem in error.problems)
+        raise UsageError(f"nothing was written for stage {name!r}:\n{listed}") from error
 
-    built = stages.build(stage, common | variables, own, document)
-    unnamed = _unnamed_stacks(built, answers)
-    if isinstance(built, AcceptanceStage) and unnamed and look:
-        merged = variables | look(built, unnamed)
-        order = settings.names_of(common | variables)
-        variables = {name: merged[name] for name in (*order, *merged) if name in merged}
-        built = stages.build(stage, common | variables, own, document)
+    stage = stages.build(name, common | given, given, config)
+    if look and isinstance(stage, AcceptanceStage):
+        names = [each.setting("STACK_NAME") for each in stage.settings.databases]
+        if unnamed := [each for each in names if each not in common | given]:
+            given |= look(stage, unnamed)
 
-    keys = find_keys(built) if find_keys else None
-    if keys is not None:
-        built = replace(built, topic_keys=tuple(keys))
-    wanted = policies(built)
-    api = {} if settings.PRODUCTION in variables else {"api_gateway_stage": "api"}
-    body = {**api, OWN_KEY: {}, **before}
-    body["environment_variables"] = variables
-    body[OWN_KEY] = {OWN_NAMES[name]: value for name, value in own.items()}
-    if built.topic_keys:
-        body[OWN_KEY][TOPIC_KEYS] = [*built.topic_keys]
-    body["lambda_functions"] = _functions(stage, before.get("lambda_functions", {}), wanted)
-    document.setdefault("stages", {})[stage] = body
+    api = {} if given.get(settings.PRODUCTION) else {"api_gateway_stage": "api"}
+    body = {**api, OWN_KEY: {}, **former}
+    documented = [each for each in _known_names(common | given) if each in given]
+    body["environment_variables"] = {
+        each: given[each]
+        for each in (*documented, *given)
+        # An empty value overrides what all stages have in common; otherwise it means no value.
+        if each not in OWN_NAMES and (given[each] or each in common)
+    }
+    body[OWN_KEY] = {OWN_NAMES[each]: given[each] for each in documented if each in OWN_NAMES}
+    config.setdefault("stages", {})[name] = body
+    wanted = policies(stages.build(name, common | given, given, config))
+    body["lambda_functions"] = _functions(name, former.get("lambda_functions", {}), wanted)
     folder = project / ".chalice"
-    made: Files = {project / CONFIG: stages.to_text(document)}
+    made: Files = {project / CONFIG: stages.to_text(config)}
     for function in FUNCTIONS:
         policy = wanted.get(function)
-        file = folder / file_name(stage, function)
+        file = folder / file_name(name, function)
         made[file] = _policy_text(project, file, policy) if policy else None
     return made
 
@@ -124,14 +101,6 @@ def _policy_text(project: Path, file: Path, policy: Policy) -> str:
             f"{file.relative_to(project).as_posix()} cannot be read, and may have statements of your own "
             f"({error}): correct it, or delete it to have it written anew"
         ) from error
-
-
-def _unnamed_stacks(stage: Stage, answers: Mapping[str, str]) -> list[str]:
-    """Return the names of the settings for stacks that have no value and were not emptied on purpose."""
-    if not isinstance(stage, AcceptanceStage):
-        return []
-    names = {f"{each.name.upper()}_STACK_NAME": each for each in stage.settings.databases}
-    return [name for name, each in names.items() if each.stack is None and name not in answers]
 
 
 def changes(project: Path, wanted: Files) -> Files:
@@ -154,42 +123,22 @@ def diff(project: Path, changed: Files) -> Iterator[str]:
 
 
 def write(changed: Files) -> None:
-    """Write all files or none; raise StageError if the folder cannot be written.
+    """Write the files; raise StageError if the folder cannot be written.
 
-    New and old texts are written elsewhere first, where a full disk does no harm.
+    A file is replaced as a whole, so that a full disk leaves none half written. Doing the same again
+    completes what a failure has left.
     """
-    if not changed:
-        return
-    changed = {file.resolve(): text for file, text in changed.items()}  # not to replace a link
-    place = next(iter(changed)).parent
     try:
-        with tempfile.TemporaryDirectory(prefix=".configure-", dir=place) as folder:
-            new, old = Path(folder) / "new", Path(folder) / "old"
-            new.mkdir()
-            old.mkdir()
-            for file, text in changed.items():
-                if file.exists():
-                    shutil.copy(file, old)  # with its permissions
-                if text is not None:
-                    made = new / file.name
-                    made.write_bytes(text.encode())
-                    made.chmod(file.stat().st_mode & 0o777 if file.exists() else 0o644)
-            try:
-                _move(new, changed)
-            except BaseException:
-                _move(old, changed)
-                raise
+        for file, text in changed.items():
+            target = file.resolve()  # not to replace a link
+            if text is None:
+                target.unlink(missing_ok=True)
+                continue
+            new = target.with_name(f"{target.name}.new")
+            new.write_bytes(text.encode())
+            new.replace(target)
     except OSError as error:
-        raise StageError(f"nothing was written: {error}") from error
-
-
-def _move(folder: Path, files: Iterable[Path]) -> None:
-    """Replace the files by those in the folder, and delete the ones that it does not have."""
-    for file in files:
-        if (folder / file.name).exists():
-            (folder / file.name).replace(file)
-        else:
-            file.unlink(missing_ok=True)
+        raise StageError(f"not everything was written; do the same again: {error}") from error
 
 
 def text_of(project: Path, file: Path) -> str | None:
@@ -205,43 +154,41 @@ def text_of(project: Path, file: Path) -> str | None:
 # --- the answers ----------------------------------------------------------------------------------
 
 
-def _answered(
+def _given(
     common: dict[str, str],
     before: dict[str, str],
-    own: dict[str, str],
     answers: Mapping[str, str],
+    environment: Mapping[str, str],
     ask: Ask | None,
-) -> tuple[dict[str, str], dict[str, str], list[str]]:
-    """Return the stage's variables in the documented order, its own answers, and the unknown names' problems."""
-    given = {**own, **before, **answers}
+) -> dict[str, str]:
+    """Return the stage's own answers; raise SettingsError or UsageError.
+
+    `common` has the variables of all stages, `before` the stage's earlier answers.
+    """
+    decisive = (*_KINDS, "DATABASES")  # for which names are known
+    chosen = {name: environment[name] for name in decisive if name in environment}
+    known = _known_names(common | before | chosen | {**answers})
+    chosen = {name: environment[name] for name in known if name in environment}
+    given = before | chosen | {**answers}
     if all(map((common | given).get, _KINDS)):
         raise UsageError(str(_problems(common | given)[-1]))  # the one about the two kinds
-    known = _known_names(common | given)
+    # Settings of a database that is gone, or of the other kind of stage.
+    gone = {*_known_names(common | before)} - {*known}
     # By now, an answer that makes the other kind of stage is an empty one.
-    unknown = [_unknown(name, known) for name in answers if name not in (*known, *_KINDS)]
+    expected = {*known, *_KINDS, *before.keys() - gone}
+    unknown = [_unknown(name, known) for name in answers if name not in expected]
     if ask and not unknown:
         given |= _asked(common | given, ask)
-    # Settings of a database that is gone, or of the other kind of stage.
-    gone = set(_known_names(common | before)) - set(known)
-    extra = [name for name in before if name not in known and name not in gone]
-    # An empty value overrides what all stages have in common; otherwise it means no value.
-    variables = {
-        name: given[name]
-        for name in (*known, *extra, *_KINDS)
-        if name not in OWN_NAMES and (given.get(name) or (name in given and name in common))
-    }
-    own = {name: given[name] for name in OWN_NAMES if name in known and given.get(name)}
-    return variables, own, unknown
+    given = {name: given[name] for name in given if name in expected}
+    if problems := [*_problems(common | given), *unknown]:
+        raise SettingsError(problems)
+    return given
 
 
 def _known_names(variables: Mapping[str, str]) -> list[str]:
-    """Return the names of all answers that a stage of this kind takes; raise StageError."""
-    try:
-        names = settings.names_of(variables)
-    except SettingsError as error:
-        raise UsageError("\n".join(map(str, error.problems))) from error
+    """Return the names of all answers that a stage of this kind takes; raise SettingsError."""
     own = (ACCOUNT, REGION) if variables.get(settings.PRODUCTION) else (PIPELINE,)
-    return [*names, *own]
+    return [*settings.names_of(variables), *own]
 
 
 def _asked(given: Mapping[str, str], ask: Ask) -> dict[str, str]:
@@ -267,10 +214,10 @@ def _problems(given: Mapping[str, str]) -> Sequence[Problem]:
         return error.problems
 
 
-def _unknown(name: str, known: Sequence[str]) -> str:
+def _unknown(name: str, known: Sequence[str]) -> Problem:
     close = difflib.get_close_matches(name, known, n=1)
     meant = f" Did you mean {close[0]}?" if close else ""
-    return f"{name} is not a setting.{meant} Settings: {', '.join(known)}"
+    return Problem((name,), f"is not a setting.{meant} Settings: {', '.join(known)}")
 
 
 def _functions(stage: str, before: Json, wanted: Mapping[str, Any]) -> Json:
@@ -278,9 +225,6 @@ def _functions(stage: str, before: Json, wanted: Mapping[str, Any]) -> Json:
     entries = {}
     for function, defaults in FUNCTIONS.items():
         if function in wanted:
-            tuned = before.get(function, defaults)
             policy = {"iam_policy_file": file_name(stage, function)}
-            entries[function] = policy | {
-                name: value for name, value in tuned.items() if name not in policy
-            }
+            entries[function] = policy | before.get(function, defaults) | policy
     return entries | {name: entry for name, entry in before.items() if name not in FUNCTIONS}

@@ -111,16 +111,15 @@ def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
 def _foundations(account: Account, initial: Mapping[str, str], email: str | None) -> Iterator[Step]:
     """Yield the parameters, the topic and the subscription; what exists is left alone."""
     existing = account.parameters()
-    for name, (value, description) in stacks.wanted_parameters(account.stage, initial).items():
+    for name, value in {**stacks.parameters(account.stage), **initial}.items():
         if name in existing:
             differs = value != PLACEHOLDER and value != existing[name]
             note = f", but does not hold {value}" if differs else ""
             yield Step("unchanged", f"parameter {name}, which exists{note}")
             continue
-        given = {"Name": name, "Value": value, "Description": description, "Type": "String"}
-        yield Step(
-            "create", f"parameter {name}", partial(account.call, "ssm:PutParameter", **given)
-        )
+        given = {"Name": name, "Value": value, "Type": "String"}
+        create = partial(account.call, "ssm:PutParameter", **given)
+        yield Step("create", f"parameter {name}", create)
     topic = account.topic or ""
     if topic and not account.has_own_topic():
         name = topic.rsplit(":", 1)[1]

@@ -40,7 +40,7 @@ Examples:
     click.option(
         "--offline",
         is_flag=True,
-        help="Do not call AWS: look up neither stack names nor topic keys.",
+        help="Do not call AWS to look up stack names.",
     ),
     _DRY_RUN,
     options.PROJECT,
@@ -65,13 +65,11 @@ def configure(
     """
     from cli import configure, discovery
 
-    if from_environment:
-        answers = {**configure.answers_in(os.environ, project, name, answers), **answers}
     notes: list[str] = []
     look = None if offline else partial(discovery.find_stack_names, notes.append)
-    find_keys = None if offline else partial(discovery.find_topic_keys, notes.append)
     ask = _ask if is_interactive() else None
-    wanted = configure.files(project, name, answers, ask, look, find_keys)
+    environment = os.environ if from_environment else {}
+    wanted = configure.files(project, name, answers, ask, look, environment)
     changed = configure.changes(project, wanted)
     for line in configure.diff(project, changed):
         say(line)
@@ -129,9 +127,7 @@ def deploy(
 
 
 @click.command()
-@options.together(
-    options.REQUIRED_STAGE, options.JSON, options.PROJECT, options.PROFILE, options.REGION
-)
+@options.together(options.REQUIRED_STAGE, options.JSON, options.PROJECT, options.PROFILE)
 def doctor(name: str, project: Path, *, as_json: bool) -> None:
     """Check a stage, and print each fault with its fix. Read-only.
 

@@ -1,12 +1,12 @@
-"""Find the stack in which the main pipeline deploys a database, and the keys of the topics."""
+"""Find the stack in which the main pipeline deploys a database."""
 
 from collections.abc import Callable, Sequence
 
 from botocore.exceptions import BotoCoreError
 
 from chalicelib.domain.errors import AwsError
-from cli.doctor.look import AcceptanceLook, Look
-from cli.stages import AcceptanceStage, Stage
+from cli.doctor.look import AcceptanceLook
+from cli.stages import AcceptanceStage
 
 Note = Callable[[str], None]
 
@@ -49,27 +49,3 @@ def _places(stage: AcceptanceStage) -> tuple[dict[str, list[str]], str]:
         return {each.current_parameter: look.places(each) for each in databases}, ""
     except (BotoCoreError, AwsError) as error:
         return {}, str(error)
-
-
-def find_topic_keys(note: Note, stage: Stage) -> list[str] | None:
-    """Return the customer-managed keys of the stage's topics; None if they cannot be read.
-
-    `note` gets a sentence about what was found, or why nothing was. A topic that does not exist yet is
-    made without a key.
-    """
-    keys: list[str] = []
-    try:
-        look = Look(stage)
-        for topic in filter(None, (stage.settings.topic_arn, stage.settings.chat_topic_arn)):
-            name = look.topic_key(topic)
-            key = look.key(name) if name else None
-            if name and key is None:
-                note(f"the keys of the topics stay as they were (there is no key {name})")
-                return None
-            if key and key["KeyManager"] == "CUSTOMER" and key["Arn"] not in keys:
-                keys.append(key["Arn"])
-                note(f"{topic} is under the key {key['Arn']}, which the functions may use")
-    except (BotoCoreError, AwsError) as error:
-        note(f"the keys of the topics stay as they were ({str(error).rstrip('.')})")
-        return None
-    return keys

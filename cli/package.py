@@ -62,5 +62,5 @@ def next_steps(name: str, out: Path, parameters: Sequence[str]) -> str:
         functions=functions,
         after=after,
         parameters=_PARAMETERS.format(given) if given else "",
-        deletions="\n".join(deletions(name)),
+        deletions=deletions(name),
     )

@@ -5,8 +5,9 @@ own parameters, pipeline, clusters and topic. policies.yaml says what each funct
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -31,8 +32,9 @@ FUNCTIONS: dict[str, dict[str, int]] = {
 
 Policy = dict[str, Any]
 
-# What a name in policies.yaml stands for.
-_Values = dict[str, str | Sequence[str]]
+# What a name in policies.yaml stands for, and the services whose name stands for the first parts of an ARN.
+_Values = dict[str, Sequence[str]]
+_SERVICES = ("cloudformation", "kms", "logs", "rds", "ssm")
 
 # The rights on the key of an encrypted topic that a publisher needs.
 USE_TOPIC_KEY = ["kms:Decrypt", "kms:GenerateDataKey*"]
@@ -46,18 +48,20 @@ def policies(stage: Stage) -> dict[str, Policy]:
             granted = {name: each for name, each in granted.items() if name != API}
     else:
         values, granted = _production(stage), _document()["production"]
-    topics = (stage.settings.topic_arn, stage.settings.chat_topic_arn)
+    settings = stage.settings
+    topics = [each for each in (settings.topic_arn, settings.chat_topic_arn) if each]
     values |= {
-        "region": stage.region,
-        "topics": [each for each in topics if each],
-        "topic_keys": stage.topic_keys,
+        "partition": [stage.partition],
+        "region": [stage.region],
+        "topics": topics,
+        "topic_accounts": [*dict.fromkeys(each.split(":")[4] for each in topics)],
     }
+    values |= {service: [_arn(stage, service)] for service in _SERVICES}
     found = {}
     for function, statements in granted.items():
-        group = log_group(deployed_name(stage.name, function))
         own: _Values = {
             "in_vpc": ["*"] if function in stage.in_vpc else [],
-            "log_streams": _arn(stage, "logs", f"log-group:{group}:*"),
+            "log_group": [log_group(deployed_name(stage.name, function))],
         }
         filled = _filled([*statements, *_document()["every_function"]], values | own)
         found[function] = {
@@ -74,25 +78,18 @@ def _document() -> dict[str, Any]:
     return document
 
 
-def _filled(node: Any, values: _Values) -> Any:
-    """Return the node with the values in place of their names."""
-    if isinstance(node, dict):
-        return {name: _filled(each, values) for name, each in node.items()}
+def _filled(node: Any, values: _Values) -> list[Any]:
+    """Return the entries of a list, or the one of something else, with the values in place of their names."""
     if isinstance(node, list):
-        return [*_entries(node, values)]
-    if node.startswith("$") and node[1:] in values:
-        return values[node[1:]]
-    return Template(node).substitute(values)
-
-
-def _entries(nodes: Iterable[Any], values: _Values) -> Iterator[Any]:
-    """Yield the entries of a list, and of the lists in it."""
-    for node in nodes:
-        filled = _filled(node, values)
-        if isinstance(filled, (list, tuple)):
-            yield from filled
-        else:
-            yield filled
+        return [entry for each in node for entry in _filled(each, values)]
+    if isinstance(node, dict):
+        filled = {name: _filled(each, values) for name, each in node.items()}
+        is_list = {name: isinstance(each, list) for name, each in node.items()}
+        return [{name: each if is_list[name] else each[0] for name, each in filled.items()}]
+    text = Template(node)
+    names = text.get_identifiers()
+    combinations = product(*(values[name] for name in names))
+    return [text.substitute(dict(zip(names, each, strict=True))) for each in combinations]
 
 
 def _statement(filled: dict[str, Any]) -> dict[str, Any]:
@@ -104,82 +101,64 @@ def _statement(filled: dict[str, Any]) -> dict[str, Any]:
 def _acceptance(stage: AcceptanceStage) -> _Values:
     settings = stage.settings
     databases = settings.databases
-
-    def parameters(*names: str | None) -> list[str]:
-        # The slash that a path begins with is the ARN's own.
-        return [_arn(stage, "ssm", f"parameter/{name.removeprefix('/')}") for name in names if name]
-
-    pairs = [(each.latest_parameter, each.current_parameter) for each in databases]
+    copied = [each for each in databases if each.copy_policy]
     stacks = dict.fromkeys(each.stack.stack for each in databases if each.stack)
     machines = dict.fromkeys(each.after_restore for each in databases if each.after_restore)
-    copied = [each for each in databases if each.copy_policy]
-    return {
-        "pipeline": stage.pipeline_arn,
-        "pipeline_parameter": parameters(settings.pipeline_parameter),
-        "parameters": parameters(*settings.promotion_parameters),
-        "latest_and_current": parameters(*(name for pair in pairs for name in pair)),
-        "latest": parameters(*(latest for latest, _ in pairs)),
-        "current": parameters(*(current for _, current in pairs)),
-        "hold": parameters(settings.hold_parameter),
-        "copied_latest": parameters(*(each.latest_parameter for each in copied)),
-        "copied_current": parameters(*(each.current_parameter for each in copied)),
-        "stacks": [_arn(stage, "cloudformation", f"stack/{name}/*") for name in stacks],
-        "clusters": [_arn(stage, "rds", "cluster:*")] if stacks else [],
-        "machines": [*machines],
-        "executions": [f"{each.replace(':stateMachine:', ':execution:')}:*" for each in machines],
-        **_copying(stage, [each.copy_policy.key for each in copied if each.copy_policy]),
-    }
-
-
-def _copying(stage: AcceptanceStage, names: Sequence[str]) -> _Values:
-    """Return what it takes to copy production's shares under the named keys."""
-    source_region = stage.settings.source_region or stage.region
-    production = stage.settings.databases[0].criteria.account
-    productions = f"arn:{stage.partition}:{{}}:{source_region}:{production}:{{}}"
-    shares_keys = [productions.format("kms", "key/*")] if names else []
+    source_region = settings.source_region or stage.region
     is_elsewhere = source_region != stage.region
     return {
-        "source_region": source_region,
-        "productions_snapshots": [productions.format("rds", "cluster-snapshot:*")] if names else [],
-        "own_copies": [_arn(stage, "rds", f"cluster-snapshot:{copies.PREFIX}*")] if names else [],
-        "shares_keys_elsewhere": shares_keys if is_elsewhere else [],
-        "shares_keys_here": [] if is_elsewhere else shares_keys,
-        **_keys(stage, names),
+        "pipeline": [stage.pipeline_arn],
+        "pipeline_parameter": _bare(settings.pipeline_parameter),
+        "parameters": _bare(*settings.promotion_parameters),
+        "latest": _bare(*(each.latest_parameter for each in databases)),
+        "current": _bare(*(each.current_parameter for each in databases)),
+        "hold": _bare(settings.hold_parameter),
+        "copied_latest": _bare(*(each.latest_parameter for each in copied)),
+        "copied_current": _bare(*(each.current_parameter for each in copied)),
+        "stacks": [*stacks],
+        "clusters": ["*"] if stacks else [],
+        "machines": [*machines],
+        "executions": [each.replace(":stateMachine:", ":execution:") for each in machines],
+        "copies": [copies.PREFIX] if copied else [],
+        "production": [databases[0].criteria.account] if copied else [],
+        "source_region": [source_region],
+        "source_elsewhere": [source_region] if is_elsewhere else [],
+        "source_here": [] if is_elsewhere else [source_region],
+        **_keys(stage, [each.copy_policy.key for each in copied if each.copy_policy]),
     }
+
+
+def _bare(*names: str | None) -> list[str]:
+    """Return the names of parameters without the slash of a path, which is their ARN's own."""
+    return [name.removeprefix("/") for name in names if name]
 
 
 def _production(stage: ProductionStage) -> _Values:
     settings = stage.settings
-    own_shares = _arn(stage, "rds", f"cluster-snapshot:{shares.PREFIX}*")
-    # An automated snapshot's name ends with the time; `*` would match other clusters' as well.
-    automated = [
-        _arn(stage, "rds", f"cluster-snapshot:rds:{name}-????-??-??-??-??")
-        for name in settings.clusters
-    ]
     keys = [settings.key] if settings.key else []
     return {
-        "clusters": [_arn(stage, "rds", f"cluster:{name}") for name in settings.clusters],
-        "own_shares": own_shares,
-        "all_keys": _arn(stage, "kms", "key/*"),
-        "copied_snapshots": [*automated, own_shares] if keys else [],
+        "clusters": settings.clusters,
+        "shares": [shares.PREFIX],
+        "copied_clusters": settings.clusters if keys else [],
+        "copied_shares": [shares.PREFIX] if keys else [],
         **_keys(stage, keys),
     }
 
 
-def _arn(stage: Stage, service: str, resource: str) -> str:
-    return f"arn:{stage.partition}:{service}:{stage.region}:{stage.account}:{resource}"
+def _arn(stage: Stage, service: str) -> str:
+    return f"arn:{stage.partition}:{service}:{stage.region}:{stage.account}"
 
 
 def _keys(stage: Stage, names: Iterable[str]) -> _Values:
     """Return own keys, which are named by id, alias or the ARN of either."""
-    prefix = _arn(stage, "kms", "")
+    prefix = f"{_arn(stage, 'kms')}:"
     ids = [each if "/" in each else f"key/{each}" for each in names]
     arns = dict.fromkeys(each if each.startswith("arn:") else prefix + each for each in ids)
     aliases = [each for each in arns if each.startswith(f"{prefix}alias/")]
     return {
         "keys": [each for each in arns if each not in aliases],
         "aliases": [each.removeprefix(prefix) for each in aliases],
-        "keys_by_alias": [f"{prefix}key/*"] if aliases else [],
+        "keys_by_alias": ["*"] if aliases else [],
     }
 
 

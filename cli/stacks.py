@@ -27,7 +27,6 @@ LOG_DAYS = 90
 Resource = dict[str, Any]
 Template = dict[str, Any]
 
-_INVOCATION = "AWS::Lambda::EventInvokeConfig"
 _INFRASTRUCTURE = Path(__file__).parents[1] / "infrastructure"
 _YEAR = timedelta(days=366)
 _WEEK = timedelta(days=7)  # an alarm looks back no further
@@ -96,33 +95,22 @@ def names_of_packaged(stage: Stage) -> Template:
 
     CloudFormation would invent other names, for which roles allow no logs and alarms do not exist.
     """
-    return {
-        "Resources": {
-            _logical_of(function): {"Properties": _named(stage, function)}
-            for function in function_names(stage)
-        }
-    }
-
-
-def _named(stage: Stage, function: str) -> dict[str, Any]:
-    named: dict[str, Any] = {"FunctionName": deployed_name(stage.name, function)}
-    if function != API:
-        rule = rule_name(stage.name, function)
-        # Chalice writes CloudWatchEvent, for which SAM has no name. EventBridgeRule is the same rule.
-        # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-eventbridgerule.html
-        event = (
-            {"Type": "EventBridgeRule", "Properties": {"RuleName": rule}}
-            if function == FOLLOW_PIPELINE
-            else {"Properties": {"Name": rule}}
-        )
-        named["Events"] = {f"{_logical_of(function)}Event": event}
-    return named
-
-
-def _logical_of(function: str) -> str:
-    """Return Chalice's logical name of a function in a packaged template."""
-    words = re.split("[-_]", function)
-    return "APIHandler" if function == API else "".join(word.capitalize() for word in words)
+    resources = {}
+    for function, deployed in function_names(stage).items():
+        # Chalice's logical names.
+        words = ["API", "handler"] if function == API else function.split("-")
+        logical = "".join(word[0].upper() + word[1:] for word in words)
+        named: dict[str, Any] = {"FunctionName": deployed}
+        event: dict[str, Any] = {"Properties": {"Name": rule_name(stage.name, function)}}
+        if function == FOLLOW_PIPELINE:
+            # Chalice writes CloudWatchEvent, for which SAM has no name. EventBridgeRule is the same rule.
+            # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-eventbridgerule.html
+            properties = {"RuleName": rule_name(stage.name, function)}
+            event = {"Type": "EventBridgeRule", "Properties": properties}
+        if function != API:
+            named["Events"] = {f"{logical}Event": event}
+        resources[logical] = {"Properties": named}
+    return {"Resources": resources}
 
 
 def own_topic(stage: Stage) -> str | None:
@@ -131,33 +119,27 @@ def own_topic(stage: Stage) -> str | None:
     return arn if arn and arn.split(":")[3:5] == [stage.region, stage.account] else None
 
 
+_LABELS = {
+    "AWS::CloudWatch::Alarm": "alarm {AlarmName}",
+    "AWS::CloudWatch::Dashboard": "dashboard {DashboardName}",
+    "AWS::Lambda::EventInvokeConfig": "asynchronous invocation of {FunctionName}",
+}
+
+
 def label(resource: Resource) -> str:
     """Return what people call a resource that monitors the functions."""
-    kind, properties = resource["Type"], resource["Properties"]
-    title, key = {
-        "AWS::CloudWatch::Alarm": ("alarm", "AlarmName"),
-        "AWS::CloudWatch::Dashboard": ("dashboard", "DashboardName"),
-        _INVOCATION: ("asynchronous invocation of", "FunctionName"),
-    }[kind]
-    return f"{title} {properties[key]}"
+    return _LABELS[resource["Type"]].format(**resource["Properties"])
 
 
 # --- before ---------------------------------------------------------------------------------------
 
 
-def wanted_parameters(stage: Stage, initial: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the first value and the description of every parameter of the stage, by name."""
+def parameters(stage: Stage) -> dict[str, str]:
+    """Return the stage's parameters with their first values, unless *current* is given another."""
     if not isinstance(stage, AcceptanceStage):
         return {}
-    settings = stage.settings
-    wanted = {settings.pipeline_parameter: (stage.pipeline, "The main pipeline's name")}
-    for database in settings.databases:
-        name = database.current_parameter
-        wanted[database.latest_parameter] = (PLACEHOLDER, f"Newest snapshot for {database.name}")
-        wanted[name] = (initial.get(name, PLACEHOLDER), f"Snapshot to restore {database.name} from")
-    if settings.hold_parameter:
-        wanted[settings.hold_parameter] = (PLACEHOLDER, "The hold on scheduled refreshes")
-    return wanted
+    first = dict.fromkeys(stage.settings.promotion_parameters, PLACEHOLDER)
+    return first | {stage.settings.pipeline_parameter: stage.pipeline}
 
 
 def packaged_before(stage: Stage) -> Template:
@@ -168,56 +150,45 @@ def packaged_before(stage: Stage) -> Template:
     value again. Earlier versions deployed a stack of this name with other logical names: its update
     fails.
     """
-    parameters: dict[str, Any] = {}
     resources: dict[str, Resource] = {}
+    given: dict[str, Resource] = {}
+    description = f"{APP}, stage {stage.name}: what the functions rely on, packaged"
+    template: Template = {"Description": description, "Parameters": given, "Resources": resources}
     databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
-    current = [each.current_parameter for each in databases]
-    for name, (value, _) in wanted_parameters(stage, {}).items():
-        first: Any = value
-        if name in current:
-            given = _logical("First", name)
-            parameters[given] = {
-                "Type": "String",
-                "Default": PLACEHOLDER,
-                "Description": f"First value of {name}, a snapshot's ARN. Do not change it later: it would "
-                "overwrite whatever the parameter holds by then",
-            }
-            first = {"Ref": given}
+    values: dict[str, Any] = {**parameters(stage)}
+    for name in (each.current_parameter for each in databases):
+        given[_logical("First", name)] = {
+            "Type": "String",
+            "Default": PLACEHOLDER,
+            "Description": f"First value of {name}, a snapshot's ARN. Do not change it later: it would "
+            "overwrite whatever the parameter holds by then",
+        }
+        values[name] = {"Ref": _logical("First", name)}
+    for name, value in values.items():
+        description = f"{APP}; the stack knows only its first value"
         resources[_logical("Packaged", name)] = _retained(
-            "AWS::SSM::Parameter",
-            Name=name,
-            Type="String",
-            Value=first,
-            Description=f"{APP}; the stack knows only its first value",
+            "AWS::SSM::Parameter", Name=name, Type="String", Value=value, Description=description
         )
     for group in log_groups(stage):
         resources[_logical("Packaged", group)] = _retained(
             "AWS::Logs::LogGroup", LogGroupName=group, RetentionInDays=LOG_DAYS
         )
-    topic, conditions = own_topic(stage), {}
-    if topic:
+    if topic := own_topic(stage):
         made = _logical("Packaged", topic)
         resources[made] = _retained("AWS::SNS::Topic", TopicName=topic.rsplit(":", 1)[1])
-        parameters["Email"] = {
+        given["Email"] = {
             "Type": "String",
             "Default": "",
             "Description": "E-mail address that receives the topic's notifications; empty: none",
         }
-        conditions = {"HasEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "Email"}, ""]}]}}
+        template["Conditions"] = {"HasEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "Email"}, ""]}]}}
+        subscribed = {"TopicArn": {"Ref": made}, "Protocol": "email", "Endpoint": {"Ref": "Email"}}
         resources["PackagedEmail"] = {
             "Type": "AWS::SNS::Subscription",
             "Condition": "HasEmail",
-            "Properties": {
-                "TopicArn": {"Ref": made},
-                "Protocol": "email",
-                "Endpoint": {"Ref": "Email"},
-            },
+            "Properties": subscribed,
         }
-    return {
-        **_template(f"{APP}, stage {stage.name}: what the functions rely on, packaged", resources),
-        "Parameters": parameters,
-        **({"Conditions": conditions} if conditions else {}),
-    }
+    return template
 
 
 def _retained(kind: str, **properties: Any) -> Resource:
@@ -257,7 +228,8 @@ def _evaluated(stage: Stage, values: Mapping[str, str]) -> Template:
         logical: {key: value for key, value in resource.items() if key != "Condition"}
         for logical, resource in evaluated(_monitoring(kind), known)["Resources"].items()
     }
-    return _template(f"{APP}, stage {stage.name}: monitoring of the functions", resources)
+    description = f"{APP}, stage {stage.name}: monitoring of the functions"
+    return {"Description": description, "Resources": resources}
 
 
 @cache
@@ -287,11 +259,3 @@ def fires_weekly(stage: AcceptanceStage) -> bool:
     end = start + _YEAR
     fires = takewhile(lambda fire: fire < end, schedule.fires_after(start))
     return all(later - fire <= _WEEK for fire, later in pairwise((start, *fires, end)))
-
-
-def _template(description: str, resources: Mapping[str, Resource]) -> Template:
-    return {
-        "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": description,
-        "Resources": dict(resources),
-    }

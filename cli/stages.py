@@ -8,9 +8,10 @@ pipeline of an acceptance stage, the account and the Region of a production stag
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,11 +22,11 @@ from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.functions import API, APP, NAMES, UPDATE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
+from chalicelib.settings.variables import Variable, matching, read
 from cli.output import Failure
 
 CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
-TOPIC_KEYS = "topic_kms_key_arns"  # under OWN_KEY, found by `aurora-refresh configure`
 # The answers of `aurora-refresh configure` that are no settings, and their names under OWN_KEY.
 PIPELINE, ACCOUNT, REGION = "MAIN_PIPELINE_ARN", "ACCOUNT", "REGION"
 OWN_NAMES = {PIPELINE: "main_pipeline_arn", ACCOUNT: "account", REGION: "region"}
@@ -34,17 +35,11 @@ Json = dict[str, Any]
 
 # The longest name that Chalice derives from a stage's is a rule's. EventBridge allows 64 characters.
 _LONGEST = 64 - len(f"{APP}--{UPDATE}-event")
-_PIPELINE_ARN = re.compile(
-    "arn:([a-z-]+):codepipeline:([a-z0-9-]+):[0-9]{12}:[A-Za-z0-9.@_-]{1,100}"
-)
 _VPC = ("subnet_ids", "security_group_ids")
 # The accounts of the examples in the documentation.
 _EXAMPLES = {"111111111111", "222222222222"}
 # The settings of what the functions use.
 _USED = ("_TOPIC_ARN", "_KMS_KEY_ID", "_AFTER_RESTORE")
-# Of all environment variables of a function, in bytes.
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-_LAMBDA_LIMIT = 4_096
 # Major versions of MySQL and PostgreSQL that Aurora has do not overlap.
 _LAST_MYSQL = 9
 
@@ -60,61 +55,39 @@ class UsageError(StageError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Surroundings:
-    """What .chalice/config.json says of a stage besides its answers.
-
-    `in_vpc` has the functions that are in a VPC, `topic_keys` the ARNs of the customer-managed keys
-    that the topics are under.
-    """
-
-    in_vpc: frozenset[str] = frozenset()
-    topic_keys: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptanceStage(_Surroundings):
-    """A stage that restores; `variables` are its environment variables."""
+class _Stage:
+    """What every stage has: its environment variables, its place, and the functions that are in a VPC."""
 
     name: str
     variables: Mapping[str, str]
-    settings: Settings
-    pipeline_arn: str
-
-    @property
-    def partition(self) -> str:
-        """`aws`, or the partition of China, GovCloud or another sovereign cloud."""
-        return self.pipeline_arn.split(":")[1]
-
-    @property
-    def region(self) -> str:
-        """The Region of the main pipeline, and of the functions."""
-        return self.pipeline_arn.split(":")[3]
-
-    @property
-    def account(self) -> str:
-        """The account of the main pipeline, and of the functions."""
-        return self.pipeline_arn.split(":")[4]
-
-    @property
-    def pipeline(self) -> str:
-        """The main pipeline's name."""
-        return self.pipeline_arn.split(":")[5]
-
-
-@dataclass(frozen=True, slots=True)
-class ProductionStage(_Surroundings):
-    """A stage that shares; `variables` are its environment variables."""
-
-    name: str
-    variables: Mapping[str, str]
-    settings: ProductionSettings
     account: str
     region: str
+    in_vpc: frozenset[str] = frozenset()
 
     @property
     def partition(self) -> str:
         """`aws`, or the partition of China, GovCloud or another sovereign cloud."""
         return partition_of(self.region) or "aws"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptanceStage(_Stage):
+    """A stage that restores; `pipeline` is the main pipeline's name."""
+
+    settings: Settings
+    pipeline: str
+
+    @property
+    def pipeline_arn(self) -> str:
+        """The ARN of the main pipeline, which is where the functions are."""
+        return f"arn:{self.partition}:codepipeline:{self.region}:{self.account}:{self.pipeline}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductionStage(_Stage):
+    """A stage that shares."""
+
+    settings: ProductionSettings
 
 
 Stage: TypeAlias = AcceptanceStage | ProductionStage
@@ -143,25 +116,20 @@ def build(
     """Return the stage; raise SettingsError, naming every problem.
 
     `own` has the answers that are no settings. Contradictions between the two are not looked for.
-    `config` says which functions are in a VPC, and the keys of the topics.
+    `config` says which functions are in a VPC.
     A stage that is not said to be one kind or the other is taken for an acceptance stage.
     """
-    kinds = (settings.ACCEPTANCE, settings.PRODUCTION)
-    parse = settings.load if any(map(variables.get, kinds)) else Settings.from_environment
     is_production = bool(variables.get(settings.PRODUCTION))
     problems: list[Problem] = []
-    for answer in (ACCOUNT, REGION) if is_production else (PIPELINE,):
-        value = own.get(answer, "")
-        is_right, right = _OWN_VALUES[answer]
-        if not is_right(value):
-            found = repr(value) if value else "missing"
-            problems.append(Problem((answer,), f"is {found}: {right}", missing=not value))
-    pipeline = _PIPELINE_ARN.fullmatch(own.get(PIPELINE, ""))
-    region = {"AWS_DEFAULT_REGION": pipeline[2]} if pipeline else {}
+    own = read(own, _PLACE if is_production else (_MAIN_PIPELINE,), problems)
+    if not is_production:
+        own |= own[PIPELINE] or {}
+    region = own.get(REGION) or ""
+    parse = settings.load if is_production else Settings.from_environment
     try:
-        parsed = parse({**variables, **region})
+        parsed = parse({**variables, "AWS_DEFAULT_REGION": region})
     except SettingsError as error:
-        raise SettingsError([*problems, *error.problems]) from error
+        problems += error.problems
     if problems:
         raise SettingsError(problems)
     in_vpc = frozenset(
@@ -169,11 +137,17 @@ def build(
         for function in (*NAMES, API)
         if all(tuned(config or {}, name, function).get(each) for each in _VPC)
     )
-    own_key = stages_of(config or {}).get(name, {}).get(OWN_KEY, {})
-    more: Json = {"in_vpc": in_vpc, "topic_keys": (*own_key.get(TOPIC_KEYS, ()),)}
-    if isinstance(parsed, Settings):
-        return AcceptanceStage(name, variables, parsed, own[PIPELINE], **more)
-    return ProductionStage(name, variables, parsed, own[ACCOUNT], own[REGION], **more)
+    stage: Json = {
+        "name": name,
+        "variables": variables,
+        "settings": parsed,
+        "account": own[ACCOUNT],
+        "region": region,
+        "in_vpc": in_vpc,
+    }
+    if is_production:
+        return ProductionStage(**stage)
+    return AcceptanceStage(**stage, pipeline=own["pipeline"])
 
 
 @cache
@@ -185,23 +159,28 @@ def partition_of(region: str) -> str | None:
     return None
 
 
-def _is_pipeline(text: str) -> bool:
-    match = _PIPELINE_ARN.fullmatch(text)
-    return match is not None and partition_of(match[2]) == match[1]
+def _region(text: str) -> str:
+    if not partition_of(text):
+        raise ValueError("write production's Region, such as eu-west-1")
+    return text
 
 
-# Each is true for a right value.
-_OWN_VALUES: dict[str, tuple[Callable[[str], object], str]] = {
-    PIPELINE: (
-        _is_pipeline,
-        (
+def _pipeline(text: str) -> dict[str, str]:
+    """Return where a pipeline is, and its name; raise ValueError."""
+    match = re.fullmatch(
+        "arn:([a-z-]+):codepipeline:([a-z0-9-]+):([0-9]{12}):([A-Za-z0-9.@_-]{1,100})", text
+    )
+    if not match or partition_of(match[2]) != match[1]:
+        raise ValueError(
             "write the main pipeline's ARN, such as "
             "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main, in the account of the databases"
-        ),
-    ),
-    ACCOUNT: (re.compile("[0-9]{12}").fullmatch, "write production's account id, 12 digits"),
-    REGION: (partition_of, "write production's Region, such as eu-west-1"),
-}
+        )
+    return {REGION: match[2], ACCOUNT: match[3], "pipeline": match[4]}
+
+
+_ACCOUNT = matching("[0-9]{12}", "write production's account id, 12 digits")
+_MAIN_PIPELINE = Variable(PIPELINE, _pipeline, required=True)
+_PLACE = (Variable(ACCOUNT, _ACCOUNT, required=True), Variable(REGION, _region, required=True))
 
 
 def check_name(stage: str) -> None:
@@ -226,59 +205,39 @@ def to_change(stage: str, answers: str = "") -> str:
 
 def contradictions(stage: Stage) -> list[Problem]:
     """Return settings that are valid by themselves but contradict each other or the stage's account."""
-    wrong = [*_own_account(stage), *_examples_left(stage), *_elsewhere(stage)]
+    is_acceptance = isinstance(stage, AcceptanceStage)
+    name = settings.ACCEPTANCE if is_acceptance else settings.PRODUCTION
+    other, wrong = stage.variables[name], list[_Wrong]()
+    if other == stage.account:
+        wrong.append((name, other, "this is the stage's own account; write the other one"))
+    if not _EXAMPLES.issuperset((other, stage.account)):
+        wrong += _examples_left(stage)
+    wrong += _elsewhere(stage)
     chat = stage.settings.chat_topic_arn
     if chat and chat == stage.settings.topic_arn:
         right = "people would receive the chat's JSON; write another topic"
         wrong.append(("CHAT_TOPIC_ARN", chat, right))
     if isinstance(stage, AcceptanceStage):
         wrong += _wrong_versions(stage)
-        region, own = stage.settings.source_region, stage.partition
-        if region and partition_of(region) != own:
-            right = f"write a Region of the partition {own}, the stage's"
-            wrong.append(("SOURCE_REGION", region, right))
-    problems = [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
-    size = len(json.dumps({**stage.variables}, separators=(",", ":")))
-    if size > _LAMBDA_LIMIT:
-        right = "deploy some of its databases as another stage, or shorten names"
-        detail = f"has settings of {size:,} bytes, and Lambda takes {_LAMBDA_LIMIT:,}: {right}"
-        problems.append(Problem(("DATABASES",), detail))
-    return problems
+    return [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
 
 
 # The name of a setting, its value, and what would be right.
-_Wrong = Iterator[tuple[str, str, str]]
+_Wrong = tuple[str, str, str]
 
 
-def _other_account(stage: Stage) -> tuple[str, str]:
-    """Return the account that shares with the stage's, or with which that shares, and its setting."""
+def _examples_left(stage: Stage) -> Iterator[_Wrong]:
+    """Yield each answer that still has an example's account id."""
+    own = {ACCOUNT: stage.account}
     if isinstance(stage, AcceptanceStage):
-        return settings.ACCEPTANCE, stage.settings.databases[0].criteria.account
-    return settings.PRODUCTION, stage.settings.share_with
-
-
-def _own_account(stage: Stage) -> _Wrong:
-    """Yield the setting of the other account if it is the stage's own."""
-    name, other = _other_account(stage)
-    if other == stage.account:
-        yield name, other, "this is the stage's own account; write the other one"
-
-
-def _examples_left(stage: Stage) -> _Wrong:
-    """Yield each setting that still has an example's account id."""
-    right = "is an example account of the documentation; write your own"
-    if {stage.account, _other_account(stage)[1]} <= _EXAMPLES:
-        return
-    if stage.account in _EXAMPLES and isinstance(stage, AcceptanceStage):
-        yield PIPELINE, stage.pipeline_arn, f"{stage.account} {right}"
-    elif stage.account in _EXAMPLES:
-        yield ACCOUNT, stage.account, f"{stage.account} {right}: ACCOUNT=… REGION=…"
-    for name, value in stage.variables.items():
-        if name not in OWN_NAMES and (left := _EXAMPLES.intersection(re.split("[:, ]", value))):
+        own = {PIPELINE: stage.pipeline_arn}
+    for name, value in {**own, **stage.variables}.items():
+        if left := _EXAMPLES.intersection(re.split("[:, ]", value)):
+            right = "is an example account of the documentation; write your own"
             yield name, value, f"{left.pop()} {right}"
 
 
-def _elsewhere(stage: Stage) -> _Wrong:
+def _elsewhere(stage: Stage) -> Iterator[_Wrong]:
     """Yield each topic, key and state machine that is not where the functions can use it."""
     for name in settings.names_of(stage.variables):
         value = stage.variables.get(name, "")
@@ -292,16 +251,14 @@ def _elsewhere(stage: Stage) -> _Wrong:
             yield name, value, right
 
 
-def _wrong_versions(stage: AcceptanceStage) -> _Wrong:
+def _wrong_versions(stage: AcceptanceStage) -> Iterator[_Wrong]:
     """Yield each engine version that belongs to the other Aurora engine."""
     for database in stage.settings.databases:
-        prefix, criteria = database.name.upper(), database.criteria
-        name = f"{prefix}_ENGINE_VERSION"
-        version = stage.variables.get(name, "")
-        is_mysql = int(re.split(r"\D", version)[0] or 0) <= _LAST_MYSQL
-        if criteria.engine == "aurora-mysql" and not is_mysql:
+        name, version = database.setting("ENGINE_VERSION"), database.criteria.engine_version
+        is_mysql = int(re.split(r"\D", version)[0]) <= _LAST_MYSQL
+        if database.criteria.engine == "aurora-mysql" and not is_mysql:
             yield name, version, "the version is PostgreSQL's; write one of MySQL's, such as 8.0"
-        elif criteria.engine == "aurora-postgresql" and is_mysql:
+        elif database.criteria.engine == "aurora-postgresql" and is_mysql:
             yield name, version, "the version is MySQL's; write one of PostgreSQL's, such as 16"
 
 
@@ -337,35 +294,25 @@ def read_config(project: Path) -> Json:
     if not file.is_file():
         raise UsageError(f"there is no {CONFIG} here: name the folder that holds app.py")
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        config: Json = json.loads(file.read_text(encoding="utf-8"))
+        variables = [each.get("environment_variables", {}).items() for each in _levels(config)]
     except ValueError as error:
         raise StageError(f"{CONFIG} is not JSON: {error}") from error
-    _check({"the file": document})
-    return dict(document)
+    except (AttributeError, TypeError) as error:
+        raise StageError(
+            f"{CONFIG}: the file, its stages and functions and their environment_variables must be objects"
+        ) from error
+    for name, value in chain.from_iterable(variables):
+        if not isinstance(value, str):  # which Lambda refuses
+            right = f"write {json.dumps(str(value))}"
+            raise StageError(f"{CONFIG}: {name} is {json.dumps(value)}, not text: {right}")
+    return config
 
 
-def _check(read: Json) -> None:
-    """Raise StageError for a part of the configuration that has the wrong type."""
-    config = _object(read, "the file")
-    stages = _object(config, "stages")
-    for level in (config, *(_object(stages, name) for name in stages)):
-        functions = _object(level, "lambda_functions")
-        for body in (level, *(_object(functions, name) for name in functions)):
-            for name, value in _object(body, "environment_variables").items():
-                if not isinstance(value, str):  # which Lambda refuses
-                    right = f"write {json.dumps(str(value))}"
-                    raise StageError(f"{CONFIG}: {name} is {json.dumps(value)}, not text: {right}")
-        keys = _object(level, OWN_KEY).get(TOPIC_KEYS, [])
-        if not isinstance(keys, list) or not all(isinstance(each, str) for each in keys):
-            raise StageError(f"{CONFIG}: {TOPIC_KEYS} is {json.dumps(keys)}, not a list of ARNs")
-
-
-def _object(parent: Json, name: str) -> Json:
-    """Return a part that must be a JSON object; raise StageError."""
-    value = parent.get(name, {})
-    if not isinstance(value, dict):
-        raise StageError(f"{CONFIG}: {name} is {json.dumps(value)}, not an object")
-    return value
+def _levels(config: Json) -> Iterator[Json]:
+    """Yield every object that has environment variables: of all stages, a stage, and a function."""
+    for level in (config, *stages_of(config).values()):
+        yield from (level, *level.get("lambda_functions", {}).values())
 
 
 def to_text(document: Json) -> str:

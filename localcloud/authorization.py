@@ -185,4 +185,6 @@ def _key_context(call: Call, key: str) -> Context:
     return {
         "kms:viaservice": [f"{call.service}.{region}.amazonaws.com"],
         "kms:resourcealiases": [alias.alias_name for alias in aliases],
+        # "Set up an SNS topic with server-side encryption", Amazon GameLift Servers.
+        "kms:encryptioncontext:aws:sns:topicarn": [call.parameters.get("TopicArn", "")],
     }

@@ -18,7 +18,8 @@ Context = Mapping[str, list[str]]
 CLUSTER_TAG = "aws:rds:primaryDBClusterArn"
 TAG_KEY = f"secretsmanager:resourcetag/{CLUSTER_TAG}".lower()
 OWNER_KEY = "aws:resourceaccount"
-_CONDITION_KEYS = {"aws:sourcearn", OWNER_KEY, "kms:resourcealiases", "kms:viaservice", TAG_KEY}
+_KMS_KEYS = {"kms:resourcealiases", "kms:viaservice", "kms:encryptioncontext:aws:sns:topicarn"}
+_CONDITION_KEYS = {"aws:sourcearn", OWNER_KEY, TAG_KEY} | _KMS_KEYS
 
 
 class NotRestored(ValueError):

@@ -16,11 +16,15 @@ class RefreshError(Exception):
 
 
 class Problem(NamedTuple):
-    """What is wrong with one setting, or with several that contradict each other."""
+    """What is wrong with one setting, or with several that contradict each other.
+
+    One that is `unknown` is probably a typo.
+    """
 
     names: tuple[str, ...]
     detail: str
     missing: bool = False
+    unknown: bool = False
 
     def __str__(self) -> str:
         """Return the problem in words."""

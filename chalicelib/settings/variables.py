@@ -49,7 +49,8 @@ def probable_typos(environment: Mapping[str, str], known: Sequence[str]) -> Iter
     unknown = sorted(name for name, value in environment.items() if value and name not in known)
     for name in unknown:
         if close := difflib.get_close_matches(name, known, n=1, cutoff=_SIMILAR):
-            yield Problem((name,), f"is unknown: {close[0]} may be meant; correct or remove it")
+            detail = f"is unknown: {close[0]} may be meant; correct or remove it"
+            yield Problem((name,), detail, unknown=True)
 
 
 def matching(pattern: str, right: str) -> Callable[[str], str]:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from itertools import chain, groupby
 from pathlib import Path
 
-import boto3
 from botocore.exceptions import BotoCoreError
 
 from chalicelib import settings
@@ -38,10 +37,8 @@ def examine(project: Path, name: str) -> list[Check]:
     contradictions = stages.contradictions(stage)
     names = settings.names_of(stage.variables)
     local = [*checks.settings(stage, names, contradictions), *files]
-    region = None
     look: AcceptanceLook | ProductionLook
     try:
-        region = boto3.Session().region_name
         if isinstance(stage, AcceptanceStage):
             look = AcceptanceLook(stage)
             own = _acceptance(look)
@@ -50,8 +47,8 @@ def examine(project: Path, name: str) -> list[Check]:
             own = chain(production.clusters(look), production.share_key(look))
         caller = look.caller()
     except (BotoCoreError, AwsError) as error:
-        return [*checks.identity("credentials", stage, error, region), *local]
-    first = [*checks.identity("credentials", stage, caller, region), *local]
+        return [*checks.identity("credentials", stage, error), *local]
+    first = [*checks.identity("credentials", stage, caller), *local]
     if caller["Account"] != stage.account:
         return first  # the others would be about another account
     if not look.is_deployed:

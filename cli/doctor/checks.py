@@ -97,28 +97,22 @@ def check(name: str) -> Callable[[Judge[P]], Checking[P]]:
 
 
 @check("identity")
-def identity(
-    _subject: str, stage: Stage, caller: Json | Exception, region: str | None
-) -> Iterator[Verdict]:
-    """Judge whose credentials and which Region are in use; an error is AWS's answer to them."""
+def identity(_subject: str, stage: Stage, caller: Json | Exception) -> Verdict:
+    """Judge whose credentials are in use; an error says why nobody's are."""
     if isinstance(caller, Exception):
         fix = f"sign in to account {stage.account}: aws sso login, or export AWS_PROFILE=…"
-        yield problem(f"AWS does not accept them: {caller}", fix)
-    elif caller["Account"] == stage.account:
-        yield ok(caller["Arn"])
-    else:
-        answer, unsupported = ACCOUNT, ""
-        if isinstance(stage, AcceptanceStage):
-            answer = PIPELINE
-            unsupported = "; a main pipeline in another account than the databases is not supported"
-        yield problem(
-            f"{caller['Arn']} belongs to account {caller['Account']}, but the stage is in {stage.account}",
-            f"use credentials of account {stage.account}: export AWS_PROFILE=…; or, if the stage's account "
-            f"is wrong: aurora-refresh configure --stage {stage.name} {answer}=…{unsupported}",
-        )
-    if region != stage.region:
-        seen = f"Region {region or 'none'} is in use, but the stage is in {stage.region}"
-        yield problem(seen, f"export AWS_DEFAULT_REGION={stage.region}")
+        return problem(str(caller), fix)
+    if caller["Account"] == stage.account:
+        return ok(caller["Arn"])
+    answer, unsupported = ACCOUNT, ""
+    if isinstance(stage, AcceptanceStage):
+        answer = PIPELINE
+        unsupported = "; a main pipeline in another account than the databases is not supported"
+    return problem(
+        f"{caller['Arn']} belongs to account {caller['Account']}, but the stage is in {stage.account}",
+        f"use credentials of account {stage.account}: export AWS_PROFILE=…; or, if the stage's account "
+        f"is wrong: aurora-refresh configure --stage {stage.name} {answer}=…{unsupported}",
+    )
 
 
 def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> Iterator[Check]:
@@ -130,13 +124,19 @@ def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> It
         else:
             value = stage.variables.get(name)
             yield Check("setting", name, OK, value or "not set: the default")
+    for name in sorted(stage.variables.keys() - {*names}):
+        fix = (
+            f"correct its name, or remove it: aurora-refresh configure --stage {stage.name} {name}="
+        )
+        yield Check("setting", name, WARNING, "is not a setting of this application", fix)
 
 
 def wrong_setting(stage: str, problem: Problem) -> Check:
     """Report a problem of the settings."""
     subject, *others = problem.names
     seen = " ".join([*others, problem.detail])
-    return Check("setting", subject, PROBLEM, seen, to_change(stage, f"{subject}=…"))
+    answer = f"{subject}=" if problem.unknown else f"{subject}=…"
+    return Check("setting", subject, PROBLEM, seen, to_change(stage, answer))
 
 
 def policy_file(stage: str, name: str, text: str | None, wanted: str) -> Check:

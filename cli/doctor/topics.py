@@ -68,15 +68,13 @@ def _key(name: str, look: Look, topic: str) -> Verdict:
     has_alarms = topic == stage.settings.topic_arn
     replace_key = (
         f"aws sns set-topic-attributes --topic-arn {topic} --attribute-name KmsMasterKeyId "
-        f"--attribute-value …, and then {to_change(stage.name)}"
+        "--attribute-value …"
     )
     if wrong := unusable_key(key, replace_key, may_be_aws=not has_alarms):
         return wrong._replace(seen=f"{wrong.seen}; {topic} is under it")
     if not key or key["KeyManager"] == "AWS":
         return ok("is managed by AWS, and functions may use it")
-    if (arn := key["Arn"]) not in stage.topic_keys:
-        return problem(f"the functions' roles may not use it for {topic}", to_change(stage.name))
-    text = look.one("kms:GetKeyPolicy", "Policy", KeyId=arn, PolicyName="default")
+    text = look.one("kms:GetKeyPolicy", "Policy", KeyId=key["Arn"], PolicyName="default")
     policy: Policy = json.loads(text or "{}")
     root = f"arn:{stage.partition}:iam::{stage.account}:root"
     # A policy names the account or each role.

@@ -26,7 +26,6 @@ from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
-from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import configure, discovery, doctor, mainpipeline, stacks, stages, templates
@@ -84,8 +83,9 @@ Questions = dict[str, tuple[str, Any]]
 def stage_of(**variables: str) -> AcceptanceStage:
     """The stage with other variables; "" takes one away."""
     given = {name: value for name, value in (VARIABLES | variables).items() if value}
-    settings = Settings.from_environment(given)
-    return AcceptanceStage(NAME, given, settings, PIPELINE_ARN, topic_keys=(TOPIC_KEY,))
+    made = stages.build(NAME, given, {stages.PIPELINE: PIPELINE_ARN})
+    assert isinstance(made, AcceptanceStage)
+    return made
 
 
 def holding(values: Mapping[str, Any]) -> Answers:
@@ -514,7 +514,6 @@ FAULTS: Table = {
         (TOPIC_ALIAS, under_policy(allowing("*"), allowing(CLOUDWATCH, Effect="Deny")), "problem", "does not let CloudWatch", "remove what denies it"),
         (TOPIC_ALIAS, under_policy(allowing(ROOT), allowing(CLOUDWATCH, Condition={"x": {"y": ACCEPTANCE}})), "warning", "decide whether CloudWatch may use it", USE),
         (TOPIC_ALIAS, under_policy(allowing("*", NotPrincipal={"AWS": "arn:x"}), allowing(CLOUDWATCH)), "warning", "decide whether the account's roles may", USE),
-        (TOPIC_ALIAS, account(stage=replace(HEALTHY_STAGE, topic_keys=())), "problem", "roles may not use it", f"aurora-refresh configure --stage {NAME}"),
         (TOPIC_ALIAS, account(topic_key=DISABLED), "problem", "is Disabled", "aws kms enable-key"),
         (TOPIC_ALIAS, account(topic_key=AWS_MANAGED), "problem", "is managed by AWS", "aws sns set-topic-attributes"),
     ],
@@ -742,14 +741,10 @@ def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
 
 def test_what_configure_cannot_find_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks the same questions."""
-    seen, notes = account(topic_key=None, pipeline=None), list[str]()
-    for name in ("Look", "AcceptanceLook"):
-        monkeypatch.setattr(discovery, name, lambda *_: seen)
-    assert discovery.find_topic_keys(notes.append, HEALTHY_STAGE) is None
+    seen, notes = account(pipeline=None), list[str]()
+    monkeypatch.setattr(discovery, "AcceptanceLook", lambda *_: seen)
     assert discovery.find_stack_names(notes.append, HEALTHY_STAGE, ["RDS_STACK_NAME"]) == {}
-    keys, stack = notes
-    gone = f"there is no key {ACCEPTANCES_KEYS}:alias/topics"
-    assert keys == f"the keys of the topics stay as they were ({gone})"
+    (stack,) = notes
     assert stack.startswith(f"RDS_STACK_NAME is not set (there is no pipeline {PIPELINE}). Without")
 
 
@@ -785,11 +780,12 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     file = project / ".chalice" / file_name(NAME, "db-follow-pipeline")
     file.write_text(file.read_text().replace("ssm:PutParameter", "ssm:*"))
     none, *found = doctor.examine(project, NAME)
-    assert {check.check for check in found} == {"identity", "setting", "policy"}
+    assert {check.check for check in found} == {"setting", "policy"}
     assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in found
+    remove = f"correct its name, or remove it: aurora-refresh configure --stage {NAME} OTEL="
     assert [(check.subject, check.status, check.fix) for check in found if check.fix] == [
-        ("credentials", "problem", "export AWS_DEFAULT_REGION=eu-west-1"),
         ("RDS_ENGINE_VERSION", "problem", configure_with("RDS_ENGINE_VERSION=…")),
+        ("OTEL", "warning", remove),
         (file.name, "problem", f"aurora-refresh configure --stage {NAME}, and then {DEPLOY}"),
     ]
     with monkeypatch.context() as patched:
@@ -872,18 +868,24 @@ def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.M
 
 
 def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Path) -> None:
-    edit(project, environment_variables=VARIABLES | {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "no"})
+    wrong = {"SOURCE_ACCOUNT": "1", "RDS_ENGINE": "no", "RDS_ENGIN_VERSION": "15"}
+    edit(project, environment_variables=VARIABLES | wrong)
     done = CliRunner().invoke(cli, [*COMMAND, "--project", str(project)])
     assert done.exit_code == 1
-    listed = re.findall(r"^  (\w+ +\w+): ", done.stdout, re.MULTILINE)
-    assert listed == ["problem  SOURCE_ACCOUNT", "problem  RDS_ENGINE"]
+    listed = re.findall(r"^  problem  (\w+): .*\n +fix: (.*)$", done.stdout, re.MULTILINE)
+    fixes = {"SOURCE_ACCOUNT": "…", "RDS_ENGINE": "…", "RDS_ENGIN_VERSION": ""}
+    assert listed == [(name, configure_with(f"{name}={fix}")) for name, fix in fixes.items()]
 
 
 # --- production -----------------------------------------------------------------------------------
 
 SHARING = {"SHARE_WITH_ACCOUNT": ACCEPTANCE, "CLUSTERS": "orders", "SHARE_KMS_KEY_ID": "alias/own"}
 WITH_KEY = ProductionStage(
-    "production", SHARING, ProductionSettings.from_environment(SHARING), PRODUCTION, "eu-west-1"
+    name="production",
+    variables=SHARING,
+    settings=ProductionSettings.from_environment(SHARING),
+    account=PRODUCTION,
+    region="eu-west-1",
 )
 KEYLESS = replace(WITH_KEY, settings=WITH_KEY.settings._replace(key=None))
 CHANGE = "aurora-refresh configure --stage production"

@@ -8,23 +8,18 @@ import pytest
 
 from chalicelib.domain.functions import API, FOLLOW_SHARES, RECONCILE, RESTORE, SHARE, UPDATE
 from chalicelib.domain.functions import FOLLOW_PIPELINE as FOLLOW
-from chalicelib.settings.acceptance import Settings
-from chalicelib.settings.production import ProductionSettings
 from cli import stacks, stages
-from cli.stages import AcceptanceStage, ProductionStage
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE_NAME, STAGE, TWO
 
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
 TOPIC = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
 ELSEWHERE = "arn:aws:sns:eu-west-1:333333333333:aurora-refresh"
 HOLD = "/acceptance/refresh/hold"
-SNAPSHOT = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-2026-01-03"
 FULL = STAGE | {"NOTIFICATION_TOPIC_ARN": TOPIC, "SSM_REFRESH_HOLD_NAME": HOLD}
 
 
-def stage(variables: Mapping[str, str] = FULL, **more: str) -> AcceptanceStage:
-    given = {**variables, **more}
-    return AcceptanceStage("acceptance", given, Settings.from_environment(given), PIPELINE)
+def stage(variables: Mapping[str, str] = FULL, **more: str) -> stages.Stage:
+    return stages.build("acceptance", {**variables, **more}, {stages.PIPELINE: PIPELINE})
 
 
 # --- before ---------------------------------------------------------------------------------------
@@ -39,15 +34,11 @@ def values(template: stacks.Template) -> dict[str, str]:
     }
 
 
-def first_values(made: AcceptanceStage, **initial: str) -> dict[str, str]:
-    return {name: value for name, (value, _) in stacks.wanted_parameters(made, initial).items()}
-
-
 def test_a_stage_has_parameters_with_first_values_and_a_topic_of_its_own() -> None:
-    placeholders = dict.fromkeys((LATEST, CURRENT, OTHER_LATEST, HOLD), "dummyvalue")
-    given = {PIPELINE_NAME: "acceptance-main", OTHER_CURRENT: SNAPSHOT}
-    assert first_values(stage(FULL | TWO), **{OTHER_CURRENT: SNAPSHOT}) == placeholders | given
-    assert first_values(stage(STAGE)).keys() == {PIPELINE_NAME, LATEST, CURRENT}
+    placeholders = dict.fromkeys((LATEST, CURRENT, OTHER_LATEST, OTHER_CURRENT, HOLD), "dummyvalue")
+    name = {PIPELINE_NAME: "acceptance-main"}
+    assert stacks.parameters(stage(FULL | TWO)) == placeholders | name
+    assert stacks.parameters(stage(STAGE)).keys() == {PIPELINE_NAME, LATEST, CURRENT}
     assert stacks.own_topic(stage()) == TOPIC
     for topic in (ELSEWHERE, TOPIC.replace("eu-west-1", "eu-west-2")):
         assert stacks.own_topic(stage(STAGE, NOTIFICATION_TOPIC_ARN=topic)) is None
@@ -62,7 +53,7 @@ def test_a_packaged_stage_has_what_a_deployed_one_has_and_its_logs_all_retained(
     retained = [each.get("DeletionPolicy") for each in template["Resources"].values()]
     assert retained == [*["Retain"] * 10, None]
     first = "FirstAcceptanceRdsCurrentSnapshotc694c8"
-    assert values(template) == first_values(stage()) | {CURRENT: {"Ref": first}}
+    assert values(template) == stacks.parameters(stage()) | {CURRENT: {"Ref": first}}
     defaults = {name: each["Default"] for name, each in template["Parameters"].items()}
     assert defaults == {first: "dummyvalue", "Email": ""}
     without_topic = stacks.packaged_before(stage(FULL, NOTIFICATION_TOPIC_ARN=ELSEWHERE))
@@ -107,9 +98,8 @@ SHARING = {
     "CLUSTERS": "orders",
     "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:eu-west-1:111111111111:aurora-refresh",
 }
-PRODUCTION = ProductionStage(
-    "weekly", SHARING, ProductionSettings.from_environment(SHARING), "111111111111", "eu-west-1"
-)
+PLACE = {stages.ACCOUNT: "111111111111", stages.REGION: "eu-west-1"}
+PRODUCTION = stages.build("weekly", SHARING, PLACE)
 PRODUCTIONS_ALARMS = {
     f"errors-{SHARE}": ("Errors", SHARE, SHORT),
     f"errors-{FOLLOW_SHARES}": ("Errors", FOLLOW_SHARES, LONG),

@@ -5,6 +5,7 @@ tests/cli/test_configure.py compares the checked-in files with the settings.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,12 @@ from cfnlint import ManualArgs, lint
 
 from chalicelib.domain.functions import API, RECONCILE, RESTORE, SHARE, UPDATE
 from chalicelib.domain.functions import FOLLOW_PIPELINE as FOLLOW
-from chalicelib.settings.acceptance import Settings
-from chalicelib.settings.production import ProductionSettings
 from cli.policies import Policy, file_name, policies
-from cli.stages import AcceptanceStage, ProductionStage
+from cli.stages import ACCOUNT, PIPELINE, REGION, build
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE_NAME, STAGE, TWO
 
 CHALICE = Path(__file__).resolve().parents[2] / ".chalice"
-PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
+PIPELINE_ARN = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
 KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 BY_ALIAS = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/own"]}}
 NOTIFYING = (UPDATE, RESTORE, FOLLOW, RECONCILE)
@@ -64,21 +63,23 @@ def grants_of(policy: Policy) -> set[Grant]:
 
 
 def made(
-    pipeline: str = PIPELINE, in_vpc: Any = frozenset(), topic_keys: Any = (), **variables: str
+    pipeline: str = PIPELINE_ARN, in_vpc: Any = frozenset(), **variables: str
 ) -> dict[str, Policy]:
     """The policies of a stage `x` with these variables besides the required ones."""
-    given = STAGE | variables
-    around = {"in_vpc": in_vpc, "topic_keys": topic_keys}
-    return policies(
-        AcceptanceStage("x", given, Settings.from_environment(given), pipeline, **around)
-    )
+    return policies(replace(build("x", STAGE | variables, {PIPELINE: pipeline}), in_vpc=in_vpc))
 
 
 LIST_SNAPSHOTS = allow("rds", "*", "DescribeDBClusterSnapshots")
 MOVE = ("DeleteParameter", "GetParameterHistory", "LabelParameterVersion", "PutParameter")
 MOVE_CURRENT = parameter(CURRENT, *MOVE, "UnlabelParameterVersion")
 TOPIC = own("sns", "aurora-refresh")
-PUBLISH = allow("sns", TOPIC, "Publish")
+FOR_TOPIC = {"kms:EncryptionContext:aws:sns:topicArn": [TOPIC]}
+PUBLISH = allow("sns", TOPIC, "Publish") | allow(
+    "kms",
+    own("kms", "key/*"),
+    *("Decrypt", "GenerateDataKey*"),
+    condition={"StringEquals": through("sns")["StringEquals"] | FOR_TOPIC},
+)
 
 
 def test_each_function_may_do_what_it_does() -> None:
@@ -89,9 +90,9 @@ def test_each_function_may_do_what_it_does() -> None:
         LIST_SNAPSHOTS
         | allow("cloudformation", stack, "DescribeStacks", "ListStackResources")
         | allow("rds", own("rds", "cluster:*"), "DescribeDBClusters")
-        | allow("codepipeline", PIPELINE, "ListPipelineExecutions", "ListActionExecutions")
+        | allow("codepipeline", PIPELINE_ARN, "ListPipelineExecutions", "ListActionExecutions")
     )
-    run = allow("codepipeline", PIPELINE, "GetPipelineState", "StartPipelineExecution")
+    run = allow("codepipeline", PIPELINE_ARN, "GetPipelineState", "StartPipelineExecution")
     names = (PIPELINE_NAME, LATEST, CURRENT, hold)
     read_all = {grant for name in names for grant in parameter(name, "GetParameters")}
     reconcile = look | MOVE_CURRENT | parameter(PIPELINE_NAME, "GetParameters") | PUBLISH
@@ -144,15 +145,12 @@ KEY_ARN, COPY_KEY = own("kms", f"key/{KEY}"), "RDS_COPY_KMS_KEY_ID"
 MACHINE = own("states", "stateMachine:after-restore")
 LOOK_AT_IT = allow("states", own("states", "execution:after-restore:*"), "DescribeExecution")
 PREPARE = LOOK_AT_IT | allow("states", MACHINE, "StartExecution")
-TOPIC_KEY = own("kms", "key/1")
-USE_TOPIC_KEY = allow("kms", TOPIC_KEY, "Decrypt", "GenerateDataKey*", condition=through("sns"))
 JOIN_VPC = ("CreateNetworkInterface", "DescribeNetworkInterfaces", "DeleteNetworkInterface")
 JOIN_VPC += ("DescribeSubnets", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses")
 READ_OTHERS = parameter(OTHER_LATEST, "GetParameters") | parameter(OTHER_CURRENT, "GetParameters")
 MOVE_OTHER = parameter(OTHER_CURRENT, *MOVE, "UnlabelParameterVersion")
 ADDED: dict[str, tuple[dict[str, Any], Granted]] = {
     "chat topic": ({"CHAT_TOPIC_ARN": TOPIC}, dict.fromkeys(NOTIFYING, PUBLISH)),
-    "key of a topic": ({"topic_keys": (TOPIC_KEY,)}, dict.fromkeys(NOTIFYING, USE_TOPIC_KEY)),
     "after-restore work": (
         {"RDS_AFTER_RESTORE": MACHINE},
         {FOLLOW: PREPARE, RECONCILE: PREPARE, API: LOOK_AT_IT},
@@ -217,8 +215,7 @@ OWN_SHARES = own("rds", "cluster-snapshot:aurora-refresh-share-*", PRODUCTION)
 def sharing(**variables: str) -> dict[str, Policy]:
     """The policies of production's stage `weekly`."""
     given = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": ",".join(CLUSTERS)} | variables
-    settings = ProductionSettings.from_environment(given)
-    return policies(ProductionStage("weekly", given, settings, PRODUCTION, "eu-west-1"))
+    return policies(build("weekly", given, {ACCOUNT: PRODUCTION, REGION: "eu-west-1"}))
 
 
 def test_with_a_key_automated_snapshots_are_copied_under_it() -> None:

@@ -27,8 +27,14 @@ from tests.e2e.conftest import Night
 
 ROUTE = "/snapshots/current"
 DENIED_STARTS = {"operation": "codepipeline:StartPipelineExecution", "kind": "deny", "times": 0}
-# Lambda writes a function's log; RDS evaluates tags, and uses a key, with the call that they come with.
-USED_BY_AWS = ("logs:", "kms:CreateGrant", "rds:AddTagsToResource")
+# Lambda writes a function's log; RDS evaluates tags, and RDS and SNS use a key, with the call that they come with.
+USED_BY_AWS = (
+    "logs:",
+    "rds:AddTagsToResource",
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:GenerateDataKey*",
+)
 
 Grant = tuple[str, str]
 
