@@ -4,6 +4,7 @@ It is safe to run again. Parameters, topic and subscriptions that exist are left
 has moved is reset. Everything else is set anew each time, whoever has changed or deleted it.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -76,7 +77,10 @@ def _unused(account: Account) -> Iterator[Step]:
 
 
 def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
-    """Return the answered first values of *current* by parameter name; raise StageError."""
+    """Return the first values of *current* by parameter name; raise StageError.
+
+    They are answers, or variables of the environment or the stage.
+    """
     databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
     known = {f"{each.name.upper()}_{INITIAL}": each for each in databases}
     if len(databases) == 1:
@@ -87,7 +91,7 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
         )
     values = {}
     for name, database in known.items():
-        value = answers.get(name)
+        value = answers.get(name) or os.environ.get(name) or stage.variables.get(name)
         if not value:
             continue
         # Anyone may share a snapshot with the account.

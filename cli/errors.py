@@ -40,7 +40,8 @@ _ASK_FOR_PERMISSION = (
     "docs/operations.md and docs/rights.md have policies. With --url, no API is looked up."
 )
 _NEXT_STEPS = {
-    "StageNotFound": "Check the stage's name, your profile and your Region.",
+    "StageNotFound": "Check the stage's name, your profile and your Region. A production stage has no API, and one "
+    "with PIN_API_ENABLED=false has none either.",
     "ConfigParse": "Correct that file.",
     "ProfileNotFound": "Name one that exists: --profile or AWS_PROFILE.",
     "Unreachable": "Check your network, VPN and proxy, then try again.",

@@ -25,18 +25,18 @@ class Reason(StrEnum):
     OFF_WEEK = "off-week", "skipped"
     NOTHING_NEW = "nothing-new", "skipped"
     OUTSIDE_WINDOW = "outside-window", "skipped", "Move RESTORE_SCHEDULE into MAINTENANCE_WINDOW, and deploy. If the event was only delivered late, do nothing."
-    ON_HOLD = "on-hold", "skipped", "If the hold is still needed, do nothing. Otherwise lift it: DELETE /hold, or set its parameter to dummyvalue."
-    NO_ELIGIBLE_SNAPSHOT = "no-eligible-snapshot", "failed", "Check in production that snapshots are still taken and shared with this account. GET /snapshots shows each verdict."
+    ON_HOLD = "on-hold", "skipped", "If the hold is still needed, do nothing. Otherwise lift it: aurora-refresh resume, or set its parameter to dummyvalue."
+    NO_ELIGIBLE_SNAPSHOT = "no-eligible-snapshot", "failed", "Check in production that snapshots are still taken and shared with this account. aurora-refresh snapshots shows each verdict."
     AMBIGUOUS_CLUSTER = "ambiguous-cluster", "failed", "Set the variable named above to the source cluster, then deploy."
     PARAMETER_MISSING = "parameter-missing", "failed", "Create the parameter, or correct its name in the stage and deploy."
-    NO_LATEST = "no-latest", "failed", "Check why db-update-latest-snapshot-id has not recorded a snapshot."
-    SNAPSHOT_GONE = "snapshot-gone", "failed", "Check in production why the snapshot was deleted or is no longer shared, then pin another one."
+    NO_LATEST = "no-latest", "failed", "The next update records a snapshot. If it has run already, see the log of db-update-latest-snapshot-id."
+    SNAPSHOT_GONE = "snapshot-gone", "failed", "Check in production why the snapshot was deleted or is no longer shared. The next schedule takes the newest one that is left; to restore before, pin one."
     NOT_ELIGIBLE = "not-eligible", "failed", "Check who changed the parameter or the snapshot, then pin an eligible snapshot."
     SNAPSHOT_STALE = "snapshot-stale", "failed", "Check in production why no newer snapshot is shared. If the age is acceptable, pin this one."
     PIPELINE_MISSING = "pipeline-missing", "failed", "Correct the pipeline's name in its parameter."
 
     # Copies.
-    COPY_PENDING = "copy-pending", "failed", "Refresh with POST /refresh once the copy is recorded in latest, or wait for the next scheduled refresh."
+    COPY_PENDING = "copy-pending", "failed", "Once the copy is recorded in latest, aurora-refresh refresh --outside-window restores it; or wait for the next scheduled refresh."
     COPY_FAILED = "copy-failed", "failed", "Check that production still has the snapshot and shares its key. The next update starts a new copy."
     COPY_QUOTA = "copy-quota", "failed", "RDS runs five copies at a time: wait; in acceptance, db-reconcile retries. RDS allows 100 manual cluster snapshots per Region: delete those you no longer need."
     COPY_KEY_DENIED = "copy-key-denied", "failed", "Allow the function's role to use both keys, in its policy and in theirs (docs/copies.md, docs/production.md)."
@@ -44,11 +44,11 @@ class Reason(StrEnum):
     COPY_NAME_TAKEN = "copy-name-taken", "failed", "Find out who made that snapshot, then delete it; copy it first if it is needed."
 
     # How a run ended.
-    RUN_FAILED = "run-failed", "failed", "Open the run to see why it failed. The next scheduled refresh tries again; POST /refresh does it now."
+    RUN_FAILED = "run-failed", "failed", "Open the run to see why it failed. The next scheduled refresh tries again; aurora-refresh refresh --outside-window does it now."
     NOTHING_RESTORED = "nothing-restored", "failed", "Check that the run did not skip its deploy stage, that the template reads current, and that the database's P_STACK_NAME, such as RDS_STACK_NAME, is right (docs/main-pipeline.md)."
     FAILED_AFTER_RESTORE = "failed-after-restore", "failed", "The new data is deployed, and current stays. Correct the stage that failed and retry it."
     NOT_PREPARED = "not-prepared", "failed", "Do NOT use the data yet. Open the execution, correct what failed, and redrive it; its success completes the refresh."
-    DEPLOYED_DIFFERS = "deployed-differs", "failed", "If the data is right, do nothing: current now names what is deployed. Otherwise pin a snapshot with deploy."
+    DEPLOYED_DIFFERS = "deployed-differs", "failed", "If the data is right, do nothing: current now names what is deployed. Otherwise pin a snapshot with --deploy-now."
     DEPLOYED_UNKNOWN = "deployed-unknown", "failed", "Correct what is named above. Until then nothing is reverted, and the next run restores what current holds."
     OTHER_PIPELINE = "other-pipeline", "ignored"
 

@@ -6,7 +6,6 @@ from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.settings import acceptance, production
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
-from chalicelib.settings.variables import probable_typos
 
 ACCEPTANCE, PRODUCTION = "SOURCE_ACCOUNT", "SHARE_WITH_ACCOUNT"
 
@@ -23,12 +22,21 @@ def load(environment: Mapping[str, str]) -> Settings | ProductionSettings:
         detail = (
             f"{found}: set {ACCEPTANCE} in an acceptance stage, {PRODUCTION} in a production stage"
         )
-        names = (ACCEPTANCE, PRODUCTION)
-        typos = probable_typos(environment, (*names, "SOURCE_REGION"))
-        raise SettingsError([Problem(names, detail), *typos])
+        neither = Problem((ACCEPTANCE, PRODUCTION), detail)
+        raise SettingsError([neither, *_other_problems(environment)])
     if is_acceptance:
         return Settings.from_environment(environment)
     return ProductionSettings.from_environment(environment)
+
+
+def _other_problems(environment: Mapping[str, str]) -> list[Problem]:
+    """Return what else is wrong with a stage whose kind is not stated; nothing that is missing."""
+    kind = ProductionSettings if environment.get("CLUSTERS") else Settings
+    try:
+        kind.from_environment(environment)
+    except SettingsError as error:
+        return [problem for problem in error.problems if not problem.missing]
+    return []
 
 
 def names_of(environment: Mapping[str, str]) -> list[str]:

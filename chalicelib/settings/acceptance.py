@@ -63,7 +63,7 @@ class Settings(NamedTuple):
         problems: list[Problem] = []
         values = read(environment, variables(prefixes), problems)
         wrong = {name for problem in problems for name in problem.names}
-        own_region, source_region = environment.get(_OWN_REGION, ""), values["SOURCE_REGION"]
+        own_region, source_region = _own_region(environment), values["SOURCE_REGION"]
         settings = cls(
             pipeline_parameter=values["SSM_MAIN_CICD_NAME"],
             databases=tuple(_database(prefix, values) for prefix in prefixes),
@@ -323,8 +323,9 @@ def _of_database(prefix: str) -> tuple[Variable, ...]:
     )
 
 
-# Lambda sets it in every function, and the command line before it starts Chalice.
-_OWN_REGION = "AWS_DEFAULT_REGION"
+def _own_region(environment: Mapping[str, str]) -> str:
+    # Lambda sets both; the command line sets the first before it starts Chalice.
+    return environment.get("AWS_DEFAULT_REGION") or environment.get("AWS_REGION") or ""
 
 
 def names_of(environment: Mapping[str, str]) -> list[str]:

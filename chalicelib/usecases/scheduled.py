@@ -20,7 +20,7 @@ _SCHEDULED_TIMES = uuid.UUID("6f3b0b7e-52f5-4a3c-9c86-1e4d0c9c1a57")
 
 def scheduled_actor(scheduled: datetime) -> str:
     """Return the name of a scheduled time, the same for every delivery of it."""
-    return f"the schedule of {scheduled.isoformat()}"
+    return f"the schedule of {scheduled:%Y-%m-%d %H:%M} UTC"
 
 
 def scheduled_token(scheduled: datetime) -> str:

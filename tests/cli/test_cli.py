@@ -251,6 +251,7 @@ WRONG = {
     "AWS_PROFILE=x package --stage acceptance": "found. Name one that exists: --profile or AWS_PR",
     "AWS_ENDPOINT_URL_STS=host:80 live-check": f"AWS_ENDPOINT_URL_STS is 'host:80': {ENDPOINT}",
     "configure": "Missing option '--stage'",
+    f"{INITIAL}=orders {DEPLOY}": f"{INITIAL} is 'orders': write the ARN of a ",
     f"{DEPLOY} EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
     **{
         f"{DEPLOY} {INITIAL}={value}": f"{INITIAL} is '{value}': write the ARN of a "

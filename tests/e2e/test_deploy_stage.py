@@ -258,8 +258,8 @@ def test_what_exists_is_left_alone_and_what_was_deleted_is_recreated(
     cloudwatch = user.client("cloudwatch")
     cloudwatch.put_dashboard(DashboardName="aurora-refresh-acceptance-2", DashboardBody="{}")
     own = SNAPSHOT.replace(PRODUCTION, ACCEPTANCE)  # which may be restored as well
-    first = f"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN={own}1"
-    _, deployed = user.run("deploy", "EMAIL=a@b.de", first)
+    first = {"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN": f"{own}1"}
+    _, deployed = user.run("deploy", "EMAIL=a@b.de", **first)
 
     def monitoring() -> tuple[list[str], list[str]]:
         dashboards = cloudwatch.list_dashboards()["DashboardEntries"]

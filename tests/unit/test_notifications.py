@@ -11,7 +11,7 @@ from chalicelib.notifications import Notification
 from tests.ledgers import run
 
 ENTRY = DatabaseResult("rds", "arn:new", "arn:old", "arn:old")
-SCHEDULE = "the schedule of 2026-01-04T04:00:00+00:00"
+SCHEDULE = "the schedule of 2026-01-04 04:00 UTC"
 STALE = Result(
     "failed", Reason.SNAPSHOT_STALE, "arn:new is 360.0 hours old; the limit is 14 days", (ENTRY,)
 )
@@ -29,7 +29,7 @@ def test_a_refusal_says_what_to_do() -> None:
         description="What happened:\n"
         "  f: arn:new is 360.0 hours old; the limit is 14 days.\n"
         "Cause:\n"
-        "  the schedule of 2026-01-04T04:00:00+00:00\n"
+        "  the schedule of 2026-01-04 04:00 UTC\n"
         "Databases:\n"
         "  rds: stays on arn:old, latest is arn:new",
         next_steps=[Reason.SNAPSHOT_STALE.next_step],

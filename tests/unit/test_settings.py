@@ -167,7 +167,11 @@ def test_a_stage_of_neither_account_is_refused_and_a_typo_may_be_why() -> None:
     neither, typo = problems(STAGE, SOURCE_ACCOUNT=None, SOURCE_ACOUNT=ACCOUNT)
     assert neither.startswith("SOURCE_ACCOUNT, SHARE_WITH_ACCOUNT are both missing: set ")
     assert typo == "SOURCE_ACOUNT is unknown: SOURCE_ACCOUNT may be meant; correct or remove it"
-    assert len(problems(STAGE, SOURCE_ACCOUNT=None, SOURCE_REGION=CHINA)) == 1
+    wrong = {"RDS_ENGINE": "oracle", "MAINTENANCE_WINDOW": "night"}
+    neither, *others = problems(STAGE, SOURCE_ACCOUNT=None, RDS_ENGINE_VERSION=None, **wrong)
+    assert [each.split()[0] for each in others] == [*wrong]
+    neither, *others = problems(SHARING, SHARE_WITH_ACCOUNT=None, SHARES_TO_KEEP="0")
+    assert [each.split()[0] for each in others] == ["SHARES_TO_KEEP"]
 
 
 WRONG = [
@@ -237,6 +241,7 @@ def of_two(first: str, second: str) -> dict[str, str]:
 
 COPYING = STAGE | {"RDS_COPY_KMS_KEY_ID": KEY}
 REMOTE = COPYING | {"AWS_DEFAULT_REGION": "eu-west-1", "SOURCE_REGION": "us-east-1"}
+HOME = {"AWS_REGION": "us-east-1", "SOURCE_REGION": "us-east-1"}
 CHINA = "cn-north-1"
 SAME_DATA = "RDS_SOURCE_CLUSTER, DOCS_SOURCE_CLUSTER do not distinguish two databases of one"
 
@@ -297,7 +302,8 @@ def test_what_is_near_a_contradiction_is_accepted() -> None:
     settings.load(of_two("docdb 5", "aurora-mysql 5"))
     settings.load(of_two("docdb 5.1", "docdb 5.10"))
     settings.load(of_two("docdb 5 orders", "docdb 5 billing"))
-    assert settings.load(REMOTE | {"SOURCE_REGION": "eu-west-1"}).source_region is None
+    for own in (REMOTE | {"SOURCE_REGION": "eu-west-1"}, STAGE | HOME):
+        assert settings.load(own).source_region is None
 
 
 def test_a_deployed_function_does_not_look_for_typos() -> None:

@@ -10,7 +10,7 @@ TWO_O_CLOCK = SUNDAY.replace(hour=2)
 NEW, OLD = arn("new"), arn("old")
 HOLD = "/acceptance/hold"
 KIM = "arn:aws:iam::222222222222:user/kim"
-SCHEDULE = "the schedule of 2026-01-04T04:00:00+00:00"
+SCHEDULE = "the schedule of 2026-01-04 04:00 UTC"
 SECRET, HIDDEN = "postgres://admin:secret@db", "something else, 26 characters long"
 BUSY = (
     "pipeline acceptance-main is busy with run run-2, started 2026-01-04 04:00 UTC; try again when "

@@ -181,7 +181,7 @@ def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_clu
     assert set(states(aws)) - before == {name("orders")}
     lines = [
         *("What happened:", f"  db-share-snapshot: {message}."),
-        *("Cause:", "  the schedule of 2026-01-03T22:00:00+00:00"),
+        *("Cause:", "  the schedule of 2026-01-03 22:00 UTC"),
     ]
     steps = [Reason(reason).next_step, SHARE_AGAIN]
     facts = {"function": "db-share-snapshot", "outcome": "failed", "reason": reason}

@@ -26,7 +26,7 @@ def test_the_newest_eligible_share_becomes_latest_once(night: Night) -> None:
         age_hours=1.0,
         rejected={"engine": 1},
     )
-    by = "the schedule of 2026-01-04T02:00:00+00:00"
+    by = "the schedule of 2026-01-04 02:00 UTC"
     assert night.present(LATEST).value == arn("newest")
     assert night.present(LATEST).note == Note("update", by, "newest eligible share")
     night.aws.calls.clear()
@@ -62,7 +62,7 @@ def test_a_refusal_says_why_and_writes_nothing(
     assert (result.outcome, result.reason, result.message) == ("failed", reason, message)
     assert (result.databases[0].latest, night.values) == (NEW, before)
     assert night.subjects == [f"REFRESH FAILED: {reason} (rds)"]
-    assert "the schedule of 2026-01-04T02:00:00+00:00" in night.aws.notifier.sent[0].body
+    assert "the schedule of 2026-01-04 02:00 UTC" in night.aws.notifier.sent[0].body
 
 
 def test_databases_have_one_listing_and_no_failure_hides_behind_another(two: Night) -> None:
