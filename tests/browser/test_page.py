@@ -106,7 +106,7 @@ def test_a_snapshot_is_pinned_once_and_the_page_says_so(show: Show, script: bool
         page.get_by_role("button", name="Replace the cluster now").click(
             click_count=1 + script, delay=100
         )
-        expect(page.get_by_role("status")).to_contain_text(f"now, in run {RUN}")
+        expect(page.get_by_role("status")).to_contain_text(f"Run {RUN} restores")
     asked = {"snapshot": nightly("orders", 3), "database": "orders", "reason": "compare"}
     assert client.calls == [("pin", asked | {"deploy": True})]
 
