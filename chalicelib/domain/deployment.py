@@ -399,17 +399,9 @@ class Verdict(NamedTuple):
 def verdict(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> Verdict | None:
-    """Return the next correction or notification for a database; None if there is none."""
-    found = verdicts(deployment, ledger, runs, now)
-    return next((each for each in found if each.put or each.label not in each.version.labels), None)
-
-
-def verdicts(
-    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
-) -> list[Verdict]:
-    """Return every verdict on a database's versions, including those already notified."""
+    """Return the next correction, or else the next notification, for a database; None if there is none."""
     if not ledger or deployment.is_deploying:
-        return []
+        return None
     if deployment.unknown:
         found = [Verdict(Reason.DEPLOYED_UNKNOWN, ledger[-1])]
     else:
@@ -420,7 +412,8 @@ def verdicts(
         ]
     if deployment.held:  # the run executes that change set, whatever `current` holds by then
         found = [each for each in found if not each.put]
-    return found
+    due = [each for each in found if each.put or each.label not in each.version.labels]
+    return min(due, key=lambda each: not each.put, default=None)
 
 
 def recovered(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tuple[Version, str]]:

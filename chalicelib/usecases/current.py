@@ -5,10 +5,9 @@ made: if somebody else's version came in between, theirs is put back and wins.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Deployment, Position, verdicts
+from chalicelib.domain.deployment import verdict
 from chalicelib.domain.errors import (
     VERSION_LIMIT,
     AwsError,
@@ -20,7 +19,6 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.ledger import (
     Move,
     Note,
-    Run,
     Version,
     in_progress,
     is_under_way,
@@ -31,19 +29,15 @@ from chalicelib.domain.parameters import Values, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.batch import raise_errors, run_each
+from chalicelib.usecases.batch import combine_errors, run_each
 from chalicelib.usecases.checks import check_pipeline_name
-from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
 
 IsOurs = Callable[[Version], bool]
 
 
-class Pipeline(NamedTuple):
-    """The main pipeline and its runs, newest first, as listed once. Its methods change `current`."""
-
-    aws: Aws
-    name: str
-    runs: Sequence[Run]
+class Pipeline(Deployments):
+    """The main pipeline and its runs as listed once. Its methods change `current`."""
 
     @classmethod
     def main(cls, settings: Settings, aws: Aws, values: Values) -> "Pipeline":
@@ -51,74 +45,47 @@ class Pipeline(NamedTuple):
         name = check_pipeline_name(settings, values)
         return cls(aws, name, aws.pipelines.runs(name))
 
-    def position_of(self, run: Run) -> Position | None:
-        """Return where a run in progress is; raise AwsError and Refused."""
-        return self.aws.pipelines.positions(self.name).get(run.execution_id)
+    def check_free(
+        self, ledgers: Mapping[Database, Sequence[Version]], moves: Mapping[Database, Move]
+    ) -> None:
+        """Raise BusyError unless a run that starts now restores the moves, and nothing else by surprise.
 
-    def deployments(self) -> Deployments:
-        """Return a reader of what the pipeline's runs have deployed."""
-        return Deployments(self.aws, self.name, self.runs)
-
-    def check_idle(self, ledgers: Iterable[Sequence[Version]]) -> None:
-        """Raise BusyError if a run that would restore the new value is in progress or about to start.
-
-        Read the ledgers before listing the runs: `put` detects a version that somebody adds later.
+        Another one must not be in progress or about to start; and no other database may hold a value
+        that the next poll corrects, or whose deployed snapshot is unknown. A waiting pin is a wish.
+        `put` detects a version that somebody adds after the ledgers were read.
         """
-        busy = in_progress(self.runs)
-        if busy:
-            position = self.position_of(busy)
+        if busy := in_progress(self.runs):
+            position = self.aws.pipelines.positions(self.name).get(busy.execution_id)
             raise BusyError(
-                f"pipeline {self.name} is busy with run {busy.execution_id}, started "
-                f"{busy.started:%Y-%m-%d %H:%M} UTC"
-                + (f", {position}" if position else "")
-                + "; try again when it has ended"
+                f"pipeline {self.name} is busy: {describe(busy, position)}; try again when it has "
+                "ended"
             )
-        for ledger in filter(None, ledgers):
-            present = ledger[-1]
-            if is_under_way(present, ledger, self.runs, self.aws.now()):
+        now = self.aws.now()
+        for database, ledger in ledgers.items():
+            move = moves.get(database)
+            if not ledger or (move and move.is_written):
+                continue
+            present, deployment = ledger[-1], None if move else self.of(database, ledger)
+            if is_under_way(present, ledger, self.runs, now):
                 raise BusyError(
                     f"a run of {self.name} that {present.actor} requested at "
                     f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in a few "
                     "minutes"
                 )
-
-    def check_in_line(
-        self, database: Database, ledger: Sequence[Version], deployment: Deployment
-    ) -> None:
-        """Raise BusyError if a run would restore a database from a value that nobody requested.
-
-        The next poll corrects such a value, unless the deployed snapshot is unknown. A waiting pin
-        was requested.
-        """
-        if any(each.put for each in verdicts(deployment, ledger, self.runs, self.aws.now())):
-            raise BusyError(
-                f"the run would restore {database.name} from {visible(ledger[-1].value)}, which "
-                "db-reconcile is about to correct; try again in a few minutes"
-            )
-        if deployment.unknown and not (ledger[-1].waits or ledger[-1].run_id):
-            raise BusyError(
-                f"the run might restore {database.name} from {visible(ledger[-1].value)}: "
-                f"{deployment.unknown}; pin the snapshot to restore in {database.name}, then try again"
-            )
-
-    def check_others(self, moves: Iterable[Database], databases: Iterable[Database]) -> None:
-        """Raise BusyError if the run would also restore a database that is not in `moves`.
-
-        `databases` are all of the stage. If two requests for different databases are both put, at
-        least one of them detects the other here.
-        """
-        ledgers = {
-            each: self.aws.parameters.history(each.current_parameter)
-            for each in databases
-            if each not in moves
-        }
-        if not ledgers:
-            return
-        again = self._listed_again()
-        again.check_idle(ledgers.values())
-        reader = again.deployments()
-        for each, ledger in ledgers.items():
-            again.check_in_line(each, ledger, reader.of(each, ledger))
+            if deployment is None:
+                continue
+            found = verdict(deployment, ledger, self.runs, now)
+            if found and found.put:
+                raise BusyError(
+                    f"the run would restore {database.name} from {visible(present.value)}, which "
+                    "db-reconcile is about to correct; try again in a few minutes"
+                )
+            if deployment.unknown and not (present.waits or present.run_id):
+                raise BusyError(
+                    f"the run might restore {database.name} from {visible(present.value)}: "
+                    f"{deployment.unknown}; pin the snapshot to restore in {database.name}, then try "
+                    "again"
+                )
 
     def put_and_start(
         self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
@@ -134,7 +101,10 @@ class Pipeline(NamedTuple):
             for database, move in moves.items()
             if not move.is_written
         }
-        self.check_others(moves, databases)
+        # If two requests for different databases are both put, at least one of them detects the other.
+        others = ledgers_of(self.aws, (each for each in databases if each not in moves))
+        if others:
+            self._listed_again().check_free(others, {})
         try:
             started = self.aws.pipelines.start(self.name, note.token)
         except AwsError as error:
@@ -157,32 +127,26 @@ class Pipeline(NamedTuple):
         except UncertainError:
             raise
         except RefreshError as error:
-            self.revert_or_add_note(moves, lambda each: each.token == note.token, error)
+            self.revert(moves, lambda each: each.token == note.token, error)
             raise
-
-    def revert_or_add_note(
-        self, databases: Iterable[Database], is_ours: IsOurs, error: RefreshError
-    ) -> bool:
-        """Do `revert`; if that fails, add a note to the error that led to it."""
-        try:
-            return self.revert(databases, is_ours, error)
-        except RefreshError as second:
-            error.add_note(f"current could not be put back: {second}")
-            return False
 
     def revert(self, databases: Iterable[Database], is_ours: IsOurs, cause: RefreshError) -> bool:
         """Undo the put of this request, made by any attempt, if no run was started for it.
 
         If it stayed, the next ordinary deployment would restore the database. Return whether
-        anything was undone. Raise AwsError once every database has been tried.
+        anything was undone. Raise AwsError, which says the cause, once every database has been tried.
         """
         ledgers, unread = run_each(
             databases, lambda each: (each, self.aws.parameters.history(each.current_parameter))
         )
         found = [(each, ledger) for each, ledger in ledgers if ledger and is_ours(ledger[-1])]
-        again = self._listed_after(cause) if found else self
-        done, unmoved = run_each(found, lambda each: again.revert_one(*each, is_ours, cause))
-        raise_errors([*unread, *unmoved])
+        done, unmoved = run_each(
+            found, lambda each: self._listed_after(cause).revert_one(*each, is_ours, cause)
+        )
+        if failed := [*unread, *unmoved]:
+            error = combine_errors(each for _, each in failed)
+            error.add_note(f"current was to be put back, because {cause}")
+            raise error
         return any(done)
 
     def revert_one(
@@ -235,18 +199,18 @@ class Pipeline(NamedTuple):
 
     def _is_being_read(self, database: Database, ledger: Sequence[Version]) -> bool:
         """Return whether a deploy has begun, looking at the runs again."""
-        found = self._listed_again().deployments().of(database, ledger)
+        found = self._listed_again().of(database, ledger)
         return found.is_deploying or found.held is not None
 
     def _listed_again(self) -> "Pipeline":
-        return self._replace(runs=self.aws.pipelines.runs(self.name))
+        return Pipeline(self.aws, self.name, self.aws.pipelines.runs(self.name))
 
     def _listed_after(self, cause: RefreshError) -> "Pipeline":
         """Return the pipeline with its runs listed anew, after a failed start."""
         try:
             return self._listed_again()
         except Refused:
-            return self._replace(runs=[])  # a pipeline that does not exist has no runs
+            return Pipeline(self.aws, self.name, [])  # a pipeline that does not exist has no runs
         except AwsError:
             # AWS has answered that it starts no run, so the runs seen before will do.
             if isinstance(cause, AwsError) and cause.answered:

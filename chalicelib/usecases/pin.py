@@ -1,17 +1,16 @@
 """Set `current` by hand: to a snapshot that a person names, or back to the previous one."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import NotFound, RefreshError, Refused
+from chalicelib.domain.errors import NotFound, Refused
 from chalicelib.domain.ledger import (
     Move,
     Note,
     Version,
     earlier_snapshot,
-    in_progress,
     is_under_way,
     next_move,
 )
@@ -21,7 +20,8 @@ from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline, put
-from chalicelib.usecases.under_way import describe
+from chalicelib.usecases.deployments import ledgers_of
+from chalicelib.usecases.under_way import under_way
 
 
 class PinRequest(NamedTuple):
@@ -36,7 +36,7 @@ class PinRequest(NamedTuple):
 class PinResult(NamedTuple):
     """What `current` holds now and held before, and which run restores it.
 
-    `under_way` names a run in progress, which restores what `current` holds when it deploys.
+    `under_way` names a run in progress that restores it, or another database.
     """
 
     current: str
@@ -59,10 +59,10 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     values = _values(settings, aws, database)
     snapshot = _find(aws, database, values, request.snapshot)
     _check(settings, snapshot, database)
-    ledger = aws.parameters.history(database.current_parameter)
+    ledgers = ledgers_of(aws, settings.databases if request.deploy else [database])
     note = Note("pin", request.actor, request.reason)
     pipeline = Pipeline.main(settings, aws, values) if request.deploy else None
-    return _move(settings, aws, values, database, ledger, snapshot.arn, note, pipeline)
+    return _move(settings, aws, database, ledgers, snapshot.arn, note, pipeline)
 
 
 def rollback(
@@ -73,7 +73,8 @@ def rollback(
     Raise as `pin` does; a snapshot that is gone is Refused, because nobody named it.
     """
     values = _values(settings, aws, database)
-    ledger = aws.parameters.history(database.current_parameter)
+    ledgers = ledgers_of(aws, settings.databases if deploy else [database])
+    ledger = ledgers[database]
     pipeline = Pipeline.main(settings, aws, values) if deploy else None
     target = earlier_snapshot(ledger)
     present = ledger[-1] if ledger else None
@@ -89,7 +90,7 @@ def rollback(
         raise Refused(Reason.SNAPSHOT_GONE, f"the previous snapshot, {target}, no longer exists")
     _check(settings, snapshot, database)
     note = Note("rollback", actor, reason)
-    return _move(settings, aws, values, database, ledger, target, note, pipeline)
+    return _move(settings, aws, database, ledgers, target, note, pipeline)
 
 
 def _values(settings: Settings, aws: Aws, database: Database) -> Values:
@@ -114,9 +115,8 @@ def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
 def _move(
     settings: Settings,
     aws: Aws,
-    values: Values,
     database: Database,
-    ledger: Sequence[Version],
+    ledgers: Mapping[Database, Sequence[Version]],
     arn: str,
     note: Note,
     pipeline: Pipeline | None,
@@ -126,11 +126,11 @@ def _move(
     With `pipeline`, a version is written even if `current` already has this value, so that the
     ledger shows the request. Without it, nothing is written if the value is already pinned.
     """
+    ledger = ledgers[database]
     if pipeline:
         token = str(uuid.uuid4())
         move = next_move(ledger, arn, pipeline.runs, note.actor, token, aws.now())
-        pipeline.check_idle([] if move.is_written else [ledger])
-        pipeline.check_others([database], settings.databases)
+        pipeline.check_free(ledgers, {database: move})
         versions, execution_id = pipeline.deploy_or_revert(
             {database: move}, note._replace(token=move.token), settings.databases
         )
@@ -141,13 +141,7 @@ def _move(
     is_pinned = present and present.token is None and not present.is_correction
     if not present or present.value != arn or not is_pinned:
         number = put(aws, database.current_parameter, arn, note, move.after)
-    try:
-        pipeline = Pipeline.main(settings, aws, values)
-        run = in_progress(pipeline.runs)
-        under_way = describe(run, pipeline.position_of(run)) if run else None
-    except RefreshError as error:  # the pin itself is done
-        under_way = f"cannot determine whether a run is in progress: {error}"
-    return PinResult(arn, move.previous, number, None, under_way)
+    return PinResult(arn, move.previous, number, None, under_way(settings, aws))
 
 
 def _find(aws: Aws, database: Database, values: Values, asked: str) -> Snapshot:

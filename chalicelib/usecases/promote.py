@@ -30,6 +30,7 @@ from chalicelib.usecases.checks import (
 )
 from chalicelib.usecases.copies import ListOwn, check_first_copy, list_own_once
 from chalicelib.usecases.current import Pipeline
+from chalicelib.usecases.deployments import ledgers_of
 from chalicelib.usecases.scheduled import (
     check_week,
     notify_failures,
@@ -172,23 +173,17 @@ class _Attempt:
             )
         with log.step("new") as detail:
             # The ledgers come first: whoever moves `current` after this is found by its version.
-            ledgers = {
-                each: aws.parameters.history(each.current_parameter) for each in settings.databases
-            }
+            ledgers = ledgers_of(aws, settings.databases)
             pipeline = Pipeline(aws, name, aws.pipelines.runs(name))
-            look = pipeline.deployments()
-            deployed = {each: look.of(each, ledger) for each, ledger in ledgers.items()}
+            deployed = {each: pipeline.of(each, ledger) for each, ledger in ledgers.items()}
             moves = self._moves(ledgers, deployed, snapshots, pipeline.runs)
             detail(", ".join(f"{each.name} moves to {move.value}" for each, move in moves.items()))
         with log.step("idle") as detail:
-            written = [each for each, move in moves.items() if move.is_written]
-            pipeline.check_idle(ledgers[each] for each in ledgers if each not in written)
+            pipeline.check_free(ledgers, moves)
             for database, deployment in deployed.items():
                 if deployment.is_deploying:
                     problem = f"{database.name}: {deployment.unknown}; try again when it has ended"
                     raise BusyError(problem)
-                if database not in moves:
-                    pipeline.check_in_line(database, ledgers[database], deployment)
             detail(f"no run of {name} is in progress")
         log.end_of_checks()
         # One run restores all moves: that of an invocation which was killed, if one was.
@@ -237,9 +232,10 @@ class _Attempt:
         if name is None:
             return False  # whether a run was started for it cannot be known
         pipeline = Pipeline(self.aws, name, ())
-        undo = pipeline.revert if isinstance(error, Refused) else pipeline.revert_or_add_note
         actor = self.request.note.actor
-        return undo(self.settings.databases, lambda each: each.is_promoted_by(actor), error)
+        return pipeline.revert(
+            self.settings.databases, lambda each: each.is_promoted_by(actor), error
+        )
 
     def unmoved(self) -> tuple[DatabaseResult, ...]:
         """Return the databases as they are."""

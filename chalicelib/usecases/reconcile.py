@@ -39,7 +39,6 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.copies import described, list_own_once
 from chalicelib.usecases.current import Pipeline
-from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import prepare
 
 # Label, correct, read again: three rounds suffice; the limit only ends an endless exchange.
@@ -93,14 +92,11 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
     except Refused as refused:
         # The status shows it, and a promotion notifies people.
         return Result("ignored", refused.reason, str(refused))
-    reader = pipeline.deployments()
     ledgers: Sequence[tuple[Database, Sequence[Version]]] = read
     results: list[DatabaseResult] = []
     notified: set[tuple[Database, Verdict]] = set()
     while ledgers:
-        looks, uncorrected = run_each(
-            ledgers, lambda each: _correct(pipeline, reader, failed, *each)
-        )
+        looks, uncorrected = run_each(ledgers, lambda each: _correct(pipeline, failed, *each))
         # Parameter Store may not list a label at once.
         to_notify = [look for look in looks if look and (look.database, look.found) not in notified]
         notified |= {(look.database, look.found) for look in to_notify}
@@ -113,7 +109,6 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
 
 def _correct(
     pipeline: Pipeline,
-    reader: Deployments,
     failed: list[tuple[object, AwsError]],
     database: Database,
     ledger: Sequence[Version],
@@ -124,7 +119,7 @@ def _correct(
     """
     parameters = pipeline.aws.parameters
     for _ in range(_MAX_ROUNDS):
-        deployment = reader.of(database, ledger)
+        deployment = pipeline.of(database, ledger)
         if deployment.is_remembered:
             deployment = _prepared(pipeline.aws, database, deployment, failed)
         for notified, label in recovered(deployment, ledger):

@@ -32,9 +32,9 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, list_own_once, settled_copies
-from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
 from chalicelib.usecases.preparation import preparation_of
-from chalicelib.usecases.under_way import describe, run_under_way, to_restore
+from chalicelib.usecases.under_way import run_under_way, to_restore
 from chalicelib.usecases.update_latest import newest
 
 # A Lambda function answers with at most 6 MB.
@@ -119,7 +119,7 @@ class _Look:
         self.aws = aws
         self.own = list_own_once(aws)
         self.values = aws.parameters.get(settings.promotion_parameters)
-        self.ledgers = {each: aws.parameters.history(each.current_parameter) for each in databases}
+        self.ledgers = ledgers_of(aws, databases)
         self.pipeline_name = pipeline_name(value_of(self.values, settings.pipeline_parameter))
         self.runs: Sequence[Run] = ()
         self.error: RefreshError | None = None
@@ -130,7 +130,7 @@ class _Look:
                 self.runs = aws.pipelines.runs(self.pipeline_name)
         except RefreshError as error:
             self.error = error
-        self.reader = Deployments(aws, self.pipeline_name, self.runs)
+        self.reader = Deployments(aws, self.pipeline_name or "", self.runs)
         self.deployed = {
             each: _deployed(self.reader, each, ledger) for each, ledger in self.ledgers.items()
         }
@@ -238,7 +238,7 @@ class _Look:
             return None
         positions = dict[str, Position]()
         try:
-            run, self.restored = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
+            run, self.restored = run_under_way(self.reader, self.ledgers, self.deployed)
             positions |= self.aws.pipelines.positions(self.pipeline_name)
         except RefreshError as error:
             self.problems.append(f"{error}.")
