@@ -93,7 +93,7 @@ class Pipeline(Deployments):
         """Put the moves, start the run, and return the versions made and the run's execution id.
 
         `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller undoes what
-        was put. UncertainError means that the run may have been started: undo nothing.
+        was put.
         """
         assert note.token is not None
         versions = {
@@ -124,18 +124,18 @@ class Pipeline(Deployments):
         """Do `put_and_start` for a person; undo what was put if no run was started for it."""
         try:
             return self.put_and_start(moves, note, databases)
-        except UncertainError:
-            raise
         except RefreshError as error:
             self.revert(moves, lambda each: each.token == note.token, error)
             raise
 
     def revert(self, databases: Iterable[Database], is_ours: IsOurs, cause: RefreshError) -> bool:
-        """Undo the put of this request, made by any attempt, if no run was started for it.
+        """Undo the put of this request, made by any attempt, unless a run was started for it, or perhaps.
 
         If it stayed, the next ordinary deployment would restore the database. Return whether
         anything was undone. Raise AwsError, which says the cause, once every database has been tried.
         """
+        if isinstance(cause, UncertainError):
+            return False  # the next attempt, or poll, finds the run
         ledgers, unread = run_each(
             databases, lambda each: (each, self.aws.parameters.history(each.current_parameter))
         )

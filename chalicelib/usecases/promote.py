@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
-from chalicelib.domain.errors import BusyError, RefreshError, Refused, UncertainError
+from chalicelib.domain.errors import BusyError, RefreshError, Refused
 from chalicelib.domain.functions import RESTORE
 from chalicelib.domain.ledger import Move, Note, Run, Version, already_ran, next_move
 from chalicelib.domain.parameters import Values, pipeline_name, snapshot_of, value_of
@@ -76,18 +76,16 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
         attempt.read()
         plan = attempt.check()
         _, execution_id = plan.pipeline.put_and_start(plan.moves, plan.note, settings.databases)
-    except UncertainError:
-        raise  # the run may be on its way: the next attempt finds it, or starts it
-    except Refused as refused:
-        # An earlier attempt may have been killed after it had put its value.
-        if attempt.undo(refused):
-            attempt.read()
-        if refused.reason is Reason.OVERRULED:  # an operator has set another value, which stays
-            refused = Refused(Reason.NOTHING_NEW, str(refused))
-        return attempt.refusal(refused)
     except RefreshError as error:
-        attempt.undo(error)
-        raise
+        # An earlier attempt may have been killed after it had put its value.
+        is_undone = attempt.undo(error)
+        if not isinstance(error, Refused):
+            raise
+        if is_undone:
+            attempt.read()
+        if error.reason is Reason.OVERRULED:  # an operator has set another value, which stays
+            error = Refused(Reason.NOTHING_NEW, str(error))
+        return attempt.refusal(error)
     attempt.log.mark_actions("done")
     return attempt.started(plan, execution_id)
 
