@@ -65,24 +65,16 @@ class Route(NamedTuple):
 
 
 def _pin(call: Call) -> Json:
+    """Pin a snapshot, or roll back if the request has none."""
     body = call.body
-    request = pin.PinRequest(body["snapshot"], call.actor, body["reason"], body["deploy"])
+    request = pin.PinRequest(call.actor, body["reason"], body["deploy"], body.get("snapshot"))
     return pin.pin(call.settings, call.aws, call.database, request).to_json()
-
-
-def _rollback(call: Call) -> Json:
-    settings, aws, _, actor, body = call
-    return pin.rollback(
-        settings, aws, call.database, actor, body["reason"], deploy=body["deploy"]
-    ).to_json()
 
 
 def _refresh(call: Call) -> Json:
     settings, aws, _, actor, body = call
-    request = promote.RefreshRequest.by_person(
-        actor, body["reason"], outside_window=body["outside_window"]
-    )
-    return promote.refresh_now(settings, aws, request, dry_run=body["dry_run"]).to_json()
+    request = promote.RefreshRequest(actor, body["reason"], body["outside_window"], body["dry_run"])
+    return promote.refresh_now(settings, aws, request).to_json()
 
 
 def _hold(call: Call) -> Json:
@@ -109,7 +101,7 @@ def _history(call: Call) -> Json:
 _DATABASE = (validation.DATABASE,)
 ROUTES = (
     Route("PUT", "/snapshots/current", "pin", _pin, validation.PIN),
-    Route("POST", "/snapshots/current/rollback", "rollback", _rollback, validation.ROLLBACK),
+    Route("POST", "/snapshots/current/rollback", "rollback", _pin, validation.ROLLBACK),
     Route("GET", "/snapshots/current/history", "history", _history, _DATABASE),
     Route("GET", "/snapshots", "snapshots", _snapshots, _DATABASE),
     Route("GET", "/status", "status", _status),

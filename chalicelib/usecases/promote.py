@@ -40,26 +40,12 @@ from chalicelib.usecases.scheduled import (
 
 
 class RefreshRequest(NamedTuple):
-    """Who asks for a promotion and why, with the token of the run to start."""
+    """A person's request; a dry run writes nothing."""
 
-    note: Note
+    actor: str
+    reason: str
     outside_window: bool = False
-
-    @classmethod
-    def by_person(cls, actor: str, reason: str, *, outside_window: bool) -> "RefreshRequest":
-        """Return a person's request, which has a run of its own."""
-        return cls(Note("refresh", actor, reason, str(uuid.uuid4())), outside_window)
-
-    @classmethod
-    def by_schedule(cls, scheduled: datetime) -> "RefreshRequest":
-        """Return the schedule's request: every delivery of one time has the same token."""
-        actor, token = scheduled_actor(scheduled), scheduled_token(scheduled)
-        return cls(Note("promote", actor, "newest eligible share", token))
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether this is a scheduled request, which starts one run however often it is delivered."""
-        return self.note.action == "promote"
+    dry_run: bool = False
 
 
 @notify_failures(RESTORE)
@@ -69,7 +55,9 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     It is safe to run again after a kill, and for an event that is delivered twice. Raise AwsError
     and BusyError, after an undo of what this scheduled time has put.
     """
-    attempt = _Attempt(settings, aws, RefreshRequest.by_schedule(scheduled))
+    # Every delivery of one time has the same token.
+    actor, token = scheduled_actor(scheduled), scheduled_token(scheduled)
+    attempt = _Attempt(settings, aws, Note("promote", actor, "newest eligible share", token))
     try:
         with attempt.log.step("week"):
             check_week(settings, scheduled)
@@ -86,27 +74,24 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
         if error.reason is Reason.OVERRULED:  # an operator has set another value, which stays
             error = Refused(Reason.NOTHING_NEW, str(error))
         return attempt.refusal(error)
-    attempt.log.mark_actions("done")
     return attempt.started(plan, execution_id)
 
 
-def refresh_now(
-    settings: Settings, aws: Aws, request: RefreshRequest, *, dry_run: bool = False
-) -> Result:
+def refresh_now(settings: Settings, aws: Aws, request: RefreshRequest) -> Result:
     """Do what the schedule would do now, in any week, because a person asks for it.
 
     A dry run writes nothing, returns the outcome that a refresh would have, and checks every
     condition of time even if one is not met. Raise AwsError and BusyError after an undo; a dry run
     reports BusyError.
     """
-    attempt = _Attempt(settings, aws, request, collect_all=dry_run)
+    note = Note("refresh", request.actor, request.reason, str(uuid.uuid4()))
+    attempt = _Attempt(settings, aws, note, request.outside_window, collect_all=request.dry_run)
     attempt.read()
     try:
         with attempt.log.step("week") as detail:
             detail("not checked: requested by a person")
         plan = attempt.check()
-        if dry_run:
-            attempt.log.mark_actions("would do")
+        if request.dry_run:
             return attempt.started(plan, None)
         _, execution_id = plan.pipeline.deploy_or_revert(plan.moves, plan.note, settings.databases)
     except Refused as refused:
@@ -114,10 +99,9 @@ def refresh_now(
             raise
         return attempt.refusal(refused)
     except BusyError as busy:
-        if not dry_run:
+        if not request.dry_run:
             raise
         return Result("failed", None, str(busy), attempt.unmoved(), steps=attempt.log.steps)
-    attempt.log.mark_actions("done")
     return attempt.started(plan, execution_id)
 
 
@@ -131,14 +115,23 @@ class _Plan(NamedTuple):
 
 
 class _Attempt:
-    """One attempt at a promotion: who asks for it, and the parameters as they were read."""
+    """One attempt at a promotion, and the parameters as they were read.
+
+    `note` says who asks for it and why, with the token of the run to start.
+    """
 
     def __init__(
-        self, settings: Settings, aws: Aws, request: RefreshRequest, *, collect_all: bool = False
+        self,
+        settings: Settings,
+        aws: Aws,
+        note: Note,
+        outside_window: bool = False,
+        collect_all: bool = False,
     ) -> None:
         self.settings = settings
         self.aws = aws
-        self.request = request
+        self.note = note
+        self.outside_window = outside_window
         self.values: Values = {}
         self.log = StepLog(collect_all=collect_all)
 
@@ -148,11 +141,11 @@ class _Attempt:
 
     def check(self) -> _Plan:
         """Do the checks, which write nothing; raise Refused, AwsError and BusyError."""
-        settings, aws, request, log = self.settings, self.aws, self.request, self.log
+        settings, aws, log = self.settings, self.aws, self.log
         own = list_own_once(aws)
         with log.step("window", time_based=True) as detail:
-            detail(f"{'not checked: ' if request.outside_window else ''}{settings.window}")
-            if not request.outside_window:
+            detail(f"{'not checked: ' if self.outside_window else ''}{settings.window}")
+            if not self.outside_window:
                 check_window(settings, aws.now())
         with log.step("hold", time_based=True):
             check_hold(settings, self.values, aws.now())
@@ -186,7 +179,7 @@ class _Attempt:
         log.end_of_checks()
         # One run restores all moves: that of an invocation which was killed, if one was.
         written_by = (move.token for move in moves.values() if move.is_written)
-        note = request.note._replace(token=next(written_by, request.note.token))
+        note = self.note._replace(token=next(written_by, self.note.token))
         return _Plan(pipeline, snapshots, moves, note)
 
     def _check_parameters(self, own: ListOwn) -> str:
@@ -209,10 +202,10 @@ class _Attempt:
     ) -> dict[Database, Move]:
         """Return the moves that are left to make; raise Refused if there are none."""
         moves: dict[Database, Move] = {}
-        actor, token = self.request.note.actor, self.request.note.token
+        actor, token = self.note.actor, self.note.token
         assert token is not None
         for (database, ledger), snapshot in zip(ledgers.items(), snapshots, strict=True):
-            if self.request.is_scheduled and already_ran(ledger, actor, runs):
+            if already_ran(ledger, actor, runs):
                 raise Refused(Reason.NOTHING_NEW, "this scheduled time was already handled")
             if deployed[database].unknown or deployed[database].value != snapshot.arn:
                 moves[database] = next_move(
@@ -230,9 +223,8 @@ class _Attempt:
         if name is None:
             return False  # whether a run was started for it cannot be known
         pipeline = Pipeline(self.aws, name, ())
-        actor = self.request.note.actor
         return pipeline.revert(
-            self.settings.databases, lambda each: each.is_promoted_by(actor), error
+            self.settings.databases, lambda each: each.is_promoted_by(self.note.actor), error
         )
 
     def unmoved(self) -> tuple[DatabaseResult, ...]:
@@ -245,6 +237,7 @@ class _Attempt:
 
     def started(self, plan: _Plan, execution_id: str | None) -> Result:
         """Return the result of a run that was started, or would be."""
+        self.log.mark_actions("done" if execution_id else "would do")
         entries = []
         for entry, snapshot, database in zip(
             self.unmoved(), plan.snapshots, self.settings.databases, strict=True

@@ -30,7 +30,7 @@ def test_a_pin_with_deploy_starts_its_run(night: Night, asked: str, found_by: st
     """A search by name is two requests: one for own snapshots, one for shares."""
     body = {"snapshot": asked, "deploy": True}
     assert night.ask("PUT", ROUTE, body) == answer(execution_id="run-2")
-    assert night.aws.calls == ["get", found_by, "history", "runs", "put", "start"]
+    assert night.aws.calls == ["get", "history", "runs", found_by, "put", "start"]
     assert night.aws.pipelines.start(PIPELINE, str(night.present().token)) == "run-2"
 
 
