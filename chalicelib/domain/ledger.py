@@ -158,10 +158,6 @@ class Version(NamedTuple):
             return Reason.NOT_PREPARED
         return notified[0] if notified else "restored" if self.run_id else None
 
-    def is_promoted_by(self, actor: str) -> bool:
-        """Return whether this scheduled time put this version."""
-        return (self.action, self.actor) == ("promote", actor)
-
 
 class Run(NamedTuple):
     """One execution of the main pipeline, with its status and trigger as CodePipeline names them.
@@ -311,17 +307,17 @@ def last_order(ledger: Sequence[Version]) -> Version | None:
     return None
 
 
-def already_ran(ledger: Sequence[Version], actor: str, runs: Sequence[Run]) -> bool:
-    """Return whether this scheduled time already had its run, or somebody has changed `current` since.
+def already_ran(ledger: Sequence[Version], token: str, runs: Sequence[Run]) -> bool:
+    """Return whether this request already had its run, or somebody has changed `current` since.
 
     A retry must not overrule an operator.
     """
     for index, version in enumerate(ledger):
-        if not version.is_promoted_by(actor):
+        if version.token != token:
             continue
         # Corrections of this put do not count as changes by somebody else.
         undoing = list(_undoing(index, ledger))
-        later = [each for each in ledger[index + 1 :] if not each.is_promoted_by(actor)]
+        later = [each for each in ledger[index + 1 :] if each.token != token]
         if any(each not in undoing for each in later) or own_run(version, ledger, runs):
             return True
     return False

@@ -4,7 +4,7 @@ Parameter Store has no compare-and-set. Every put therefore checks the number of
 made: if somebody else's version came in between, theirs is put back and wins.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import verdict
@@ -19,6 +19,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.ledger import (
     Move,
     Note,
+    Run,
     Version,
     in_progress,
     is_under_way,
@@ -32,8 +33,6 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, run_each
 from chalicelib.usecases.checks import check_pipeline_name
 from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
-
-IsOurs = Callable[[Version], bool]
 
 
 class Pipeline(Deployments):
@@ -125,38 +124,32 @@ class Pipeline(Deployments):
         try:
             return self.put_and_start(moves, note, databases)
         except RefreshError as error:
-            self.revert(moves, lambda each: each.token == note.token, error)
+            self.revert(moves, note.token or "", error)
             raise
 
-    def revert(self, databases: Iterable[Database], is_ours: IsOurs, cause: RefreshError) -> bool:
-        """Undo the put of this request, made by any attempt, unless a run was started for it, or perhaps.
+    def revert(self, databases: Iterable[Database], token: str, cause: RefreshError) -> bool:
+        """Undo the put of the request with this token, made by any attempt, unless its run may have started.
 
         If it stayed, the next ordinary deployment would restore the database. Return whether
         anything was undone. Raise AwsError, which says the cause, once every database has been tried.
         """
         if isinstance(cause, UncertainError):
             return False  # the next attempt, or poll, finds the run
-        ledgers, unread = run_each(
-            databases, lambda each: (each, self.aws.parameters.history(each.current_parameter))
-        )
-        found = [(each, ledger) for each, ledger in ledgers if ledger and is_ours(ledger[-1])]
-        done, unmoved = run_each(
-            found, lambda each: self._listed_after(cause).revert_one(*each, is_ours, cause)
-        )
-        if failed := [*unread, *unmoved]:
+        done, failed = run_each(databases, lambda each: self._revert_one(each, token, cause))
+        if failed:
             error = combine_errors(each for _, each in failed)
             error.add_note(f"current was to be put back, because {cause}")
             raise error
         return any(done)
 
-    def revert_one(
-        self, database: Database, ledger: Sequence[Version], is_ours: IsOurs, cause: RefreshError
-    ) -> bool:
-        """Put back the present version, unless a run was started for it."""
-        present = ledger[-1]
-        if present.run_id or own_run(present, ledger, self.runs):
+    def _revert_one(self, database: Database, token: str, cause: RefreshError) -> bool:
+        ledger = self.aws.parameters.history(database.current_parameter)
+        present = ledger[-1] if ledger else None
+        if present is None or present.token != token or present.run_id:
             return False
-        before = next((each for each in reversed(ledger) if not is_ours(each)), None)
+        if own_run(present, ledger, self._runs_after(cause)):
+            return False
+        before = next((each for each in reversed(ledger) if each.token != token), None)
         if before is None:
             return self.delete_created(database, ledger)
         # A pin that was waiting keeps waiting.
@@ -205,16 +198,16 @@ class Pipeline(Deployments):
     def _listed_again(self) -> "Pipeline":
         return Pipeline(self.aws, self.name, self.aws.pipelines.runs(self.name))
 
-    def _listed_after(self, cause: RefreshError) -> "Pipeline":
-        """Return the pipeline with its runs listed anew, after a failed start."""
+    def _runs_after(self, cause: RefreshError) -> Sequence[Run]:
+        """Return the runs, listed anew after a failed attempt."""
         try:
-            return self._listed_again()
+            return self._listed_again().runs
         except Refused:
-            return Pipeline(self.aws, self.name, [])  # a pipeline that does not exist has no runs
+            return []  # a pipeline that does not exist has no runs
         except AwsError:
             # AWS has answered that it starts no run, so the runs seen before will do.
-            if isinstance(cause, AwsError) and cause.answered:
-                return self
+            if self.runs and isinstance(cause, AwsError) and cause.answered:
+                return self.runs
             raise
 
 

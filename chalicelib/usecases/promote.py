@@ -133,6 +133,7 @@ class _Attempt:
         self.note = note
         self.outside_window = outside_window
         self.values: Values = {}
+        self.pipeline: Pipeline | None = None  # once its runs are listed
         self.log = StepLog(collect_all=collect_all)
 
     def read(self) -> None:
@@ -165,7 +166,7 @@ class _Attempt:
         with log.step("new") as detail:
             # The ledgers come first: whoever moves `current` after this is found by its version.
             ledgers = ledgers_of(aws, settings.databases)
-            pipeline = Pipeline(aws, name, aws.pipelines.runs(name))
+            self.pipeline = pipeline = Pipeline(aws, name, aws.pipelines.runs(name))
             deployed = {each: pipeline.of(each, ledger) for each, ledger in ledgers.items()}
             moves = self._moves(ledgers, deployed, snapshots, pipeline.runs)
             detail(", ".join(f"{each.name} moves to {move.value}" for each, move in moves.items()))
@@ -205,7 +206,7 @@ class _Attempt:
         actor, token = self.note.actor, self.note.token
         assert token is not None
         for (database, ledger), snapshot in zip(ledgers.items(), snapshots, strict=True):
-            if already_ran(ledger, actor, runs):
+            if already_ran(ledger, token, runs):
                 raise Refused(Reason.NOTHING_NEW, "this scheduled time was already handled")
             if deployed[database].unknown or deployed[database].value != snapshot.arn:
                 moves[database] = next_move(
@@ -222,10 +223,8 @@ class _Attempt:
         name = pipeline_name(value_of(self.values, self.settings.pipeline_parameter))
         if name is None:
             return False  # whether a run was started for it cannot be known
-        pipeline = Pipeline(self.aws, name, ())
-        return pipeline.revert(
-            self.settings.databases, lambda each: each.is_promoted_by(self.note.actor), error
-        )
+        pipeline = self.pipeline or Pipeline(self.aws, name, ())
+        return pipeline.revert(self.settings.databases, self.note.token or "", error)
 
     def unmoved(self) -> tuple[DatabaseResult, ...]:
         """Return the databases as they are."""

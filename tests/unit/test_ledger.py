@@ -217,20 +217,20 @@ def test_a_move_continues_what_was_put_before_a_kill_and_else_puts_the_value() -
     assert move([by_hand(1, "b")], actor="unknown") == Move("b", "new", by_hand(1, "b"))
 
 
-def ran(*later: Version, runs: Sequence[Run] = (), actor: str = SCHEDULE) -> bool:
-    return already_ran([pin(1, "a", -60), ORDER, *later], actor, runs)
+def ran(*later: Version, runs: Sequence[Run] = (), of: str = "t") -> bool:
+    return already_ran([pin(1, "a", -60), ORDER, *later], of, runs)
 
 
 def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on() -> None:
     assert not ran()
     assert ran(runs=[run("r", 0.5)])
-    assert not ran(runs=[run("r", 0.5)], actor="another time")
+    assert not ran(runs=[run("r", 0.5)], of="another time")
     # It failed and was taken back: a late delivery must not start over.
     assert ran(undo(3, "a", 20, action="revert"), runs=[run("r", 0.5, "Failed", ended=19)])
     # A put that was made twice is undone by one undo.
     assert not ran(version(3, "b", 0.5, "t"), undo(4, "a", 1), runs=[run("r", 5)])
     # Its first attempt was undone, and its second had a run.
-    assert ran(undo(3, "a", 1), version(4, "b", 3, "t4"), runs=[run("r", 4)])
+    assert ran(undo(3, "a", 1), version(4, "b", 3, "t"), runs=[run("r", 4)])
     # A retry must not overrule an operator.
     assert ran(pin(3, "c", 0.5))
     # A pin that an undo put back is nobody's move.
@@ -238,7 +238,7 @@ def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on() -> No
     assert ran(pin(3, "a", 1), pin(4, "c", 2))
     # An order came just before the put, which put it back: a later delivery must leave it.
     theirs = [version(n, "a", n, "theirs", action="pin", actor="kim") for n in (1, 3)]
-    assert already_ran([theirs[0], ORDER, theirs[1]], SCHEDULE, [])
+    assert already_ran([theirs[0], ORDER, theirs[1]], "t", [])
 
 
 # --- earlier values -------------------------------------------------------------------------------

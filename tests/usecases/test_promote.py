@@ -251,9 +251,13 @@ def test_a_start_is_undone_without_a_list_of_runs_only_if_aws_has_refused_it(
     assert night.current == value
 
 
-def test_what_a_killed_attempt_put_stays_while_nobody_can_list_the_runs(night: Night) -> None:
-    night.promotion_killed("after", "put")
-    refuse(night.aws, "runs", answered=False)
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.parametrize("last", ["put", "start"])
+def test_what_a_killed_attempt_put_stays_while_nobody_can_list_the_runs(
+    night: Night, last: str, answered: bool
+) -> None:
+    night.promotion_killed("after", last)
+    refuse(night.aws, "runs", answered=answered)
     with pytest.raises(AwsError, match="runs of it failed") as caught:
         night.promote()
     (note,) = caught.value.__notes__
