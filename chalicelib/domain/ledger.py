@@ -6,9 +6,9 @@ the Description says who set the version and why, and the labels record its outc
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chalicelib.domain.parameters import arn_of, refuse_lone_surrogates
 from chalicelib.domain.reasons import Reason
@@ -191,14 +191,13 @@ class Run(NamedTuple):
 class Move(NamedTuple):
     """A value to put for one database.
 
-    `present` is the newest version, None if there is no parameter yet. `is_written` is true if an
-    earlier attempt already put the value.
+    `present` is the newest version, None if there is no parameter yet. `token` is that of the run to
+    start if an earlier attempt already put the value.
     """
 
     value: str
-    token: str | None
     present: Version | None
-    is_written: bool = False
+    token: str | None = None
 
     @property
     def after(self) -> int:
@@ -328,7 +327,6 @@ def next_move(
     value: str,
     runs: Sequence[Run],
     actor: str,
-    token: str,
     now: datetime,
 ) -> Move:
     """Return what a promotion to `value` has to put.
@@ -343,8 +341,15 @@ def next_move(
         and (present.value, present.actor) == (value, actor)
         and is_under_way(present, ledger, runs, now)
     ):
-        return Move(value, present.token, present, is_written=True)
-    return Move(value, token, present)
+        return Move(value, present, present.token)
+    return Move(value, present)
+
+
+def token_of(moves: Mapping[Any, Move], note: Note) -> str:
+    """Return the token of the one run that restores all moves: that of a killed attempt, if there was one."""
+    token = next((move.token for move in moves.values() if move.token), note.token)
+    assert token is not None
+    return token
 
 
 def good_version(ledger: Iterable[Version]) -> Version | None:

@@ -25,6 +25,7 @@ from chalicelib.domain.ledger import (
     is_under_way,
     newest_of,
     own_run,
+    token_of,
 )
 from chalicelib.domain.parameters import Values, visible
 from chalicelib.domain.reasons import Reason
@@ -62,7 +63,7 @@ class Pipeline(Deployments):
         now = self.aws.now()
         for database, ledger in ledgers.items():
             move = moves.get(database)
-            if not ledger or (move and move.is_written):
+            if not ledger or (move and move.token):
                 continue
             present, deployment = ledger[-1], None if move else self.of(database, ledger)
             if is_under_way(present, ledger, self.runs, now):
@@ -88,24 +89,23 @@ class Pipeline(Deployments):
 
     def put_and_start(
         self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
-    ) -> tuple[dict[Database, int], str]:
-        """Put the moves, start the run, and return the versions made and the run's execution id.
+    ) -> str:
+        """Put the moves, start the run, and return its execution id.
 
         `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller undoes what
         was put.
         """
-        assert note.token is not None
-        versions = {
-            database: put(self.aws, database.current_parameter, move.value, note, move.after)
-            for database, move in moves.items()
-            if not move.is_written
-        }
+        token = token_of(moves, note)
+        for database, move in moves.items():
+            if move.token is None:  # not written yet
+                name, new = database.current_parameter, note._replace(token=token)
+                put(self.aws, name, move.value, new, move.after)
         # If two requests for different databases are both put, at least one of them detects the other.
         others = ledgers_of(self.aws, (each for each in databases if each not in moves))
         if others:
             self._listed_again().check_free(others, {})
         try:
-            started = self.aws.pipelines.start(self.name, note.token)
+            started = self.aws.pipelines.start(self.name, token)
         except AwsError as error:
             if error.answered:
                 raise
@@ -115,16 +115,16 @@ class Pipeline(Deployments):
             ) from error
         if started in {run.execution_id for run in self.runs}:
             raise Refused(Reason.NOTHING_NEW, f"run {started} was already started for this request")
-        return versions, started
+        return started
 
     def deploy_or_revert(
         self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
-    ) -> tuple[dict[Database, int], str]:
+    ) -> str:
         """Do `put_and_start` for a person; undo what was put if no run was started for it."""
         try:
             return self.put_and_start(moves, note, databases)
         except RefreshError as error:
-            self.revert(moves, note.token or "", error)
+            self.revert(moves, token_of(moves, note), error)
             raise
 
     def revert(self, databases: Iterable[Database], token: str, cause: RefreshError) -> bool:

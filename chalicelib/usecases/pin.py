@@ -75,15 +75,13 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     action = "rollback" if request.snapshot is None else "pin"
     note = Note(action, request.actor, request.reason)
     if pipeline:
-        token = str(uuid.uuid4())
-        move = next_move(ledger, snapshot.arn, pipeline.runs, note.actor, token, aws.now())
+        move = next_move(ledger, snapshot.arn, pipeline.runs, note.actor, aws.now())
         pipeline.check_free(ledgers, {database: move})
-        versions, execution_id = pipeline.deploy_or_revert(
-            {database: move}, note._replace(token=move.token), settings.databases
-        )
-        number = versions.get(database, move.after)
-        return PinResult(snapshot.arn, move.previous, number, execution_id, None)
-    move = Move(snapshot.arn, None, ledger[-1] if ledger else None)
+        note = note._replace(token=str(uuid.uuid4()))
+        run = pipeline.deploy_or_revert({database: move}, note, settings.databases)
+        number = move.after + (move.token is None)
+        return PinResult(snapshot.arn, move.previous, number, run, None)
+    move = Move(snapshot.arn, ledger[-1] if ledger else None)
     number, present = move.after, move.present
     is_pinned = present and present.token is None and not present.is_correction
     if not present or present.value != snapshot.arn or not is_pinned:

@@ -63,7 +63,7 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
             check_week(settings, scheduled)
         attempt.read()
         plan = attempt.check()
-        _, execution_id = plan.pipeline.put_and_start(plan.moves, plan.note, settings.databases)
+        execution_id = plan.pipeline.put_and_start(plan.moves, attempt.note, settings.databases)
     except RefreshError as error:
         # An earlier attempt may have been killed after it had put its value.
         is_undone = attempt.undo(error)
@@ -93,7 +93,7 @@ def refresh_now(settings: Settings, aws: Aws, request: RefreshRequest) -> Result
         plan = attempt.check()
         if request.dry_run:
             return attempt.started(plan, None)
-        _, execution_id = plan.pipeline.deploy_or_revert(plan.moves, plan.note, settings.databases)
+        execution_id = plan.pipeline.deploy_or_revert(plan.moves, note, settings.databases)
     except Refused as refused:
         if refused.reason is Reason.OVERRULED:
             raise
@@ -106,12 +106,11 @@ def refresh_now(settings: Settings, aws: Aws, request: RefreshRequest) -> Result
 
 
 class _Plan(NamedTuple):
-    """The result of the checks: what to put, and the note with the token of the run to start."""
+    """The result of the checks: what to put."""
 
     pipeline: Pipeline
     snapshots: Sequence[Snapshot]
     moves: Mapping[Database, Move]
-    note: Note
 
 
 class _Attempt:
@@ -178,10 +177,7 @@ class _Attempt:
                     raise BusyError(problem)
             detail(f"no run of {name} is in progress")
         log.end_of_checks()
-        # One run restores all moves: that of an invocation which was killed, if one was.
-        written_by = (move.token for move in moves.values() if move.is_written)
-        note = self.note._replace(token=next(written_by, self.note.token))
-        return _Plan(pipeline, snapshots, moves, note)
+        return _Plan(pipeline, snapshots, moves)
 
     def _check_parameters(self, own: ListOwn) -> str:
         wrong = [*wrong_parameters(self.settings, self.values)]
@@ -203,15 +199,12 @@ class _Attempt:
     ) -> dict[Database, Move]:
         """Return the moves that are left to make; raise Refused if there are none."""
         moves: dict[Database, Move] = {}
-        actor, token = self.note.actor, self.note.token
-        assert token is not None
         for (database, ledger), snapshot in zip(ledgers.items(), snapshots, strict=True):
-            if already_ran(ledger, token, runs):
+            if already_ran(ledger, self.note.token or "", runs):
                 raise Refused(Reason.NOTHING_NEW, "this scheduled time was already handled")
             if deployed[database].unknown or deployed[database].value != snapshot.arn:
-                moves[database] = next_move(
-                    ledger, snapshot.arn, runs, actor, token, self.aws.now()
-                )
+                now = self.aws.now()
+                moves[database] = next_move(ledger, snapshot.arn, runs, self.note.actor, now)
         if not moves:
             raise Refused(
                 Reason.NOTHING_NEW, "the newest snapshot of every database is already deployed"

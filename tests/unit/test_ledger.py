@@ -197,16 +197,16 @@ def test_the_last_order_is_the_newest_that_was_not_undone() -> None:
 
 
 def move(ledger: list[Version], *runs: Run, actor: str = SCHEDULE, minute: float = 14) -> Move:
-    return next_move(ledger, "b", runs, actor, "new", at(minute))
+    return next_move(ledger, "b", runs, actor, at(minute))
 
 
 def test_a_move_continues_what_was_put_before_a_kill_and_else_puts_the_value() -> None:
-    assert move([]) == Move("b", "new", None)
-    assert move(LEDGER[:1]) == Move("b", "new", LEDGER[0])
+    assert move([]) == Move("b", None)
+    assert move(LEDGER[:1]) == Move("b", LEDGER[0])
     assert (move([]).after, move(LEDGER).after) == (0, 2)
     # Killed before the start: the next attempt continues with the same token.
-    assert move(LEDGER) == Move("b", "t", ORDER, is_written=True)
-    put_again = Move("b", "new", ORDER)
+    assert move(LEDGER) == Move("b", ORDER, "t")
+    put_again = Move("b", ORDER)
     # Another scheduled time or person puts it again: the ledger has to know who did.
     assert move(LEDGER, actor="another time") == put_again
     # Its run has restored nothing.
@@ -214,7 +214,7 @@ def test_a_move_continues_what_was_put_before_a_kill_and_else_puts_the_value() -
     # The run that is started now would not be recognised as its own.
     assert move(LEDGER, minute=15) == put_again
     # Somebody else has put the value.
-    assert move([by_hand(1, "b")], actor="unknown") == Move("b", "new", by_hand(1, "b"))
+    assert move([by_hand(1, "b")], actor="unknown") == Move("b", by_hand(1, "b"))
 
 
 def ran(*later: Version, runs: Sequence[Run] = (), of: str = "t") -> bool:
