@@ -294,15 +294,10 @@ def is_under_way(
 
 def last_order(ledger: Sequence[Version]) -> Version | None:
     """Return the newest version that a run was to restore, and that was not undone."""
-    rest = list(ledger)
-    while rest:
-        version = rest.pop()
-        if version.token:
+    for index, version in reversed(list(enumerate(ledger))):
+        later = next((each for each in ledger[index:] if each.token != version.token), None)
+        if version.token and not (later and later.action == "undo"):
             return version
-        if version.action == "undo":
-            del rest[-1:]  # drop the version that it undid
-            while rest and rest[-1].value != version.value:
-                rest.pop()
     return None
 
 
