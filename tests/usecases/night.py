@@ -79,14 +79,13 @@ class Night:
         return refresh_now(self.settings, self.aws, request)
 
     def pin(
-        self, name: str, *, deploy: bool = False, reason: str = "", index: int = 0
+        self, name: str | None, *, deploy: bool = False, reason: str = "", index: int = 0
     ) -> PinResult:
         request = PinRequest(KIM, reason, deploy, name)
         return pin(self.settings, self.aws, self.settings.databases[index], request)
 
     def rollback(self, *, deploy: bool = True) -> PinResult:
-        request = PinRequest(KIM, "", deploy)
-        return pin(self.settings, self.aws, self.settings.databases[0], request)
+        return self.pin(None, deploy=deploy)
 
     def update(self) -> Result:
         return update(self.settings, self.aws, TWO_O_CLOCK)
