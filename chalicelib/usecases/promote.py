@@ -16,7 +16,7 @@ from chalicelib.domain.functions import RESTORE
 from chalicelib.domain.ledger import Move, Note, Run, Version, already_ran, next_move
 from chalicelib.domain.parameters import Values, pipeline_name, snapshot_of, value_of
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import DatabaseResult, Result, hours, refusal, unmoved
+from chalicelib.domain.results import Result, hours, refusal, unmoved
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.domain.steps import StepLog
 from chalicelib.ports import Aws
@@ -62,8 +62,8 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
         with attempt.log.step("week"):
             check_week(settings, scheduled)
         attempt.read()
-        plan = attempt.check()
-        execution_id = plan.pipeline.put_and_start(plan.moves, attempt.note, settings.databases)
+        pipeline = attempt.check()
+        run = pipeline.put_and_start(attempt.moves, attempt.note, settings.databases)
     except RefreshError as error:
         # An earlier attempt may have been killed after it had put its value.
         is_undone = attempt.undo(error)
@@ -74,7 +74,7 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
         if error.reason is Reason.OVERRULED:  # an operator has set another value, which stays
             error = Refused(Reason.NOTHING_NEW, str(error))
         return attempt.refusal(error)
-    return attempt.started(plan, execution_id)
+    return attempt.started(run)
 
 
 def refresh_now(settings: Settings, aws: Aws, request: RefreshRequest) -> Result:
@@ -90,10 +90,10 @@ def refresh_now(settings: Settings, aws: Aws, request: RefreshRequest) -> Result
     try:
         with attempt.log.step("week") as detail:
             detail("not checked: requested by a person")
-        plan = attempt.check()
+        pipeline = attempt.check()
         if request.dry_run:
-            return attempt.started(plan, None)
-        execution_id = plan.pipeline.deploy_or_revert(plan.moves, note, settings.databases)
+            return attempt.started(None)
+        run = pipeline.deploy_or_revert(attempt.moves, note, settings.databases)
     except Refused as refused:
         if refused.reason is Reason.OVERRULED:
             raise
@@ -101,20 +101,13 @@ def refresh_now(settings: Settings, aws: Aws, request: RefreshRequest) -> Result
     except BusyError as busy:
         if not request.dry_run:
             raise
-        return Result("failed", None, str(busy), attempt.unmoved(), steps=attempt.log.steps)
-    return attempt.started(plan, execution_id)
-
-
-class _Plan(NamedTuple):
-    """The result of the checks: what to put."""
-
-    pipeline: Pipeline
-    snapshots: Sequence[Snapshot]
-    moves: Mapping[Database, Move]
+        databases = tuple(unmoved(each, attempt.values) for each in settings.databases)
+        return Result("failed", None, str(busy), databases, steps=attempt.log.steps)
+    return attempt.started(run)
 
 
 class _Attempt:
-    """One attempt at a promotion, and the parameters as they were read.
+    """One attempt at a promotion, the parameters as they were read, and what the checks found.
 
     `note` says who asks for it and why, with the token of the run to start.
     """
@@ -132,14 +125,16 @@ class _Attempt:
         self.note = note
         self.outside_window = outside_window
         self.values: Values = {}
+        self.snapshots: Mapping[Database, Snapshot] = {}
         self.pipeline: Pipeline | None = None  # once its runs are listed
+        self.moves: Mapping[Database, Move] = {}
         self.log = StepLog(collect_all=collect_all)
 
     def read(self) -> None:
         """Read the parameters; raise AwsError."""
         self.values = self.aws.parameters.get(self.settings.promotion_parameters)
 
-    def check(self) -> _Plan:
+    def check(self) -> Pipeline:
         """Do the checks, which write nothing; raise Refused, AwsError and BusyError."""
         settings, aws, log = self.settings, self.aws, self.log
         own = list_own_once(aws)
@@ -153,13 +148,14 @@ class _Attempt:
             name = self._check_parameters(own)
             detail(f"the pipeline is {name}")
         with log.step("snapshot") as detail:
-            snapshots = [
-                candidate(settings, aws, own, each, self.values) for each in settings.databases
-            ]
+            self.snapshots = {
+                each: candidate(settings, aws, own, each, self.values)
+                for each in settings.databases
+            }
             detail(
                 ", ".join(
                     f"{each.name}: {found.arn}, {hours(found.age(aws.now()))} hours old"
-                    for each, found in zip(settings.databases, snapshots, strict=True)
+                    for each, found in self.snapshots.items()
                 )
             )
         with log.step("new") as detail:
@@ -167,17 +163,19 @@ class _Attempt:
             ledgers = ledgers_of(aws, settings.databases)
             self.pipeline = pipeline = Pipeline(aws, name, aws.pipelines.runs(name))
             deployed = {each: pipeline.of(each, ledger) for each, ledger in ledgers.items()}
-            moves = self._moves(ledgers, deployed, snapshots, pipeline.runs)
-            detail(", ".join(f"{each.name} moves to {move.value}" for each, move in moves.items()))
+            self.moves = self._moves(ledgers, deployed, pipeline.runs)
+            detail(
+                ", ".join(f"{each.name} moves to {move.value}" for each, move in self.moves.items())
+            )
         with log.step("idle") as detail:
-            pipeline.check_free(ledgers, moves)
+            pipeline.check_free(ledgers, self.moves)
             for database, deployment in deployed.items():
                 if deployment.is_deploying:
                     problem = f"{database.name}: {deployment.unknown}; try again when it has ended"
                     raise BusyError(problem)
             detail(f"no run of {name} is in progress")
         log.end_of_checks()
-        return _Plan(pipeline, snapshots, moves)
+        return pipeline
 
     def _check_parameters(self, own: ListOwn) -> str:
         wrong = [*wrong_parameters(self.settings, self.values)]
@@ -194,12 +192,12 @@ class _Attempt:
         self,
         ledgers: Mapping[Database, Sequence[Version]],
         deployed: Mapping[Database, Deployment],
-        snapshots: Sequence[Snapshot],
         runs: Sequence[Run],
     ) -> dict[Database, Move]:
         """Return the moves that are left to make; raise Refused if there are none."""
         moves: dict[Database, Move] = {}
-        for (database, ledger), snapshot in zip(ledgers.items(), snapshots, strict=True):
+        for database, snapshot in self.snapshots.items():
+            ledger = ledgers[database]
             if already_ran(ledger, self.note.token or "", runs):
                 raise Refused(Reason.NOTHING_NEW, "this scheduled time was already handled")
             if deployed[database].unknown or deployed[database].value != snapshot.arn:
@@ -219,22 +217,17 @@ class _Attempt:
         pipeline = self.pipeline or Pipeline(self.aws, name, ())
         return pipeline.revert(self.settings.databases, self.note.token or "", error)
 
-    def unmoved(self) -> tuple[DatabaseResult, ...]:
-        """Return the databases as they are."""
-        return tuple(unmoved(each, self.values) for each in self.settings.databases)
-
     def refusal(self, refused: Refused) -> Result:
         """Return the result of a decision not to act."""
         return refusal(refused, self.settings.databases, self.values, self.log.steps)
 
-    def started(self, plan: _Plan, execution_id: str | None) -> Result:
+    def started(self, execution_id: str | None) -> Result:
         """Return the result of a run that was started, or would be."""
         self.log.mark_actions("done" if execution_id else "would do")
         entries = []
-        for entry, snapshot, database in zip(
-            self.unmoved(), plan.snapshots, self.settings.databases, strict=True
-        ):
-            entries.append(entry.with_age(snapshot, self.aws.now()))
-            if move := plan.moves.get(database):
-                entries[-1] = entries[-1]._replace(current=move.value, previous=move.previous)
+        for database, snapshot in self.snapshots.items():
+            entry = unmoved(database, self.values).with_age(snapshot, self.aws.now())
+            if move := self.moves.get(database):
+                entry = entry._replace(current=move.value, previous=move.previous)
+            entries.append(entry)
         return Result("started", None, None, tuple(entries), execution_id, self.log.steps)
