@@ -25,11 +25,6 @@ from chalicelib.ports import Aws
 _LONGEST_DEPLOY = timedelta(hours=6)
 
 
-def _may_go_on(run: Run) -> timedelta:
-    """Return how long after its end a run's actions may still be at work."""
-    return CLOCK_TOLERANCE if run.succeeded else _LONGEST_DEPLOY
-
-
 def ledgers_of(aws: Aws, databases: Iterable[Database]) -> Mapping[Database, Sequence[Version]]:
     """Return the history of each database's `current`; raise AwsError.
 
@@ -118,7 +113,7 @@ class Deployments:
             action
             for run in self.runs
             if run.started <= cluster.created + CLOCK_TOLERANCE
-            and (run.in_progress or cluster.created <= run.updated + _may_go_on(run))
+            and (run.in_progress or cluster.created <= run.updated + _LONGEST_DEPLOY)
             for action in self._seen_from(database, run)
         ]
         makers = makers_of(cluster, actions, database.stack_name or "")
