@@ -32,7 +32,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import combine_errors, run_each
-from chalicelib.usecases.checks import check_pipeline_name
+from chalicelib.usecases.checks import pipeline_problem
 from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
 
 
@@ -42,7 +42,9 @@ class Pipeline(Deployments):
     @classmethod
     def main(cls, settings: Settings, aws: Aws, values: Values) -> "Pipeline":
         """Return the main pipeline; raise Refused if its parameter names none, and AwsError."""
-        name = check_pipeline_name(settings, values)
+        if problem := pipeline_problem(settings, values):
+            raise problem
+        name = values[settings.pipeline_parameter].value
         return cls(aws, name, aws.pipelines.runs(name))
 
     def check_free(

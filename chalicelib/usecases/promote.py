@@ -24,7 +24,6 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import (
     candidate,
     check_hold,
-    check_pipeline_name,
     check_window,
     wrong_parameters,
 )
@@ -145,8 +144,8 @@ class _Attempt:
         with log.step("hold", time_based=True):
             check_hold(settings, self.values, aws.now())
         with log.step("parameters") as detail:
-            name = self._check_parameters(own)
-            detail(f"the pipeline is {name}")
+            self._check_parameters(own)
+            detail(f"the pipeline is {self.values[settings.pipeline_parameter].value}")
         with log.step("snapshot") as detail:
             self.snapshots = {
                 each: candidate(settings, aws, own, each, self.values)
@@ -161,7 +160,7 @@ class _Attempt:
         with log.step("new") as detail:
             # The ledgers come first: whoever moves `current` after this is found by its version.
             ledgers = ledgers_of(aws, settings.databases)
-            self.pipeline = pipeline = Pipeline(aws, name, aws.pipelines.runs(name))
+            self.pipeline = pipeline = Pipeline.main(settings, aws, self.values)
             deployed = {each: pipeline.of(each, ledger) for each, ledger in ledgers.items()}
             self.moves = self._moves(ledgers, deployed, pipeline.runs)
             detail(
@@ -173,11 +172,11 @@ class _Attempt:
                 if deployment.is_deploying:
                     problem = f"{database.name}: {deployment.unknown}; try again when it has ended"
                     raise BusyError(problem)
-            detail(f"no run of {name} is in progress")
+            detail(f"no run of {pipeline.name} is in progress")
         log.end_of_checks()
         return pipeline
 
-    def _check_parameters(self, own: ListOwn) -> str:
+    def _check_parameters(self, own: ListOwn) -> None:
         wrong = [*wrong_parameters(self.settings, self.values)]
         if wrong:
             reason = wrong[0].reason
@@ -186,7 +185,6 @@ class _Attempt:
                     if each.copy_policy and not snapshot_of(self.values, each.latest_parameter):
                         check_first_copy(own, each.copy_policy)
             raise Refused(reason, "; ".join(str(each) for each in wrong if each.reason is reason))
-        return check_pipeline_name(self.settings, self.values)
 
     def _moves(
         self,

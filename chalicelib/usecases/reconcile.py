@@ -24,11 +24,13 @@ from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_PIPELINE, RECONCILE
 from chalicelib.domain.ledger import (
     GOOD,
+    UNKNOWN_RUN,
     WORK_DUE,
     Note,
     Run,
     Version,
     last_restored,
+    run_label,
     was_there_before,
 )
 from chalicelib.domain.parameters import arn_of, value_of, visible
@@ -160,7 +162,9 @@ def _label(
     ledger: Sequence[Version],
 ) -> None:
     """Remember the cluster that was restored from a version, its run, and that work on it is due."""
-    labels, cluster = deployment.labels, deployment.cluster
+    labels, cluster = {run_label(deployment.maker or UNKNOWN_RUN)}, deployment.cluster
+    if cluster:
+        labels.add(cluster.resource_id)
     was_there = was_there_before(version, ledger) and not version.cluster_labels
     is_recent = cluster is not None and aws.now() - cluster.created < _RECENT
     if database.after_restore and ((is_recent and deployment.maker) or not was_there):
