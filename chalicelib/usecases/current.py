@@ -47,6 +47,13 @@ class Pipeline(Deployments):
         name = values[settings.pipeline_parameter].value
         return cls(aws, name, aws.pipelines.runs(name))
 
+    def busy(self) -> str | None:
+        """Return in words which run is in progress and where it is, if one is; raise AwsError and Refused."""
+        run = in_progress(self.runs)
+        if run is None:
+            return None
+        return describe(run, self.aws.pipelines.positions(self.name).get(run.execution_id))
+
     def check_free(
         self, ledgers: Mapping[Database, Sequence[Version]], moves: Mapping[Database, Move]
     ) -> None:
@@ -56,12 +63,8 @@ class Pipeline(Deployments):
         that the next poll corrects, or whose deployed snapshot is unknown. A waiting pin is a wish.
         `put` detects a version that somebody adds after the ledgers were read.
         """
-        if busy := in_progress(self.runs):
-            position = self.aws.pipelines.positions(self.name).get(busy.execution_id)
-            raise BusyError(
-                f"pipeline {self.name} is busy: {describe(busy, position)}; try again when it has "
-                "ended"
-            )
+        if busy := self.busy():
+            raise BusyError(f"pipeline {self.name} is busy: {busy}; try again when it has ended")
         now = self.aws.now()
         for database, ledger in ledgers.items():
             move = moves.get(database)

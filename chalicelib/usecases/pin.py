@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import NotFound, Refused
+from chalicelib.domain.errors import NotFound, RefreshError, Refused
 from chalicelib.domain.ledger import (
     Move,
     Note,
@@ -21,7 +21,6 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline, put
 from chalicelib.usecases.deployments import ledgers_of
-from chalicelib.usecases.under_way import under_way
 
 
 class PinRequest(NamedTuple):
@@ -40,7 +39,7 @@ class PinRequest(NamedTuple):
 class PinResult(NamedTuple):
     """What `current` holds now and held before, and which run restores it.
 
-    `under_way` names a run in progress that restores it, or another database.
+    `under_way` names a run in progress, which restores what `current` holds when it deploys.
     """
 
     current: str
@@ -86,7 +85,11 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     is_pinned = present and present.token is None and not present.is_correction
     if not present or present.value != snapshot.arn or not is_pinned:
         number = put(aws, database.current_parameter, snapshot.arn, note, move.after)
-    return PinResult(snapshot.arn, move.previous, number, None, under_way(settings, aws))
+    try:
+        busy = Pipeline.main(settings, aws, values).busy()
+    except RefreshError as error:  # the pin itself is done
+        busy = f"cannot determine whether a run is in progress: {error}"
+    return PinResult(snapshot.arn, move.previous, number, None, busy)
 
 
 def _earlier(

@@ -14,7 +14,7 @@ from tests.usecases.states import Arrange, denied, in_turn, waits_for_approval, 
 UNTIL = {"until": "2026-01-22"}
 IN_PROGRESS = "run run-2 has been in progress since 2026-01-04 04:00 UTC"
 WAITING = f"{IN_PROGRESS}, waiting for an approval in stage Approve"
-RESTORES = f": it restores rds from {NEW}"
+RESTORING = f"{WAITING}: it restores rds from {NEW}"
 UNKNOWN = "cannot determine whether a run is in progress: "
 
 
@@ -31,14 +31,14 @@ def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
 @pytest.mark.parametrize(
     ("arrange", "held", "pinned"),
     [
-        (Night.push, None, IN_PROGRESS + RESTORES),
-        (in_turn(waits_for_approval, Night.promote), *[WAITING + RESTORES] * 2),
+        (Night.push, None, IN_PROGRESS),
+        (in_turn(waits_for_approval, Night.promote), RESTORING, WAITING),
         (denied("runs"), *[f"{UNKNOWN}runs of it failed: AccessDeniedException: no"] * 2),
         (without(PIPELINE_NAME), *[f"{UNKNOWN}parameter not found: {PIPELINE_NAME}"] * 2),
     ],
     ids=["a push", "a promotion", "denied", "unnamed"],
 )
-def test_a_run_under_way_is_named_if_it_restores_despite_a_hold_or_what_was_pinned(
+def test_a_run_under_way_is_named_if_it_restores_despite_a_hold_and_always_beside_a_pin(
     night: Night, arrange: Arrange, held: str | None, pinned: str
 ) -> None:
     arrange(night)
