@@ -58,7 +58,7 @@ def nothing(*_: object) -> None:
     """Do not check, or find nothing."""
 
 
-put_and_start = Pipeline.put_and_start
+put_and_start, set_up = Pipeline.put_and_start, Deployments.__init__
 
 
 class Fault(NamedTuple):
@@ -73,7 +73,7 @@ PLANTED: dict[str, Fault] = {
     # What is deployed, and what follows from it.
     "rollback runs restore nothing": Fault(
         "usecases.current.Pipeline.__init__",
-        lambda self, aws, name, runs: Deployments.__init__(
+        lambda self, aws, name, runs: set_up(
             self, aws, name, [x for x in runs if not x.is_rollback]
         ),
         history(NIGHT, step("operator_pins", 0), step("somebody_acts_on_a_run", 0, "roll back")),
