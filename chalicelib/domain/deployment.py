@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from chalicelib.domain.ledger import (
     CLOCK_TOLERANCE,
-    UNKNOWN_RUN,
     WORK_DUE,
     Run,
     Version,
@@ -20,7 +19,6 @@ from chalicelib.domain.ledger import (
     newest_of,
     notified_label,
     own_run,
-    run_label,
     successor,
 )
 from chalicelib.domain.reasons import Reason
@@ -200,12 +198,6 @@ class Deployment(NamedTuple):
     held: Version | None = None
     preparation: Preparation | None = None
 
-    @property
-    def labels(self) -> set[str]:
-        """The labels that record the cluster and its run on the version."""
-        cluster = {self.cluster.resource_id} if self.cluster else set()
-        return cluster | {run_label(self.maker or UNKNOWN_RUN)}
-
 
 def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None:
     """Return the deployment that a label remembers; None if the cluster is seen for the first time."""
@@ -221,8 +213,11 @@ def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[A
     If several ran at that time, those that deploy the stack are preferred, then those of category
     Deploy, then those that were not abandoned. Clocks differ, so two consecutive actions may both be returned.
     """
-    able = [action for action in actions if action.category != "Approval"]
-    covering = [action for action in able if action.covers(cluster.created)]
+    covering = [
+        action
+        for action in actions
+        if action.category != "Approval" and action.covers(cluster.created)
+    ]
     fits = [
         (action.stack == stack, action.category == "Deploy", action.status != "Abandoned")
         for action in covering
@@ -399,17 +394,9 @@ class Verdict(NamedTuple):
 def verdict(
     deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
 ) -> Verdict | None:
-    """Return the next correction or notification for a database; None if there is none."""
-    found = verdicts(deployment, ledger, runs, now)
-    return next((each for each in found if each.put or each.label not in each.version.labels), None)
-
-
-def verdicts(
-    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
-) -> list[Verdict]:
-    """Return every verdict on a database's versions, including those already notified."""
+    """Return the next correction, or else the next notification, for a database; None if there is none."""
     if not ledger or deployment.is_deploying:
-        return []
+        return None
     if deployment.unknown:
         found = [Verdict(Reason.DEPLOYED_UNKNOWN, ledger[-1])]
     else:
@@ -420,7 +407,8 @@ def verdicts(
         ]
     if deployment.held:  # the run executes that change set, whatever `current` holds by then
         found = [each for each in found if not each.put]
-    return found
+    due = [each for each in found if each.put or each.label not in each.version.labels]
+    return min(due, key=lambda each: not each.put, default=None)
 
 
 def recovered(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tuple[Version, str]]:

@@ -6,9 +6,9 @@ the Description says who set the version and why, and the labels record its outc
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chalicelib.domain.parameters import arn_of, refuse_lone_surrogates
 from chalicelib.domain.reasons import Reason
@@ -158,10 +158,6 @@ class Version(NamedTuple):
             return Reason.NOT_PREPARED
         return notified[0] if notified else "restored" if self.run_id else None
 
-    def is_promoted_by(self, actor: str) -> bool:
-        """Return whether this scheduled time put this version."""
-        return (self.action, self.actor) == ("promote", actor)
-
 
 class Run(NamedTuple):
     """One execution of the main pipeline, with its status and trigger as CodePipeline names them.
@@ -195,14 +191,13 @@ class Run(NamedTuple):
 class Move(NamedTuple):
     """A value to put for one database.
 
-    `present` is the newest version, None if there is no parameter yet. `is_written` is true if an
-    earlier attempt already put the value.
+    `present` is the newest version, None if there is no parameter yet. `token` is that of the run to
+    start if an earlier attempt already put the value.
     """
 
     value: str
-    token: str | None
     present: Version | None
-    is_written: bool = False
+    token: str | None = None
 
     @property
     def after(self) -> int:
@@ -299,29 +294,24 @@ def is_under_way(
 
 def last_order(ledger: Sequence[Version]) -> Version | None:
     """Return the newest version that a run was to restore, and that was not undone."""
-    rest = list(ledger)
-    while rest:
-        version = rest.pop()
-        if version.token:
+    for index, version in reversed(list(enumerate(ledger))):
+        later = next((each for each in ledger[index:] if each.token != version.token), None)
+        if version.token and not (later and later.action == "undo"):
             return version
-        if version.action == "undo":
-            del rest[-1:]  # drop the version that it undid
-            while rest and rest[-1].value != version.value:
-                rest.pop()
     return None
 
 
-def already_ran(ledger: Sequence[Version], actor: str, runs: Sequence[Run]) -> bool:
-    """Return whether this scheduled time already had its run, or somebody has changed `current` since.
+def already_ran(ledger: Sequence[Version], token: str, runs: Sequence[Run]) -> bool:
+    """Return whether this request already had its run, or somebody has changed `current` since.
 
     A retry must not overrule an operator.
     """
     for index, version in enumerate(ledger):
-        if not version.is_promoted_by(actor):
+        if version.token != token:
             continue
         # Corrections of this put do not count as changes by somebody else.
         undoing = list(_undoing(index, ledger))
-        later = [each for each in ledger[index + 1 :] if not each.is_promoted_by(actor)]
+        later = [each for each in ledger[index + 1 :] if each.token != token]
         if any(each not in undoing for each in later) or own_run(version, ledger, runs):
             return True
     return False
@@ -332,7 +322,6 @@ def next_move(
     value: str,
     runs: Sequence[Run],
     actor: str,
-    token: str,
     now: datetime,
 ) -> Move:
     """Return what a promotion to `value` has to put.
@@ -347,8 +336,15 @@ def next_move(
         and (present.value, present.actor) == (value, actor)
         and is_under_way(present, ledger, runs, now)
     ):
-        return Move(value, present.token, present, is_written=True)
-    return Move(value, token, present)
+        return Move(value, present, present.token)
+    return Move(value, present)
+
+
+def token_of(moves: Mapping[Any, Move], note: Note) -> str:
+    """Return the token of the one run that restores all moves: that of a killed attempt, if there was one."""
+    token = next((move.token for move in moves.values() if move.token), note.token)
+    assert token is not None
+    return token
 
 
 def good_version(ledger: Iterable[Version]) -> Version | None:

@@ -44,13 +44,13 @@ class Route(NamedTuple):
 
 
 def _pin(settings: Settings, aws: Aws, database: Database, **request: Any) -> Any:
+    """Pin a snapshot, or roll back if the request has none."""
     return pin.pin(settings, aws, database, pin.PinRequest(**request))
 
 
-def _refresh(settings: Settings, aws: Aws, *, dry_run: bool, **request: Any) -> Json:
-    by_person = promote.RefreshRequest.by_person(**request)
-    result = promote.refresh_now(settings, aws, by_person, dry_run=dry_run)
-    return result.to_json() | {"dry_run": dry_run}
+def _refresh(settings: Settings, aws: Aws, **fields: Any) -> Json:
+    request = promote.RefreshRequest(**fields)
+    return promote.refresh_now(settings, aws, request).to_json() | {"dry_run": request.dry_run}
 
 
 def _snapshots(_: Settings, aws: Aws, database: Database) -> Json:
@@ -60,7 +60,7 @@ def _snapshots(_: Settings, aws: Aws, database: Database) -> Json:
 _DATABASE = (validation.DATABASE,)
 ROUTES = (
     Route("PUT", "/snapshots/current", "pin", _pin, validation.PIN),
-    Route("POST", "/snapshots/current/rollback", "rollback", pin.rollback, validation.ROLLBACK),
+    Route("POST", "/snapshots/current/rollback", "rollback", _pin, validation.ROLLBACK),
     Route("GET", "/snapshots/current/history", "history", status.history, _DATABASE),
     Route("GET", "/snapshots", "snapshots", _snapshots, _DATABASE),
     Route("GET", "/status", "status", status.status),

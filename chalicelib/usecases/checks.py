@@ -76,13 +76,6 @@ def pipeline_problem(settings: Settings, values: Values) -> Refused | None:
     return None
 
 
-def check_pipeline_name(settings: Settings, values: Values) -> str:
-    """Return the main pipeline's name; raise Refused if its parameter does not hold one."""
-    if problem := pipeline_problem(settings, values):
-        raise problem
-    return values[settings.pipeline_parameter].value
-
-
 def candidate(
     settings: Settings, aws: Aws, own: ListOwn, database: Database, values: Values
 ) -> Snapshot:

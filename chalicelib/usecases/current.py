@@ -4,11 +4,10 @@ Parameter Store has no compare-and-set. Every put therefore checks the number of
 made: if somebody else's version came in between, theirs is put back and wins.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Deployment, Position, verdicts
+from chalicelib.domain.deployment import verdict
 from chalicelib.domain.errors import (
     VERSION_LIMIT,
     AwsError,
@@ -26,117 +25,92 @@ from chalicelib.domain.ledger import (
     is_under_way,
     newest_of,
     own_run,
+    token_of,
 )
 from chalicelib.domain.parameters import Values, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
-from chalicelib.usecases.checks import check_pipeline_name
-from chalicelib.usecases.deployments import Deployments
-
-IsOurs = Callable[[Version], bool]
+from chalicelib.usecases.checks import pipeline_problem
+from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
 
 
-class Pipeline(NamedTuple):
-    """The main pipeline and its runs, newest first, as listed once. Its methods change `current`."""
-
-    aws: Aws
-    name: str
-    runs: Sequence[Run]
+class Pipeline(Deployments):
+    """The main pipeline and its runs as listed once. Its methods change `current`."""
 
     @classmethod
     def main(cls, settings: Settings, aws: Aws, values: Values) -> "Pipeline":
         """Return the main pipeline; raise Refused if its parameter names none, and AwsError."""
-        name = check_pipeline_name(settings, values)
+        if problem := pipeline_problem(settings, values):
+            raise problem
+        name = values[settings.pipeline_parameter].value
         return cls(aws, name, aws.pipelines.runs(name))
 
-    def position_of(self, run: Run) -> Position | None:
-        """Return where a run in progress is; raise AwsError and Refused."""
-        return self.aws.pipelines.positions(self.name).get(run.execution_id)
+    def busy(self) -> str | None:
+        """Return in words which run is in progress and where it is, if one is; raise AwsError and Refused."""
+        run = in_progress(self.runs)
+        if run is None:
+            return None
+        return describe(run, self.aws.pipelines.positions(self.name).get(run.execution_id))
 
-    def deployments(self) -> Deployments:
-        """Return a reader of what the pipeline's runs have deployed."""
-        return Deployments(self.aws, self.name, self.runs)
+    def check_free(
+        self, ledgers: Mapping[Database, Sequence[Version]], moves: Mapping[Database, Move]
+    ) -> None:
+        """Raise BusyError unless a run that starts now restores the moves, and nothing else by surprise.
 
-    def check_idle(self, ledgers: Iterable[Sequence[Version]]) -> None:
-        """Raise BusyError if a run that would restore the new value is in progress or about to start.
-
-        Read the ledgers before listing the runs: `put` detects a version that somebody adds later.
+        Another one must not be in progress or about to start; and no other database may hold a value
+        that the next poll corrects, or whose deployed snapshot is unknown. A waiting pin is a wish.
+        `put` detects a version that somebody adds after the ledgers were read.
         """
-        busy = in_progress(self.runs)
-        if busy:
-            position = self.position_of(busy)
-            raise BusyError(
-                f"pipeline {self.name} is busy with run {busy.execution_id}, started "
-                f"{busy.started:%Y-%m-%d %H:%M} UTC"
-                + (f", {position}" if position else "")
-                + "; try again when it has ended"
-            )
-        for ledger in filter(None, ledgers):
-            present = ledger[-1]
-            if is_under_way(present, ledger, self.runs, self.aws.now()):
+        if busy := self.busy():
+            raise BusyError(f"pipeline {self.name} is busy: {busy}; try again when it has ended")
+        now = self.aws.now()
+        for database, ledger in ledgers.items():
+            move = moves.get(database)
+            if not ledger or (move and move.token):
+                continue
+            present, deployment = ledger[-1], None if move else self.of(database, ledger)
+            if is_under_way(present, ledger, self.runs, now):
                 raise BusyError(
                     f"a run of {self.name} that {present.actor} requested at "
                     f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in a few "
                     "minutes"
                 )
-
-    def check_in_line(
-        self, database: Database, ledger: Sequence[Version], deployment: Deployment
-    ) -> None:
-        """Raise BusyError if a run would restore a database from a value that nobody requested.
-
-        The next poll corrects such a value, unless the deployed snapshot is unknown. A waiting pin
-        was requested.
-        """
-        if any(each.put for each in verdicts(deployment, ledger, self.runs, self.aws.now())):
-            raise BusyError(
-                f"the run would restore {database.name} from {visible(ledger[-1].value)}, which "
-                "db-reconcile is about to correct; try again in a few minutes"
-            )
-        if deployment.unknown and not (ledger[-1].waits or ledger[-1].run_id):
-            raise BusyError(
-                f"the run might restore {database.name} from {visible(ledger[-1].value)}: "
-                f"{deployment.unknown}; pin the snapshot to restore in {database.name}, then try again"
-            )
-
-    def check_others(self, moves: Iterable[Database], databases: Iterable[Database]) -> None:
-        """Raise BusyError if the run would also restore a database that is not in `moves`.
-
-        `databases` are all of the stage. If two requests for different databases are both put, at
-        least one of them detects the other here.
-        """
-        ledgers = {
-            each: self.aws.parameters.history(each.current_parameter)
-            for each in databases
-            if each not in moves
-        }
-        if not ledgers:
-            return
-        again = self._listed_again()
-        again.check_idle(ledgers.values())
-        reader = again.deployments()
-        for each, ledger in ledgers.items():
-            again.check_in_line(each, ledger, reader.of(each, ledger))
+            if deployment is None:
+                continue
+            found = verdict(deployment, ledger, self.runs, now)
+            if found and found.put:
+                raise BusyError(
+                    f"the run would restore {database.name} from {visible(present.value)}, which "
+                    "db-reconcile is about to correct; try again in a few minutes"
+                )
+            if deployment.unknown and not (present.waits or present.run_id):
+                raise BusyError(
+                    f"the run might restore {database.name} from {visible(present.value)}: "
+                    f"{deployment.unknown}; pin the snapshot to restore in {database.name}, then try "
+                    "again"
+                )
 
     def put_and_start(
         self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
-    ) -> tuple[dict[Database, int], str]:
-        """Put the moves, start the run, and return the versions made and the run's execution id.
+    ) -> str:
+        """Put the moves, start the run, and return its execution id.
 
         `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller undoes what
-        was put. UncertainError means that the run may have been started: undo nothing.
+        was put.
         """
-        assert note.token is not None
-        versions = {
-            database: put(self.aws, database.current_parameter, move.value, note, move.after)
-            for database, move in moves.items()
-            if not move.is_written
-        }
-        self.check_others(moves, databases)
+        token = token_of(moves, note)
+        for database, move in moves.items():
+            if move.token is None:  # not written yet
+                name, new = database.current_parameter, note._replace(token=token)
+                put(self.aws, name, move.value, new, move.after)
+        # If two requests for different databases are both put, at least one of them detects the other.
+        others = ledgers_of(self.aws, (each for each in databases if each not in moves))
+        if others:
+            self._listed_again().check_free(others, {})
         try:
-            started = self.aws.pipelines.start(self.name, note.token)
+            started = self.aws.pipelines.start(self.name, token)
         except AwsError as error:
             if error.answered:
                 raise
@@ -146,53 +120,38 @@ class Pipeline(NamedTuple):
             ) from error
         if started in {run.execution_id for run in self.runs}:
             raise Refused(Reason.NOTHING_NEW, f"run {started} was already started for this request")
-        return versions, started
+        return started
 
     def deploy_or_revert(
         self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
-    ) -> tuple[dict[Database, int], str]:
+    ) -> str:
         """Do `put_and_start` for a person; undo what was put if no run was started for it."""
         try:
             return self.put_and_start(moves, note, databases)
-        except UncertainError:
-            raise
         except RefreshError as error:
-            self.revert_or_add_note(moves, lambda each: each.token == note.token, error)
+            self.revert(moves, token_of(moves, note), error)
             raise
 
-    def revert_or_add_note(
-        self, databases: Iterable[Database], is_ours: IsOurs, error: RefreshError
-    ) -> bool:
-        """Do `revert`; if that fails, add a note to the error that led to it."""
-        try:
-            return self.revert(databases, is_ours, error)
-        except RefreshError as second:
-            error.add_note(f"current could not be put back: {second}")
-            return False
-
-    def revert(self, databases: Iterable[Database], is_ours: IsOurs, cause: RefreshError) -> bool:
-        """Undo the put of this request, made by any attempt, if no run was started for it.
+    def revert(self, databases: Iterable[Database], token: str, cause: RefreshError) -> bool:
+        """Undo the put of the request with this token, made by any attempt, unless its run may have started.
 
         If it stayed, the next ordinary deployment would restore the database. Return whether
-        anything was undone. Raise AwsError once every database has been tried.
+        anything was undone. Raise AwsError, which says the cause, once every database has been tried.
         """
-        ledgers, unread = run_each(
-            databases, lambda each: (each, self.aws.parameters.history(each.current_parameter))
-        )
-        found = [(each, ledger) for each, ledger in ledgers if ledger and is_ours(ledger[-1])]
-        again = self._listed_after(cause) if found else self
-        done, unmoved = run_each(found, lambda each: again.revert_one(*each, is_ours, cause))
-        raise_errors([*unread, *unmoved])
+        if isinstance(cause, UncertainError):
+            return False  # the next attempt, or poll, finds the run
+        done, failed = run_each(databases, lambda each: self._revert_one(each, token, cause))
+        raise_errors(failed, [f"current was to be put back, because {cause}"])
         return any(done)
 
-    def revert_one(
-        self, database: Database, ledger: Sequence[Version], is_ours: IsOurs, cause: RefreshError
-    ) -> bool:
-        """Put back the present version, unless a run was started for it."""
-        present = ledger[-1]
-        if present.run_id or own_run(present, ledger, self.runs):
+    def _revert_one(self, database: Database, token: str, cause: RefreshError) -> bool:
+        ledger = self.aws.parameters.history(database.current_parameter)
+        present = ledger[-1] if ledger else None
+        if present is None or present.token != token or present.run_id:
             return False
-        before = next((each for each in reversed(ledger) if not is_ours(each)), None)
+        if own_run(present, ledger, self._runs_after(cause)):
+            return False
+        before = next((each for each in reversed(ledger) if each.token != token), None)
         if before is None:
             return self.delete_created(database, ledger)
         # A pin that was waiting keeps waiting.
@@ -235,22 +194,22 @@ class Pipeline(NamedTuple):
 
     def _is_being_read(self, database: Database, ledger: Sequence[Version]) -> bool:
         """Return whether a deploy has begun, looking at the runs again."""
-        found = self._listed_again().deployments().of(database, ledger)
+        found = self._listed_again().of(database, ledger)
         return found.is_deploying or found.held is not None
 
     def _listed_again(self) -> "Pipeline":
-        return self._replace(runs=self.aws.pipelines.runs(self.name))
+        return Pipeline(self.aws, self.name, self.aws.pipelines.runs(self.name))
 
-    def _listed_after(self, cause: RefreshError) -> "Pipeline":
-        """Return the pipeline with its runs listed anew, after a failed start."""
+    def _runs_after(self, cause: RefreshError) -> Sequence[Run]:
+        """Return the runs, listed anew after a failed attempt."""
         try:
-            return self._listed_again()
+            return self._listed_again().runs
         except Refused:
-            return self._replace(runs=[])  # a pipeline that does not exist has no runs
+            return []  # a pipeline that does not exist has no runs
         except AwsError:
             # AWS has answered that it starts no run, so the runs seen before will do.
-            if isinstance(cause, AwsError) and cause.answered:
-                return self
+            if self.runs and isinstance(cause, AwsError) and cause.answered:
+                return self.runs
             raise
 
 

@@ -1,6 +1,6 @@
 """Look at what is deployed: the stacks, their clusters and the pipeline's action executions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 
@@ -9,6 +9,7 @@ from chalicelib.domain.deployment import (
     Action,
     Cluster,
     Deployment,
+    Position,
     Stack,
     StackReference,
     held_by,
@@ -24,17 +25,32 @@ from chalicelib.ports import Aws
 _LONGEST_DEPLOY = timedelta(hours=6)
 
 
-def _may_go_on(run: Run) -> timedelta:
-    """Return how long after its end a run's actions may still be at work."""
-    return CLOCK_TOLERANCE if run.succeeded else _LONGEST_DEPLOY
+def ledgers_of(aws: Aws, databases: Iterable[Database]) -> Mapping[Database, Sequence[Version]]:
+    """Return the history of each database's `current`; raise AwsError.
+
+    Read them before listing the runs, so that a new version never seems to lack its run.
+    """
+    return {each: aws.parameters.history(each.current_parameter) for each in databases}
+
+
+def describe(run: Run, position: Position | None) -> str:
+    """Return a run in progress in words."""
+    place = f", {position}" if position else ""
+    since = f"{run.started:%Y-%m-%d %H:%M} UTC{place}"
+    return f"run {run.execution_id} has been in progress since {since}"
 
 
 class Deployments:
-    """Reads what is deployed; each stack, cluster and list of actions is read once."""
+    """Reads what the runs of a pipeline have deployed, newest first as they were listed.
 
-    def __init__(self, aws: Aws, pipeline: str | None, runs: Sequence[Run]) -> None:
-        self._pipeline = pipeline  # without its name, nobody knows any runs
-        self._runs = runs
+    Each stack, cluster and list of actions is read once. Without the pipeline's name, nobody knows
+    any runs.
+    """
+
+    def __init__(self, aws: Aws, name: str, runs: Sequence[Run]) -> None:
+        self.aws = aws
+        self.name = name
+        self.runs = runs
         self.stack = cache(aws.stacks.find)
         self._cluster = cache(aws.clusters.describe)
         self._actions = cache(aws.pipelines.actions)
@@ -60,23 +76,23 @@ class Deployments:
 
         A pipeline may deploy a stack of the same name elsewhere, such as production's.
         """
-        actions = self._actions(self._pipeline, run.execution_id if run else None)
+        actions = self._actions(self.name, run.execution_id if run else None)
         stack = self.stack(database.stack_name) if database.stack_name else None
         return [each.without_namesake(stack) for each in actions]
 
     def _held(self, database: Database, ledger: Sequence[Version]) -> Version | None:
         found = (
-            held_by(self._seen_from(database, run), database.stack_name, ledger, self._runs)
-            for run in self._runs
+            held_by(self._seen_from(database, run), database.stack_name, ledger, self.runs)
+            for run in self.runs
             if run.in_progress
         )
         return next(filter(None, found), None)
 
     def _deployed(self, database: Database, ledger: Sequence[Version]) -> Deployment:
         if database.stack is None:
-            if self._pipeline is None:
+            if not self.name:
                 return Deployment(unknown="the main pipeline's name is unknown")
-            return last_deployed(ledger, self._seen_from(database), self._runs)
+            return last_deployed(ledger, self._seen_from(database), self.runs)
         reference, stack = database.stack, self.stack(database.stack.stack)
         if stack is None:
             return self._nothing(database, f"stack {reference.stack}", ledger)
@@ -95,14 +111,14 @@ class Deployments:
         """Find the deploy actions that may have made the cluster, among the runs of that time."""
         actions = [
             action
-            for run in self._runs
+            for run in self.runs
             if run.started <= cluster.created + CLOCK_TOLERANCE
-            and (run.in_progress or cluster.created <= run.updated + _may_go_on(run))
+            and (run.in_progress or cluster.created <= run.updated + _LONGEST_DEPLOY)
             for action in self._seen_from(database, run)
         ]
         makers = makers_of(cluster, actions, database.stack_name or "")
         resolved = stack.value_of(database.current_parameter)
-        return restored_from(ledger, cluster, resolved, makers, self._runs)
+        return restored_from(ledger, cluster, resolved, makers, self.runs)
 
     def _nothing(self, database: Database, missing: str, ledger: Sequence[Version]) -> Deployment:
         """Return what a missing stack or cluster means.
@@ -119,9 +135,9 @@ class Deployments:
 
     def _has_deployed(self, database: Database, ledger: Sequence[Version]) -> bool:
         order = last_order(ledger)
-        if order is None or self._pipeline is None:
+        if order is None or not self.name:
             return False
-        run = own_run(order, ledger, self._runs)
+        run = own_run(order, ledger, self.runs)
         if run and run.succeeded:
             return True
         deploys = [

@@ -11,7 +11,6 @@ from chalicelib.domain.ledger import (
     Note,
     Version,
     earlier_snapshot,
-    in_progress,
     is_under_way,
     next_move,
 )
@@ -21,16 +20,20 @@ from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline, put
-from chalicelib.usecases.under_way import describe
+from chalicelib.usecases.deployments import ledgers_of
 
 
 class PinRequest(NamedTuple):
-    """A person's request; `snapshot` is an ARN, an identifier, or `latest`."""
+    """A person's request.
 
-    snapshot: str
+    `snapshot` is an ARN, an identifier, or `latest`. None means the newest earlier snapshot that
+    differs from the present one: a rollback.
+    """
+
     actor: str
     reason: str
-    deploy: bool
+    deploy: bool = False
+    snapshot: str | None = None
 
 
 class PinResult(NamedTuple):
@@ -53,30 +56,47 @@ class PinResult(NamedTuple):
 def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -> PinResult:
     """Set `current` to a snapshot, and start the pipeline if the request says so.
 
+    With `deploy`, a version is written even if `current` already has this value, so that the ledger
+    shows the request. Without it, nothing is written if the value is already pinned.
+
     Raise NotFound for an unknown snapshot; Refused for one that must not be restored, a pipeline
     that does not exist, or a `current` that somebody else moved meanwhile; BusyError and AwsError.
     """
-    values = _values(settings, aws, database)
-    snapshot = _find(aws, database, values, request.snapshot)
-    _check(settings, snapshot, database)
-    ledger = aws.parameters.history(database.current_parameter)
-    note = Note("pin", request.actor, request.reason)
+    values = aws.parameters.get([database.latest_parameter, settings.pipeline_parameter])
+    ledgers = ledgers_of(aws, settings.databases if request.deploy else [database])
+    ledger = ledgers[database]
     pipeline = Pipeline.main(settings, aws, values) if request.deploy else None
-    return _move(settings, aws, values, database, ledger, snapshot.arn, note, pipeline)
+    if request.snapshot is None:
+        snapshot = _earlier(aws, database, ledger, pipeline)
+    else:
+        snapshot = _find(aws, database, values, request.snapshot)
+    _check(settings, snapshot, database)
+    action = "rollback" if request.snapshot is None else "pin"
+    note = Note(action, request.actor, request.reason)
+    if pipeline:
+        move = next_move(ledger, snapshot.arn, pipeline.runs, note.actor, aws.now())
+        pipeline.check_free(ledgers, {database: move})
+        note = note._replace(token=str(uuid.uuid4()))
+        run = pipeline.deploy_or_revert({database: move}, note, settings.databases)
+        number = move.after + (move.token is None)
+        return PinResult(snapshot.arn, move.previous, number, run, None)
+    move = Move(snapshot.arn, ledger[-1] if ledger else None)
+    number, present = move.after, move.present
+    is_pinned = present and present.token is None and not present.is_correction
+    if not present or present.value != snapshot.arn or not is_pinned:
+        number = put(aws, database.current_parameter, snapshot.arn, note, move.after)
+    try:
+        busy = Pipeline.main(settings, aws, values).busy()
+    except RefreshError as error:  # the pin itself is done
+        busy = f"cannot determine whether a run is in progress: {error}"
+    return PinResult(snapshot.arn, move.previous, number, None, busy)
 
 
-def rollback(
-    settings: Settings, aws: Aws, database: Database, actor: str, reason: str, *, deploy: bool
-) -> PinResult:
-    """Set `current` back to the newest earlier snapshot that differs from the present one.
-
-    Raise as `pin` does; a snapshot that is gone is Refused, because nobody named it.
-    """
-    values = _values(settings, aws, database)
-    ledger = aws.parameters.history(database.current_parameter)
-    pipeline = Pipeline.main(settings, aws, values) if deploy else None
-    target = earlier_snapshot(ledger)
-    present = ledger[-1] if ledger else None
+def _earlier(
+    aws: Aws, database: Database, ledger: Sequence[Version], pipeline: Pipeline | None
+) -> Snapshot:
+    """Return the snapshot to roll back to; one that is gone is Refused, because nobody named it."""
+    target, present = earlier_snapshot(ledger), ledger[-1] if ledger else None
     if pipeline and present and present.action == "rollback":
         # If it was killed before it started its run, one step more would go forward again.
         is_order = is_under_way(present, ledger, pipeline.runs, aws.now())
@@ -87,13 +107,7 @@ def rollback(
     snapshot = aws.snapshots.find(target)
     if snapshot is None:
         raise Refused(Reason.SNAPSHOT_GONE, f"the previous snapshot, {target}, no longer exists")
-    _check(settings, snapshot, database)
-    note = Note("rollback", actor, reason)
-    return _move(settings, aws, values, database, ledger, target, note, pipeline)
-
-
-def _values(settings: Settings, aws: Aws, database: Database) -> Values:
-    return aws.parameters.get([database.latest_parameter, settings.pipeline_parameter])
+    return snapshot
 
 
 def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
@@ -109,45 +123,6 @@ def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
     else:
         return
     raise Refused(Reason.NOT_ELIGIBLE, f"{snapshot.arn} cannot be pinned: {problem}")
-
-
-def _move(
-    settings: Settings,
-    aws: Aws,
-    values: Values,
-    database: Database,
-    ledger: Sequence[Version],
-    arn: str,
-    note: Note,
-    pipeline: Pipeline | None,
-) -> PinResult:
-    """Put the value, and start the run of `pipeline` that restores it, or leave it to the next one.
-
-    With `pipeline`, a version is written even if `current` already has this value, so that the
-    ledger shows the request. Without it, nothing is written if the value is already pinned.
-    """
-    if pipeline:
-        token = str(uuid.uuid4())
-        move = next_move(ledger, arn, pipeline.runs, note.actor, token, aws.now())
-        pipeline.check_idle([] if move.is_written else [ledger])
-        pipeline.check_others([database], settings.databases)
-        versions, execution_id = pipeline.deploy_or_revert(
-            {database: move}, note._replace(token=move.token), settings.databases
-        )
-        number = versions.get(database, move.after)
-        return PinResult(arn, move.previous, number, execution_id, None)
-    move = Move(arn, None, ledger[-1] if ledger else None)
-    number, present = move.after, move.present
-    is_pinned = present and present.token is None and not present.is_correction
-    if not present or present.value != arn or not is_pinned:
-        number = put(aws, database.current_parameter, arn, note, move.after)
-    try:
-        pipeline = Pipeline.main(settings, aws, values)
-        run = in_progress(pipeline.runs)
-        under_way = describe(run, pipeline.position_of(run)) if run else None
-    except RefreshError as error:  # the pin itself is done
-        under_way = f"cannot determine whether a run is in progress: {error}"
-    return PinResult(arn, move.previous, number, None, under_way)
 
 
 def _find(aws: Aws, database: Database, values: Values, asked: str) -> Snapshot:

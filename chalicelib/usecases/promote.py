@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
-from chalicelib.domain.errors import BusyError, RefreshError, Refused, UncertainError
+from chalicelib.domain.errors import BusyError, RefreshError, Refused
 from chalicelib.domain.functions import RESTORE
 from chalicelib.domain.ledger import Move, Note, Run, Version, already_ran, next_move
 from chalicelib.domain.parameters import Values, pipeline_name, snapshot_of, value_of
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import DatabaseResult, Result, hours, refusal, unmoved
+from chalicelib.domain.results import Result, hours, refusal, unmoved
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.domain.steps import StepLog
 from chalicelib.ports import Aws
@@ -24,12 +24,12 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import (
     candidate,
     check_hold,
-    check_pipeline_name,
     check_window,
     wrong_parameters,
 )
 from chalicelib.usecases.copies import ListOwn, check_first_copy, list_own_once
 from chalicelib.usecases.current import Pipeline
+from chalicelib.usecases.deployments import ledgers_of
 from chalicelib.usecases.scheduled import (
     check_week,
     notify_failures,
@@ -39,26 +39,12 @@ from chalicelib.usecases.scheduled import (
 
 
 class RefreshRequest(NamedTuple):
-    """Who asks for a promotion and why, with the token of the run to start."""
+    """A person's request; a dry run writes nothing."""
 
-    note: Note
+    actor: str
+    reason: str
     outside_window: bool = False
-
-    @classmethod
-    def by_person(cls, actor: str, reason: str, *, outside_window: bool) -> "RefreshRequest":
-        """Return a person's request, which has a run of its own."""
-        return cls(Note("refresh", actor, reason, str(uuid.uuid4())), outside_window)
-
-    @classmethod
-    def by_schedule(cls, scheduled: datetime) -> "RefreshRequest":
-        """Return the schedule's request: every delivery of one time has the same token."""
-        actor, token = scheduled_actor(scheduled), scheduled_token(scheduled)
-        return cls(Note("promote", actor, "newest eligible share", token))
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether this is a scheduled request, which starts one run however often it is delivered."""
-        return self.note.action == "promote"
+    dry_run: bool = False
 
 
 @notify_failures(RESTORE)
@@ -68,135 +54,129 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     It is safe to run again after a kill, and for an event that is delivered twice. Raise AwsError
     and BusyError, after an undo of what this scheduled time has put.
     """
-    attempt = _Attempt(settings, aws, RefreshRequest.by_schedule(scheduled))
+    # Every delivery of one time has the same token.
+    actor, token = scheduled_actor(scheduled), scheduled_token(scheduled)
+    attempt = _Attempt(settings, aws, Note("promote", actor, "newest eligible share", token))
     try:
         with attempt.log.step("week"):
             check_week(settings, scheduled)
         attempt.read()
-        plan = attempt.check()
-        _, execution_id = plan.pipeline.put_and_start(plan.moves, plan.note, settings.databases)
-    except UncertainError:
-        raise  # the run may be on its way: the next attempt finds it, or starts it
-    except Refused as refused:
-        # An earlier attempt may have been killed after it had put its value.
-        if attempt.undo(refused):
-            attempt.read()
-        if refused.reason is Reason.OVERRULED:  # an operator has set another value, which stays
-            refused = Refused(Reason.NOTHING_NEW, str(refused))
-        return attempt.refusal(refused)
+        pipeline = attempt.check()
+        run = pipeline.put_and_start(attempt.moves, attempt.note, settings.databases)
     except RefreshError as error:
-        attempt.undo(error)
-        raise
-    attempt.log.mark_actions("done")
-    return attempt.started(plan, execution_id)
+        # An earlier attempt may have been killed after it had put its value.
+        is_undone = attempt.undo(error)
+        if not isinstance(error, Refused):
+            raise
+        if is_undone:
+            attempt.read()
+        if error.reason is Reason.OVERRULED:  # an operator has set another value, which stays
+            error = Refused(Reason.NOTHING_NEW, str(error))
+        return attempt.refusal(error)
+    return attempt.started(run)
 
 
-def refresh_now(
-    settings: Settings, aws: Aws, request: RefreshRequest, *, dry_run: bool = False
-) -> Result:
+def refresh_now(settings: Settings, aws: Aws, request: RefreshRequest) -> Result:
     """Do what the schedule would do now, in any week, because a person asks for it.
 
     A dry run writes nothing, returns the outcome that a refresh would have, and checks every
     condition of time even if one is not met. Raise AwsError and BusyError after an undo; a dry run
     reports BusyError.
     """
-    attempt = _Attempt(settings, aws, request, collect_all=dry_run)
+    note = Note("refresh", request.actor, request.reason, str(uuid.uuid4()))
+    attempt = _Attempt(settings, aws, note, request.outside_window, collect_all=request.dry_run)
     attempt.read()
     try:
         with attempt.log.step("week") as detail:
             detail("not checked: requested by a person")
-        plan = attempt.check()
-        if dry_run:
-            attempt.log.mark_actions("would do")
-            return attempt.started(plan, None)
-        _, execution_id = plan.pipeline.deploy_or_revert(plan.moves, plan.note, settings.databases)
+        pipeline = attempt.check()
+        if request.dry_run:
+            return attempt.started(None)
+        run = pipeline.deploy_or_revert(attempt.moves, note, settings.databases)
     except Refused as refused:
         if refused.reason is Reason.OVERRULED:
             raise
         return attempt.refusal(refused)
     except BusyError as busy:
-        if not dry_run:
+        if not request.dry_run:
             raise
-        return Result("failed", None, str(busy), attempt.unmoved(), steps=attempt.log.steps)
-    attempt.log.mark_actions("done")
-    return attempt.started(plan, execution_id)
-
-
-class _Plan(NamedTuple):
-    """The result of the checks: what to put, and the note with the token of the run to start."""
-
-    pipeline: Pipeline
-    snapshots: Sequence[Snapshot]
-    moves: Mapping[Database, Move]
-    note: Note
+        databases = tuple(unmoved(each, attempt.values) for each in settings.databases)
+        return Result("failed", None, str(busy), databases, steps=attempt.log.steps)
+    return attempt.started(run)
 
 
 class _Attempt:
-    """One attempt at a promotion: who asks for it, and the parameters as they were read."""
+    """One attempt at a promotion, the parameters as they were read, and what the checks found.
+
+    `note` says who asks for it and why, with the token of the run to start.
+    """
 
     def __init__(
-        self, settings: Settings, aws: Aws, request: RefreshRequest, *, collect_all: bool = False
+        self,
+        settings: Settings,
+        aws: Aws,
+        note: Note,
+        outside_window: bool = False,
+        collect_all: bool = False,
     ) -> None:
         self.settings = settings
         self.aws = aws
-        self.request = request
+        self.note = note
+        self.outside_window = outside_window
         self.values: Values = {}
+        self.snapshots: Mapping[Database, Snapshot] = {}
+        self.pipeline: Pipeline | None = None  # once its runs are listed
+        self.moves: Mapping[Database, Move] = {}
         self.log = StepLog(collect_all=collect_all)
 
     def read(self) -> None:
         """Read the parameters; raise AwsError."""
         self.values = self.aws.parameters.get(self.settings.promotion_parameters)
 
-    def check(self) -> _Plan:
+    def check(self) -> Pipeline:
         """Do the checks, which write nothing; raise Refused, AwsError and BusyError."""
-        settings, aws, request, log = self.settings, self.aws, self.request, self.log
+        settings, aws, log = self.settings, self.aws, self.log
         own = list_own_once(aws)
         with log.step("window", time_based=True) as detail:
-            detail(f"{'not checked: ' if request.outside_window else ''}{settings.window}")
-            if not request.outside_window:
+            detail(f"{'not checked: ' if self.outside_window else ''}{settings.window}")
+            if not self.outside_window:
                 check_window(settings, aws.now())
         with log.step("hold", time_based=True):
             check_hold(settings, self.values, aws.now())
         with log.step("parameters") as detail:
-            name = self._check_parameters(own)
-            detail(f"the pipeline is {name}")
+            self._check_parameters(own)
+            detail(f"the pipeline is {self.values[settings.pipeline_parameter].value}")
         with log.step("snapshot") as detail:
-            snapshots = [
-                candidate(settings, aws, own, each, self.values) for each in settings.databases
-            ]
+            self.snapshots = {
+                each: candidate(settings, aws, own, each, self.values)
+                for each in settings.databases
+            }
             detail(
                 ", ".join(
                     f"{each.name}: {found.arn}, {hours(found.age(aws.now()))} hours old"
-                    for each, found in zip(settings.databases, snapshots, strict=True)
+                    for each, found in self.snapshots.items()
                 )
             )
         with log.step("new") as detail:
             # The ledgers come first: whoever moves `current` after this is found by its version.
-            ledgers = {
-                each: aws.parameters.history(each.current_parameter) for each in settings.databases
-            }
-            pipeline = Pipeline(aws, name, aws.pipelines.runs(name))
-            look = pipeline.deployments()
-            deployed = {each: look.of(each, ledger) for each, ledger in ledgers.items()}
-            moves = self._moves(ledgers, deployed, snapshots, pipeline.runs)
-            detail(", ".join(f"{each.name} moves to {move.value}" for each, move in moves.items()))
+            ledgers = ledgers_of(aws, settings.databases)
+            self.pipeline = pipeline = Pipeline.main(settings, aws, self.values)
+            deployed = {each: pipeline.of(each, ledger) for each, ledger in ledgers.items()}
+            self.moves = self._moves(ledgers, deployed, pipeline.runs)
+            detail(
+                ", ".join(f"{each.name} moves to {move.value}" for each, move in self.moves.items())
+            )
         with log.step("idle") as detail:
-            written = [each for each, move in moves.items() if move.is_written]
-            pipeline.check_idle(ledgers[each] for each in ledgers if each not in written)
+            pipeline.check_free(ledgers, self.moves)
             for database, deployment in deployed.items():
                 if deployment.is_deploying:
                     problem = f"{database.name}: {deployment.unknown}; try again when it has ended"
                     raise BusyError(problem)
-                if database not in moves:
-                    pipeline.check_in_line(database, ledgers[database], deployment)
-            detail(f"no run of {name} is in progress")
+            detail(f"no run of {pipeline.name} is in progress")
         log.end_of_checks()
-        # One run restores all moves: that of an invocation which was killed, if one was.
-        written_by = (move.token for move in moves.values() if move.is_written)
-        note = request.note._replace(token=next(written_by, request.note.token))
-        return _Plan(pipeline, snapshots, moves, note)
+        return pipeline
 
-    def _check_parameters(self, own: ListOwn) -> str:
+    def _check_parameters(self, own: ListOwn) -> None:
         wrong = [*wrong_parameters(self.settings, self.values)]
         if wrong:
             reason = wrong[0].reason
@@ -205,26 +185,22 @@ class _Attempt:
                     if each.copy_policy and not snapshot_of(self.values, each.latest_parameter):
                         check_first_copy(own, each.copy_policy)
             raise Refused(reason, "; ".join(str(each) for each in wrong if each.reason is reason))
-        return check_pipeline_name(self.settings, self.values)
 
     def _moves(
         self,
         ledgers: Mapping[Database, Sequence[Version]],
         deployed: Mapping[Database, Deployment],
-        snapshots: Sequence[Snapshot],
         runs: Sequence[Run],
     ) -> dict[Database, Move]:
         """Return the moves that are left to make; raise Refused if there are none."""
         moves: dict[Database, Move] = {}
-        actor, token = self.request.note.actor, self.request.note.token
-        assert token is not None
-        for (database, ledger), snapshot in zip(ledgers.items(), snapshots, strict=True):
-            if self.request.is_scheduled and already_ran(ledger, actor, runs):
+        for database, snapshot in self.snapshots.items():
+            ledger = ledgers[database]
+            if already_ran(ledger, self.note.token or "", runs):
                 raise Refused(Reason.NOTHING_NEW, "this scheduled time was already handled")
             if deployed[database].unknown or deployed[database].value != snapshot.arn:
-                moves[database] = next_move(
-                    ledger, snapshot.arn, runs, actor, token, self.aws.now()
-                )
+                now = self.aws.now()
+                moves[database] = next_move(ledger, snapshot.arn, runs, self.note.actor, now)
         if not moves:
             raise Refused(
                 Reason.NOTHING_NEW, "the newest snapshot of every database is already deployed"
@@ -236,26 +212,20 @@ class _Attempt:
         name = pipeline_name(value_of(self.values, self.settings.pipeline_parameter))
         if name is None:
             return False  # whether a run was started for it cannot be known
-        pipeline = Pipeline(self.aws, name, ())
-        undo = pipeline.revert if isinstance(error, Refused) else pipeline.revert_or_add_note
-        actor = self.request.note.actor
-        return undo(self.settings.databases, lambda each: each.is_promoted_by(actor), error)
-
-    def unmoved(self) -> tuple[DatabaseResult, ...]:
-        """Return the databases as they are."""
-        return tuple(unmoved(each, self.values) for each in self.settings.databases)
+        pipeline = self.pipeline or Pipeline(self.aws, name, ())
+        return pipeline.revert(self.settings.databases, self.note.token or "", error)
 
     def refusal(self, refused: Refused) -> Result:
         """Return the result of a decision not to act."""
         return refusal(refused, self.settings.databases, self.values, self.log.steps)
 
-    def started(self, plan: _Plan, execution_id: str | None) -> Result:
+    def started(self, execution_id: str | None) -> Result:
         """Return the result of a run that was started, or would be."""
+        self.log.mark_actions("done" if execution_id else "would do")
         entries = []
-        for entry, snapshot, database in zip(
-            self.unmoved(), plan.snapshots, self.settings.databases, strict=True
-        ):
-            entries.append(entry.with_age(snapshot, self.aws.now()))
-            if move := plan.moves.get(database):
-                entries[-1] = entries[-1]._replace(current=move.value, previous=move.previous)
+        for database, snapshot in self.snapshots.items():
+            entry = unmoved(database, self.values).with_age(snapshot, self.aws.now())
+            if move := self.moves.get(database):
+                entry = entry._replace(current=move.value, previous=move.previous)
+            entries.append(entry)
         return Result("started", None, None, tuple(entries), execution_id, self.log.steps)

@@ -24,11 +24,13 @@ from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import FOLLOW_PIPELINE, RECONCILE
 from chalicelib.domain.ledger import (
     GOOD,
+    UNKNOWN_RUN,
     WORK_DUE,
     Note,
     Run,
     Version,
     last_restored,
+    run_label,
     was_there_before,
 )
 from chalicelib.domain.parameters import arn_of, value_of, visible
@@ -39,7 +41,6 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.copies import described, list_own_once
 from chalicelib.usecases.current import Pipeline
-from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.preparation import prepare
 
 # Label, correct, read again: three rounds suffice; the limit only ends an endless exchange.
@@ -93,14 +94,11 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
     except Refused as refused:
         # The status shows it, and a promotion notifies people.
         return Result("ignored", refused.reason, str(refused))
-    reader = pipeline.deployments()
     ledgers: Sequence[tuple[Database, Sequence[Version]]] = read
     results: list[DatabaseResult] = []
     notified: set[tuple[Database, Verdict]] = set()
     while ledgers:
-        looks, uncorrected = run_each(
-            ledgers, lambda each: _correct(pipeline, reader, failed, *each)
-        )
+        looks, uncorrected = run_each(ledgers, lambda each: _correct(pipeline, failed, *each))
         # Parameter Store may not list a label at once.
         to_notify = [look for look in looks if look and (look.database, look.found) not in notified]
         notified |= {(look.database, look.found) for look in to_notify}
@@ -113,7 +111,6 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
 
 def _correct(
     pipeline: Pipeline,
-    reader: Deployments,
     failed: list[tuple[object, AwsError]],
     database: Database,
     ledger: Sequence[Version],
@@ -124,7 +121,7 @@ def _correct(
     """
     parameters = pipeline.aws.parameters
     for _ in range(_MAX_ROUNDS):
-        deployment = reader.of(database, ledger)
+        deployment = pipeline.of(database, ledger)
         if deployment.is_remembered:
             deployment = _prepared(pipeline.aws, database, deployment, failed)
         for notified, label in recovered(deployment, ledger):
@@ -165,7 +162,9 @@ def _label(
     ledger: Sequence[Version],
 ) -> None:
     """Remember the cluster that was restored from a version, its run, and that work on it is due."""
-    labels, cluster = deployment.labels, deployment.cluster
+    labels, cluster = {run_label(deployment.maker or UNKNOWN_RUN)}, deployment.cluster
+    if cluster:
+        labels.add(cluster.resource_id)
     was_there = was_there_before(version, ledger) and not version.cluster_labels
     is_recent = cluster is not None and aws.now() - cluster.created < _RECENT
     if database.after_restore and ((is_recent and deployment.maker) or not was_there):

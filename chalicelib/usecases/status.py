@@ -32,9 +32,9 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, list_own_once, settled_copies
-from chalicelib.usecases.deployments import Deployments
+from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
 from chalicelib.usecases.preparation import preparation_of
-from chalicelib.usecases.under_way import describe, run_under_way, to_restore
+from chalicelib.usecases.under_way import run_under_way, to_restore
 from chalicelib.usecases.update_latest import newest
 
 # A Lambda function answers with at most 6 MB.
@@ -70,8 +70,8 @@ def status(settings: Settings, aws: Aws) -> Json:
             "max_age_days": settings.max_age.days if settings.max_age else None,
         },
         "pipeline": {
-            "name": look.pipeline_name,
-            "last_run": _run(look.runs[0]) if look.runs else None,
+            "name": look.pipeline.name or None,
+            "last_run": _run(look.pipeline.runs[0]) if look.pipeline.runs else None,
             "under_way": under_way,
         },
         "problems": look.problems,
@@ -84,7 +84,9 @@ def history(settings: Settings, aws: Aws, database: Database) -> Json:
     if isinstance(look.error, AwsError):
         raise look.error  # rather than show that no run restored anything
     ledger = look.ledgers[database]
-    return {"history": [_entry(version, ledger, look.runs) for version in reversed(ledger)]}
+    return {
+        "history": [_entry(version, ledger, look.pipeline.runs) for version in reversed(ledger)]
+    }
 
 
 def snapshots(aws: Aws, database: Database) -> Json:
@@ -119,20 +121,18 @@ class _Look:
         self.aws = aws
         self.own = list_own_once(aws)
         self.values = aws.parameters.get(settings.promotion_parameters)
-        self.ledgers = {each: aws.parameters.history(each.current_parameter) for each in databases}
-        self.pipeline_name = pipeline_name(value_of(self.values, settings.pipeline_parameter))
-        self.runs: Sequence[Run] = ()
+        self.ledgers = ledgers_of(aws, databases)
         self.error: RefreshError | None = None
         self.problems: list[str] = []
         self.restored: dict[str, str] = {}  # by the run under way: from what, by database
+        name, runs = pipeline_name(value_of(self.values, settings.pipeline_parameter)), []
         try:
-            if self.pipeline_name:
-                self.runs = aws.pipelines.runs(self.pipeline_name)
+            runs = aws.pipelines.runs(name) if name else []
         except RefreshError as error:
             self.error = error
-        self.reader = Deployments(aws, self.pipeline_name, self.runs)
+        self.pipeline = Deployments(aws, name or "", runs)
         self.deployed = {
-            each: _deployed(self.reader, each, ledger) for each, ledger in self.ledgers.items()
+            each: _deployed(self.pipeline, each, ledger) for each, ledger in self.ledgers.items()
         }
         self.now = aws.now()
 
@@ -233,17 +233,17 @@ class _Look:
 
     def under_way(self) -> Json | None:
         """Return the run in progress, where it is, and what it will restore."""
-        run = in_progress(self.runs)
-        if run is None or self.pipeline_name is None:
+        run = in_progress(self.pipeline.runs)
+        if run is None:
             return None
         positions = dict[str, Position]()
         try:
-            run, self.restored = run_under_way(self.reader, self.runs, self.ledgers, self.deployed)
-            positions |= self.aws.pipelines.positions(self.pipeline_name)
+            run, self.restored = run_under_way(self.pipeline, self.ledgers, self.deployed)
+            positions |= self.aws.pipelines.positions(self.pipeline.name)
         except RefreshError as error:
             self.problems.append(f"{error}.")
         restores = to_restore(self.restored)
-        for each in self.runs:
+        for each in self.pipeline.runs:
             if each.in_progress and self.now - each.started > LONG_RUN:
                 goes_on = f" When it continues, it restores {restores}." if restores else ""
                 self.problems.append(
@@ -261,17 +261,17 @@ class _Look:
 
     def failed_run(self) -> Iterator[str]:
         """Yield a problem if the last run failed or was stopped."""
-        last = self.runs[0] if self.runs else None
+        last = self.pipeline.runs[0] if self.pipeline.runs else None
         if last and last.has_failed:
             yield (
-                f"the last run of {self.pipeline_name}, {last.execution_id}, ended as {last.status} "
+                f"the last run of {self.pipeline.name}, {last.execution_id}, ended as {last.status} "
                 f"at {_time(last.updated)}. Open it to see why."
             )
 
     def missed_refreshes(self, hold: Json | None) -> Iterator[str]:
         """Yield a problem for each database whose last scheduled refresh did not happen."""
         due = self.settings.last_restore(self.now - LONG_RUN)
-        if due is None or hold or in_progress(self.runs):
+        if due is None or hold or in_progress(self.pipeline.runs):
             return
         if hold_today(self.settings, self.values, due):
             return  # the hold has expired, but covered the time of the refresh

@@ -3,26 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Deployment, Position, is_waiting
+from chalicelib.domain.deployment import Deployment, is_waiting
 from chalicelib.domain.errors import RefreshError
 from chalicelib.domain.ledger import Run, Version, in_progress, last_order, last_restored, own_run
 from chalicelib.domain.parameters import visible
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline
-from chalicelib.usecases.deployments import Deployments
-
-
-def describe(run: Run, position: Position | None) -> str:
-    """Return a run in progress in words."""
-    place = f", {position}" if position else ""
-    since = f"{run.started:%Y-%m-%d %H:%M} UTC{place}"
-    return f"run {run.execution_id} has been in progress since {since}"
+from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
 
 
 def run_under_way(
     reader: Deployments,
-    runs: Sequence[Run],
     ledgers: Mapping[Database, Sequence[Version]],
     deployed: Mapping[Database, Deployment],
 ) -> tuple[Run, dict[str, str]]:
@@ -30,8 +22,10 @@ def run_under_way(
 
     There must be one in progress. If none restores any, return the oldest one. Raise AwsError.
     """
-    under_way = [run for run in reversed(runs) if run.in_progress]
-    values = {each: _next_value(deployed[each], ledger, runs) for each, ledger in ledgers.items()}
+    under_way = [run for run in reversed(reader.runs) if run.in_progress]
+    values = {
+        each: _next_value(deployed[each], ledger, reader.runs) for each, ledger in ledgers.items()
+    }
     for run in under_way:
         restored = {
             each.name: value
@@ -72,14 +66,12 @@ def under_way(settings: Settings, aws: Aws) -> str | None:
         pipeline = Pipeline.main(settings, aws, values)
         if in_progress(pipeline.runs) is None:
             return None
-        ledgers = {
-            each: aws.parameters.history(each.current_parameter) for each in settings.databases
-        }
-        reader = pipeline.deployments()
-        deployed = {each: reader.of(each, ledger) for each, ledger in ledgers.items()}
-        run, restored = run_under_way(reader, pipeline.runs, ledgers, deployed)
+        ledgers = ledgers_of(aws, settings.databases)
+        deployed = {each: pipeline.of(each, ledger) for each, ledger in ledgers.items()}
+        run, restored = run_under_way(pipeline, ledgers, deployed)
         if not restored:
             return None
-        return f"{describe(run, pipeline.position_of(run))}: it restores {to_restore(restored)}"
+        position = aws.pipelines.positions(pipeline.name).get(run.execution_id)
+        return f"{describe(run, position)}: it restores {to_restore(restored)}"
     except RefreshError as error:
         return f"cannot determine whether a run is in progress: {error}"

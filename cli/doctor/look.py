@@ -287,7 +287,7 @@ class AcceptanceLook(Look):
 
     @cached_property
     def _deployments(self) -> Deployments:
-        name = self.stage.pipeline if self.structure else None
+        name = self.stage.pipeline if self.structure else ""
         return Deployments(self.aws, name, self.runs())
 
     @question

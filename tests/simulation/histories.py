@@ -23,7 +23,7 @@ from chalicelib.domain.errors import AwsError, BusyError, RefreshError, Refused
 from chalicelib.domain.ledger import Version
 from chalicelib.domain.results import Result
 from chalicelib.usecases import hold as holding
-from chalicelib.usecases.pin import PinRequest, pin, rollback
+from chalicelib.usecases.pin import PinRequest, pin
 from chalicelib.usecases.poll import poll
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
@@ -193,14 +193,14 @@ class Histories(RuleBasedStateMachine):
     def _pin(self, which: int, actor: str, *, deploy: bool) -> Any:
         chosen = self.aws.snapshots.all[which % len(self.aws.snapshots.all)]
         database = self._database(1 if chosen.cluster == "docs" else 0)
-        return pin(self.settings, self.aws, database, PinRequest(chosen.arn, actor, "try", deploy))
+        return pin(self.settings, self.aws, database, PinRequest(actor, "try", deploy, chosen.arn))
 
     @rule(index=INDEX, deploy=st.booleans(), fault=ONE_ATTEMPT, ends=ENDS)
     def operator_rolls_back(
         self, index: int, deploy: bool, fault: Any = None, ends: str | None = "succeed"
     ) -> None:
         database = self._database(index)
-        ask = partial(rollback, self.settings, self.aws, database, "lee", "back", deploy=deploy)
+        ask = partial(pin, self.settings, self.aws, database, PinRequest("lee", "back", deploy))
         self._operator("rollback", ask, fault)
         self._its_run_ends(ends)
 
@@ -211,7 +211,7 @@ class Histories(RuleBasedStateMachine):
         """A person asks for it, and again after a failure or out of impatience."""
         self.outside_window = outside_window
         for fault in faults or [None]:
-            request = RefreshRequest.by_person("kim", "needed", outside_window=outside_window)
+            request = RefreshRequest("kim", "needed", outside_window)
             self._operator("refresh", partial(refresh_now, self.settings, self.aws, request), fault)
         self._its_run_ends(ends)
 

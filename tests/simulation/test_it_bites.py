@@ -58,7 +58,7 @@ def nothing(*_: object) -> None:
     """Do not check, or find nothing."""
 
 
-put_and_start = Pipeline.put_and_start
+put_and_start, set_up = Pipeline.put_and_start, Deployments.__init__
 
 
 class Fault(NamedTuple):
@@ -72,8 +72,10 @@ class Fault(NamedTuple):
 PLANTED: dict[str, Fault] = {
     # What is deployed, and what follows from it.
     "rollback runs restore nothing": Fault(
-        "usecases.current.Deployments",
-        lambda aws, name, runs: Deployments(aws, name, [x for x in runs if not x.is_rollback]),
+        "usecases.current.Pipeline.__init__",
+        lambda self, aws, name, runs: set_up(
+            self, aws, name, [x for x in runs if not x.is_rollback]
+        ),
         history(NIGHT, step("operator_pins", 0), step("somebody_acts_on_a_run", 0, "roll back")),
     ),
     "what is not prepared is good": Fault(
@@ -104,7 +106,7 @@ PLANTED: dict[str, Fault] = {
         "usecases.current.in_progress", nothing, history(step("a_night_passes", meanwhile="busy"))
     ),
     "a value to be reverted is no matter": Fault(
-        "usecases.current.Pipeline.check_in_line",
+        "usecases.current.verdict",
         nothing,
         history(
             NIGHT,

@@ -12,10 +12,8 @@ HOLD = "/acceptance/hold"
 KIM = "arn:aws:iam::222222222222:user/kim"
 SCHEDULE = "the schedule of 2026-01-04 04:00 UTC"
 SECRET, HIDDEN = "postgres://admin:secret@db", "something else, 26 characters long"
-BUSY = (
-    "pipeline acceptance-main is busy with run run-2, started 2026-01-04 04:00 UTC; try again when "
-    "it has ended"
-)
+IN_PROGRESS = "run run-2 has been in progress since 2026-01-04 04:00 UTC"
+BUSY = f"pipeline acceptance-main is busy: {IN_PROGRESS}; try again when it has ended"
 REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
 
 ONE = STAGE | {"RDS_STACK_NAME": STACK, "SSM_REFRESH_HOLD_NAME": HOLD}

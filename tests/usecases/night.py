@@ -16,7 +16,7 @@ from chalicelib.domain.ledger import Version
 from chalicelib.domain.results import Result
 from chalicelib.settings.acceptance import Settings
 from chalicelib.triggers import api
-from chalicelib.usecases.pin import PinRequest, PinResult, pin, rollback
+from chalicelib.usecases.pin import PinRequest, PinResult, pin
 from chalicelib.usecases.poll import poll
 from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
@@ -75,17 +75,17 @@ class Night:
         return promote(self.settings, self.aws, scheduled)
 
     def refresh(self, by: str = KIM, *, dry_run: bool = False) -> Result:
-        request = RefreshRequest.by_person(by, "we need it", outside_window=False)
-        return refresh_now(self.settings, self.aws, request, dry_run=dry_run)
+        request = RefreshRequest(by, "we need it", dry_run=dry_run)
+        return refresh_now(self.settings, self.aws, request)
 
     def pin(
-        self, name: str, *, deploy: bool = False, reason: str = "", index: int = 0
+        self, name: str | None, *, deploy: bool = False, reason: str = "", index: int = 0
     ) -> PinResult:
-        request = PinRequest(name, KIM, reason, deploy)
+        request = PinRequest(KIM, reason, deploy, name)
         return pin(self.settings, self.aws, self.settings.databases[index], request)
 
     def rollback(self, *, deploy: bool = True) -> PinResult:
-        return rollback(self.settings, self.aws, self.settings.databases[0], KIM, "", deploy=deploy)
+        return self.pin(None, deploy=deploy)
 
     def update(self) -> Result:
         return update(self.settings, self.aws, TWO_O_CLOCK)

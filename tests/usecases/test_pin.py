@@ -30,7 +30,7 @@ def test_a_pin_with_deploy_starts_its_run(night: Night, asked: str, found_by: st
     """A search by name is two requests: one for own snapshots, one for shares."""
     body = {"snapshot": asked, "deploy": True}
     assert night.ask("PUT", ROUTE, body) == answer(execution_id="run-2")
-    assert night.aws.calls == ["get", found_by, "history", "runs", "put", "start"]
+    assert night.aws.calls == ["get", "history", "runs", found_by, "put", "start"]
     assert night.aws.pipelines.start(PIPELINE, str(night.present().token)) == "run-2"
 
 
@@ -75,7 +75,7 @@ WRONG_REGION = (
 DELETING = f"{OLD} cannot be pinned: status deleting, expected available"
 NO_PIPELINE = "there is no pipeline named elsewhere"
 NO_NAME = f"{PIPELINE_NAME} holds {HIDDEN}, not a pipeline's name"
-BUSY_AGAIN = BUSY.replace("run-2, started 2026-01-04 04:00", "run-3, started 2026-01-04 05:01")
+BUSY_AGAIN = BUSY.replace("run-2", "run-3").replace("04:00", "05:01")
 SEVERAL = (
     "several snapshots are named twice; give the ARN of one: "
     f"{arn('twice')}, {arn('twice', ACCEPTANCE)}"

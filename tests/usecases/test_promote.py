@@ -160,14 +160,14 @@ def test_an_off_week_asks_aws_nothing(night: Night, use_case: UseCase) -> None:
     assert (night.aws.calls, night.subjects) == ([], [])
 
 
-PLACE = ", waiting for an approval in stage Approve;"
+PLACE = "UTC, waiting for an approval in stage Approve;"
 DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it has ended"
 
 
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
-        (in_turn(Night.push, waits_for_approval), BUSY.replace(";", PLACE)),
+        (in_turn(Night.push, waits_for_approval), BUSY.replace("UTC;", PLACE)),
         (stack_in("UPDATE_IN_PROGRESS"), DEPLOYING),
     ],
     ids=["a run that waits", "a stack that somebody else deploys"],
@@ -251,12 +251,15 @@ def test_a_start_is_undone_without_a_list_of_runs_only_if_aws_has_refused_it(
     assert night.current == value
 
 
-def test_what_a_killed_attempt_put_stays_while_nobody_can_list_the_runs(night: Night) -> None:
-    night.promotion_killed("after", "put")
-    refuse(night.aws, "runs", answered=False)
-    with pytest.raises(AwsError) as caught:
+@pytest.mark.parametrize(("last", "answered"), [("put", False), ("put", True), ("start", True)])
+def test_what_a_killed_attempt_put_stays_while_nobody_can_list_the_runs(
+    night: Night, last: str, answered: bool
+) -> None:
+    night.promotion_killed("after", last)
+    refuse(night.aws, "runs", answered=answered)
+    with pytest.raises(AwsError, match="runs of it failed") as caught:
         night.promote()
-    assert caught.value.__notes__[0].startswith("current could not be put back: runs of it failed")
+    assert caught.value.__notes__[0].startswith("current was to be put back, because runs of it")
     assert night.current == NEW
 
 

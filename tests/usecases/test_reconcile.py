@@ -358,15 +358,14 @@ def test_an_action_that_outlasts_its_run_is_credited_with_the_cluster(
     assert subject.startswith("restored, but the pipeline run failed afterwards")
 
 
-@pytest.mark.parametrize(("status", "reads"), [("Succeeded", 0), ("Failed", 1)])
+@pytest.mark.parametrize(("hours", "reads"), [(5, 1), (6, 0)])
 def test_only_runs_that_may_still_be_at_work_are_asked_who_made_a_cluster(
-    promoted: Night, status: str, reads: int
+    promoted: Night, hours: int, reads: int
 ) -> None:
-    promoted.run_ends(status)
-    promoted.polls(2)
+    promoted.run_is_over()
     promoted.offer("third")
     promoted.pin("third")
-    promoted.aws.time += timedelta(hours=3)
+    promoted.aws.time += timedelta(hours=hours)
     promoted.aws.stacks.deploy(STACK)  # from somebody's machine
     promoted.aws.calls.clear()
     promoted.reconcile()

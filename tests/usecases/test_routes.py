@@ -110,5 +110,5 @@ def test_what_could_not_be_undone_is_part_of_the_answer(night: Night) -> None:
     refuse(night.aws, "start", then="put")
     status, answer = night.ask("PUT", "/snapshots/current", {"snapshot": "new", "deploy": True})
     denied_call = "of it failed: AccessDeniedException: no"
-    undone = f"current could not be put back: put {denied_call}"
-    assert (status, answer["Message"]) == (500, f"start {denied_call}; {undone}")
+    cause = f"current was to be put back, because start {denied_call}"
+    assert (status, answer["Message"]) == (500, f"put {denied_call}; {cause}")

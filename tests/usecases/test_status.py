@@ -11,7 +11,7 @@ from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
 from tests.interruptions import calm
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
-from tests.usecases.names import HIDDEN, HOLD, NEW, OLD, SECRET, SUNDAY, TWO_O_CLOCK
+from tests.usecases.names import HIDDEN, HOLD, IN_PROGRESS, NEW, OLD, SECRET, SUNDAY, TWO_O_CLOCK
 from tests.usecases.night import Night, documented
 from tests.usecases.states import (
     Arrange,
@@ -106,7 +106,7 @@ def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Nig
     found = promoted.status()
     under_way = found["pipeline"]["under_way"]
     assert (under_way["execution_id"], under_way["restores"]) == ("run-3", f"rds from {OLD}")
-    assert f"{LONG}." in found["problems"]
+    assert f"{IN_PROGRESS}." in found["problems"]
 
 
 def test_an_unreadable_hold_is_one_and_a_problem(night: Night) -> None:
@@ -196,8 +196,7 @@ MISSED = (
     "notifications and the log of db-restore-from-snapshot."
 )
 NO_UPDATE = f"{LATEST} holds dummyvalue, {NO_ARN}. {Reason.NO_LATEST.next_step}"
-LONG = "run run-2 has been in progress since 2026-01-04 04:00 UTC"
-WAITS = f"{LONG}, waiting for an approval in stage Approve. When it continues, it restores rds from {NEW}."
+WAITS = f"{IN_PROGRESS}, waiting for an approval in stage Approve. When it continues, it restores rds from {NEW}."
 LONGER = promotion_that("InProgress", hours=2, seconds=1)
 
 
@@ -233,7 +232,7 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "longer, with a push behind it": (in_turn(LONGER, Night.push), [WAITS]),
     "longer, and nobody knows where": (
         in_turn(LONGER, holding(CURRENT, OLD), denied("positions")),
-        [f"positions of it failed: {DENIED}", f"{LONG}."],
+        [f"positions of it failed: {DENIED}", f"{IN_PROGRESS}."],
     ),
     **{
         status: (promotion_that(status), [ended(status)])
