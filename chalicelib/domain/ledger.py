@@ -7,6 +7,7 @@ the Description says who set the version and why, and the labels record its outc
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -33,23 +34,28 @@ CLOCK_TOLERANCE = timedelta(minutes=1)
 START_DEADLINE = timedelta(minutes=15)
 
 
-class Note(NamedTuple):
+# A dataclass, unlike the other records: `after` takes no part in comparisons.
+@dataclass(frozen=True, slots=True)
+class Note:
     """Why a version was written, as JSON in its Description.
 
     `token` is that of the pipeline run that was to restore it; None if no run was to be started.
+    `after` is the number of the version that its writer had seen last.
     """
 
     action: str
     actor: str
     reason: str
     token: str | None = None
+    after: int | None = field(default=None, compare=False)
 
     def describe(self, value: str) -> str:
         """Return the Description of a version with this value, its reason cut to fit."""
-        note = self._replace(actor=self.actor[:_ACTOR_LIMIT])
+        note = replace(self, actor=self.actor[:_ACTOR_LIMIT])
         while len(text := _to_json(note, value)) > DESCRIPTION_LIMIT and len(note.reason) > 1:
             excess = len(text) - DESCRIPTION_LIMIT
-            note = note._replace(reason=note.reason[: max(0, len(note.reason) - excess - 1)] + "…")
+            end = max(0, len(note.reason) - excess - 1)
+            note = replace(note, reason=note.reason[:end] + "…")
         return text
 
     @classmethod
@@ -62,14 +68,15 @@ class Note(NamedTuple):
         try:
             fields = json.loads(description)
             action, actor, reason, token = (fields[key] for key in ("action", "by", "why", "token"))
-            written_for = fields.get("of", _fingerprint(value))  # missing in the first edition
+            # Earlier editions wrote neither of these.
+            written_for, after = fields.get("of", _fingerprint(value)), fields.get("after")
             refuse_lone_surrogates(fields)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
         texts = [action, actor, reason] if token is None else [action, actor, reason, token]
         if not all(isinstance(text, str) for text in texts) or written_for != _fingerprint(value):
             return None
-        return cls(action, actor, reason, token)
+        return cls(action, actor, reason, token, after if isinstance(after, int) else None)
 
 
 class Version(NamedTuple):
@@ -100,6 +107,11 @@ class Version(NamedTuple):
     def token(self) -> str | None:
         """The token of the run that was to restore this version."""
         return self.note.token if self.note else None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nobody had moved `current` since its writer had seen it; by hand, it counts always."""
+        return self.note is None or self.note.after in (None, self.number - 1)
 
     @property
     def is_good(self) -> bool:
@@ -380,6 +392,7 @@ def _to_json(note: Note, value: str) -> str:
         "by": note.actor,
         "why": note.reason,
         "token": note.token,
+        "after": note.after,
         "of": _fingerprint(value),
     }
     return json.dumps(fields, ensure_ascii=False)

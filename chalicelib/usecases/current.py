@@ -5,6 +5,7 @@ made: if somebody else's version came in between, theirs is put back and wins.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import verdict
@@ -103,7 +104,7 @@ class Pipeline(Deployments):
         token = token_of(moves, note)
         for database, move in moves.items():
             if move.token is None:  # not written yet
-                name, new = database.current_parameter, note._replace(token=token)
+                name, new = database.current_parameter, replace(note, token=token)
                 put(self.aws, name, move.value, new, move.after)
         # If two requests for different databases are both put, at least one of them detects the other.
         others = ledgers_of(self.aws, (each for each in databases if each not in moves))
@@ -216,16 +217,18 @@ class Pipeline(Deployments):
 def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
     """Put a value after the version with that number, and return the new version's number.
 
-    Raise AwsError, or Refused `overruled` if somebody else moved `current` in between.
+    Raise AwsError, or Refused `overruled` if somebody else moved `current` in between. Of several
+    who put at once, the first one wins, and the last one puts its value back.
     """
-    number = _put(aws, name, value, note)
+    number = _put(aws, name, value, note, after)
     if number != after + 1:
         ledger = aws.parameters.history(name)
-        theirs = next((each for each in reversed(ledger) if each.number < number), None)
+        between = (each for each in reversed(ledger) if after < each.number < number)
+        theirs = next((each for each in between if each.is_first), None)
         token = note.token if note else None
         if theirs and (theirs.value, theirs.token) != (value, token):
             if ledger[-1].number == number:
-                _put(aws, name, theirs.value, theirs.note)
+                _put(aws, name, theirs.value, theirs.note, number)
             raise Refused(
                 Reason.OVERRULED,
                 f"{theirs.actor} set {name} to {visible(theirs.value)} in the meantime; that takes precedence",
@@ -233,8 +236,9 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
     return number
 
 
-def _put(aws: Aws, name: str, value: str, note: Note | None) -> int:
+def _put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
     """Put a value; recover from a lost response and from the limit of 100 versions."""
+    note = replace(note, after=after) if note else None
     try:
         return aws.parameters.put(name, value, note)
     except AwsError as error:

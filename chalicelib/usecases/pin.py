@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from chalicelib.domain.database import Database
@@ -76,7 +77,7 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     if pipeline:
         move = next_move(ledger, snapshot.arn, pipeline.runs, note.actor, aws.now())
         pipeline.check_free(ledgers, {database: move})
-        note = note._replace(token=str(uuid.uuid4()))
+        note = replace(note, token=str(uuid.uuid4()))
         run = pipeline.deploy_or_revert({database: move}, note, settings.databases)
         number = move.after + (move.token is None)
         return PinResult(snapshot.arn, move.previous, number, run, None)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
-from chalicelib.domain.errors import AwsError
+from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import GOOD, Note
 from chalicelib.domain.results import Result
 from chalicelib.usecases.current import put
@@ -407,6 +407,26 @@ def test_an_error_of_one_database_does_not_stop_the_others(two: Night) -> None:
     with pytest.raises(AwsError, match=f"history of {CURRENT} failed"):
         two.reconcile()
     assert (two.current, two.values[OTHER_CURRENT]) == (NEW, arn("docs-old"))
+
+
+@pytest.mark.parametrize("late", ["b c", "old old", "a a"])
+def test_the_first_of_three_puts_at_once_wins(night: Night, late: str) -> None:
+    """All have seen the same version. Whoever looks last puts the first one's value back."""
+    seen, refused = night.present().number, list[str]()
+
+    def put_by(name: str) -> None:
+        try:
+            put(night.aws, CURRENT, arn(name), Note("pin", name, ""), seen)
+        except Refused as error:
+            refused.append(str(error))
+
+    put_by("a")
+    second, third = late.split()
+    meanwhile(night.aws, "after", "put", lambda: put_by(third))
+    put_by(second)
+    overruled = f"a set {CURRENT} to {arn('a')} in the meantime; that takes precedence"
+    assert (night.current, night.present().actor) == (arn("a"), "a")
+    assert refused == ([] if late == "a a" else [overruled] * 2)
 
 
 # --- labels and calls -----------------------------------------------------------------------------
