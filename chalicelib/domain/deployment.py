@@ -267,9 +267,9 @@ def restored_from(
 
 
 def _from_before_history(
-    ledger: Sequence[Version], cluster: Cluster, resolved: str | None
+    ledger: Sequence[Version], cluster: Cluster | None, resolved: str | None
 ) -> Deployment:
-    """Return what a cluster was restored from that is older than every version of `current`."""
+    """Return what was deployed before every version of `current`; without a stack, no cluster is seen."""
     first = ledger[0]
     if resolved:
         not_ours = [each for each in ledger if not each.is_ours]
@@ -364,6 +364,9 @@ def last_deployed(
             Deployment(seen.value, seen, seen.run_id, is_remembered=True) if seen else Deployment()
         )
     candidates = versions_read_by(maker, ledger, runs)
+    if not candidates:
+        found = _from_before_history(ledger, None, None)
+        return found._replace(is_remembered=bool(found.version and found.version.run_id))
     if len({version.value for version in candidates}) != 1:
         return Deployment(
             unknown=f"{_uncertain(maker)}; set P_STACK_NAME, such as RDS_STACK_NAME, so that it can be determined"

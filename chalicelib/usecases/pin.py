@@ -112,12 +112,11 @@ def _earlier(
 
 
 def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
-    arn = SnapshotArn.parse(snapshot.arn)
     broken = pin_rejection(snapshot, database.criteria)
-    if arn and arn.region == settings.source_region:
+    if settings.source_region and not snapshot.own:
         problem = (
-            f"it is in {arn.region}, but the pipeline restores from this Region only; pin latest or "
-            "another copy in this account"
+            f"production shares in {settings.source_region}, so this stage restores copies only; pin "
+            "latest or another snapshot of this account"
         )
     elif broken:
         problem = broken.detail

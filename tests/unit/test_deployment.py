@@ -161,8 +161,11 @@ def test_without_a_stack_the_newest_successful_deploy_action_decides() -> None:
     assert deployed(P, R) == Deployment("c", C, "p")
     assert deployed(deploy("q", 30, status="Failed"), R) == Deployment("b", B, "r")
     assert deployed(deploy("q", 30, status="InProgress"), R) == BUSY
-    # From before the history, or at the time of a put.
-    assert deployed(deploy("r", -70)) == deployed(deploy("r", 19.5)) == UNKNOWN
+    assert deployed(deploy("r", 19.5)) == UNKNOWN  # at the time of a put
+    # From before the history, whose first value names what was deployed then, unless it was ordered.
+    assert deployed(deploy("r", -70)) == Deployment("a", A)
+    assert deployed(deploy("r", -70), ledger=[B]) == UNKNOWN
+    assert deployed(deploy("r", -70), ledger=[B._replace(number=1)]) == NOTHING
     # It is remembered, for CodePipeline's records end one day.
     known = version(1, "a", -60, None, "run-q")
     found = Deployment("a", known, "q", is_remembered=True)

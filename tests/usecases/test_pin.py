@@ -68,9 +68,9 @@ ROLLBACK = None
 HOSTILE = arn("hostile", "9" * 12)
 ELSEWHERE = arn("there").replace("eu-west-1", "us-east-1")
 WRONG_ACCOUNT = f"{HOSTILE} cannot be pinned: account 999999999999, expected 111111111111"
-WRONG_REGION = (
-    f"{ELSEWHERE} cannot be pinned: it is in us-east-1, but the pipeline restores from this Region "
-    "only; pin latest or another copy in this account"
+COPIES_ONLY = (
+    "{} cannot be pinned: production shares in us-east-1, so this stage restores copies only; pin latest "
+    "or another snapshot of this account"
 )
 DELETING = f"{OLD} cannot be pinned: status deleting, expected available"
 NO_PIPELINE = "there is no pipeline named elsewhere"
@@ -93,7 +93,8 @@ def shared_elsewhere(night: Night) -> None:
     [
         ("latest", holding(LATEST, "dummyvalue"), f"{LATEST} names no snapshot yet"),
         (HOSTILE, listing(snapshot("hostile", "9" * 12)), WRONG_ACCOUNT),
-        (ELSEWHERE, shared_elsewhere, WRONG_REGION),
+        (ELSEWHERE, shared_elsewhere, COPIES_ONLY.format(ELSEWHERE)),
+        (NEW, shared_elsewhere, COPIES_ONLY.format(NEW)),
         ("twice", listing(snapshot("twice"), snapshot("twice", ACCEPTANCE)), SEVERAL),
         ("old", Night.push, BUSY_AGAIN),
         (ROLLBACK, Night.push, BUSY_AGAIN),
