@@ -102,7 +102,12 @@ class Preparation(NamedTuple):
         """The state as the API names it."""
         if self.is_running or self.status == UNKNOWN:
             return "preparing"
-        return "prepared" if self.status == "SUCCEEDED" else "not-prepared"
+        return "prepared" if self.is_done else "not-prepared"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the data is ready for testers."""
+        return self.status == "SUCCEEDED"
 
     @property
     def is_running(self) -> bool:
@@ -418,16 +423,19 @@ def recovered(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tup
     """Yield the labels that no longer apply, with their versions.
 
     A fault that has cleared can be notified again. Work that has succeeded is not due again, even if
-    the state machine is replaced.
+    the state machine is replaced; if its run has failed, people are notified that the data is ready.
     """
     over: list[tuple[Version, str]] = []
     if not deployment.unknown:
         over += [(each, notified_label(Reason.DEPLOYED_UNKNOWN)) for each in ledger]
-    if deployment.version and deployment.preparation:
-        if deployment.preparation.is_running:
-            over.append((deployment.version, notified_label(Reason.NOT_PREPARED)))
-        elif deployment.preparation.state == "prepared":
-            over.append((deployment.version, WORK_DUE))
+    version, preparation = deployment.version, deployment.preparation
+    faults = [notified_label(Reason.NOT_PREPARED), notified_label(Reason.FAILED_AFTER_RESTORE)]
+    if version and version.is_good:
+        over += [(version, each) for each in faults]
+    elif version and preparation and preparation.is_running:
+        over.append((version, faults[0]))
+    elif version and WORK_DUE in version.labels and preparation and preparation.is_done:
+        over += [(version, each) for each in (*faults, WORK_DUE)]
     yield from ((version, label) for version, label in over if label in version.labels)
 
 

@@ -229,7 +229,7 @@ def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
         previous=arn_of(version.value),
         outcome=reason.outcome if reason else "succeeded",
         reason=reason,
-        message=_message(pipeline, look) + where,
+        message=_message(pipeline, look) + where + _readiness(look),
         version=version.number,
         by=version.actor,
         why=version.reason,
@@ -273,6 +273,14 @@ def _message(pipeline: Pipeline, look: _Look) -> str:
         Reason.RUN_FAILED: f"restored nothing, and ended as {found.run.status}",
     }[found.reason]
     return f"run {found.run.execution_id} of pipeline {pipeline.name} {ending}"
+
+
+def _readiness(look: _Look) -> str:
+    """Return whether data is ready for testers although its run has failed."""
+    preparation = look.deployment.preparation
+    if look.found.reason is not Reason.FAILED_AFTER_RESTORE or preparation is None:
+        return ""
+    return "; the data is prepared" if preparation.is_done else "; the data is NOT prepared yet"
 
 
 def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Sequence[Version]]:

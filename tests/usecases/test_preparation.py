@@ -7,6 +7,7 @@ import pytest
 
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import WORK_DUE
+from chalicelib.usecases.status import history
 from tests.fakes import STACK
 from tests.stage import CURRENT
 from tests.usecases.names import NEW, OLD, REFRESHED
@@ -16,6 +17,7 @@ MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 EXECUTION = "rds-cluster-ID0002"
 WORK = "the after-restore work"
 NOT_PREPARED = "NOT PREPARED: do not use the data yet (rds)"
+FAILED_AFTER = "restored, but the pipeline run failed afterwards (rds)"
 
 
 @pytest.fixture
@@ -126,6 +128,22 @@ def test_work_that_has_succeeded_is_not_done_again_by_another_state_machine(nigh
     machines.statuses.clear()
     night.polls(2)
     assert machines.inputs == {}
+
+
+@pytest.mark.parametrize(("status", "notified"), [("RUNNING", []), ("FAILED", [NOT_PREPARED])])
+def test_people_hear_that_the_data_is_ready_even_if_the_run_failed_later(
+    night: Night, status: str, notified: list[str]
+) -> None:
+    night.promote()
+    night.run_is_over("Failed", deploys=True)
+    execution_becomes(night, status)
+    execution_becomes(night, "SUCCEEDED", polls=3)
+    assert night.subjects == [FAILED_AFTER, *notified, FAILED_AFTER]
+    first, *_, last = (each.body for each in night.aws.notifier.sent)
+    assert ("NOT prepared yet" in first, "the data is prepared" in last) == (True, True)
+    assert history(night.settings, night.aws, *night.settings.databases)["history"][0][
+        "result"
+    ] == ("failed-after-restore")
 
 
 def restored_without(night: Night) -> None:

@@ -10,6 +10,7 @@ from chalicelib.domain.ledger import GOOD, Note
 from chalicelib.domain.results import Result
 from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import reconcile
+from chalicelib.usecases.status import history
 from tests.fakes import STACK, arn
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
@@ -445,6 +446,18 @@ def test_the_first_of_three_puts_at_once_wins(night: Night, late: str) -> None:
     overruled = f"a set {CURRENT} to {arn('a')} in the meantime; that takes precedence"
     assert (night.current, night.present().actor) == (arn("a"), "a")
     assert refused == ([] if late == "a a" else [overruled] * 2)
+
+
+def test_a_refresh_that_was_completed_is_no_failure_in_the_history(promoted: Night) -> None:
+    promoted.run_is_over("Failed", deploys=True)
+    promoted.aws.pipelines.finish(PIPELINE, "Succeeded", deploys=False)  # its tests are retried
+    promoted.polls()
+    promoted.rollback()
+    promoted.run_is_over()
+    _, retried, back = history(promoted.settings, promoted.aws, *promoted.settings.databases)[
+        "history"
+    ][::-1]
+    assert (retried["result"], back["result"]) == ("restored", "refreshed")
 
 
 # --- labels and calls -----------------------------------------------------------------------------
