@@ -162,12 +162,15 @@ def attention() -> FakeClient:
     new = nightly("orders", 1)
     moved = {"current": new, "previous": nightly("orders", 14), "by": OMAR}
     moved |= {"restoring": new, "state": "restoring"}
-    too_old = "is 400.0 hours old; the limit is 14 days. Check db-share-snapshot in production."
+    too_old = (
+        "the deployed data is more than 16 days old; the limit is 14 days. Refresh once a newer snapshot is "
+        "shared, or pin one and deploy it now. Until then, no other database is refreshed either."
+    )
     client = FakeClient(
         database("orders", 14, **moved),
         database("billing", 17, latest=nightly("billing", 17), state="stale"),
         database("documents", 3),
-        problems=[f"billing: latest would not be promoted: {nightly('billing', 17)} {too_old}"],
+        problems=[f"billing: {too_old}"],
     )
     client.answers["status"]["pipeline"]["under_way"] = {
         "execution_id": RUN,

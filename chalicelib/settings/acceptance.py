@@ -124,6 +124,10 @@ class Settings(NamedTuple):
         found = runs(self.restore_schedule, self.cadence, self.window, now, not_before)
         return next(found, None)
 
+    def last_update(self, now: datetime) -> datetime | None:
+        """Return when the last update was due; None for a rate."""
+        return last_run(self.update_schedule, self.cadence, self.window.whole_day(), now)
+
     def last_restore(self, now: datetime) -> datetime | None:
         """Return when the schedule was last due to promote; None for a rate."""
         return last_run(self.restore_schedule, self.cadence, self.window, now)

@@ -58,7 +58,7 @@ class Deployments:
     def of(self, database: Database, ledger: Sequence[Version]) -> Deployment:
         """Return what is deployed for a database; raise AwsError and Refused."""
         if not ledger:
-            return Deployment()
+            return self._without_history(database)
         held = self._held(database, ledger)
         return self._deployed(database, ledger)._replace(held=held)
 
@@ -87,6 +87,15 @@ class Deployments:
             if run.in_progress
         )
         return next(filter(None, found), None)
+
+    def _without_history(self, database: Database) -> Deployment:
+        """Return what the stack alone tells, because `current` does not exist."""
+        stack = self.stack(database.stack.stack) if database.stack else None
+        if stack is None or database.stack is None or unreadable_stack(database.stack, stack):
+            return Deployment()
+        identifier = stack.clusters.get(database.stack.cluster_in(stack.clusters))
+        value = stack.value_of(database.current_parameter) if identifier else None
+        return Deployment(value)
 
     def _deployed(self, database: Database, ledger: Sequence[Version]) -> Deployment:
         if database.stack is None:

@@ -198,7 +198,8 @@ class _Attempt:
             ledger = ledgers[database]
             if already_ran(ledger, self.note.token or "", runs):
                 raise Refused(Reason.NOTHING_NEW, "this scheduled time was already handled")
-            if deployed[database].unknown or deployed[database].value != snapshot.arn:
+            is_deployed = deployed[database].value == snapshot.arn and bool(ledger)
+            if deployed[database].unknown or not is_deployed:
                 now = self.aws.now()
                 moves[database] = next_move(ledger, snapshot.arn, runs, self.note.actor, now)
         if not moves:

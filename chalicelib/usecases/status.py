@@ -52,7 +52,7 @@ Json = dict[str, Any]
 def status(settings: Settings, aws: Aws) -> Json:
     """Return which data is deployed, what comes next, and what is wrong; raise AwsError."""
     look = _Look(settings, aws, settings.databases)
-    look.problems += map(_described, wrong_parameters(settings, look.values))
+    look.problems += look.wrong_parameters()
     if look.error:
         look.problems.append(_described(look.error))
     hold, restore = look.hold()
@@ -135,6 +135,17 @@ class _Look:
             each: _deployed(self.pipeline, each, ledger) for each, ledger in self.ledgers.items()
         }
         self.now = aws.now()
+        several = len(settings.databases) > 1
+        self.for_all = " Until then, no other database is refreshed either." if several else ""
+
+    def wrong_parameters(self) -> Iterator[str]:
+        """Yield what is wrong with the parameters, but not that a new stage waits for its first update."""
+        latest = [self.values.get(each.latest_parameter) for each in self.settings.databases]
+        due = self.settings.last_update(self.now)
+        is_new = due and all(x and x.value == PLACEHOLDER and x.modified > due for x in latest)
+        for refused in wrong_parameters(self.settings, self.values):
+            if not (is_new and refused.reason is Reason.NO_LATEST):
+                yield _described(refused)
 
     def hold(self) -> tuple[Json | None, datetime | None]:
         """Return the hold, and when the schedule promotes next."""
@@ -187,16 +198,17 @@ class _Look:
             limit = self.settings.max_age
             if deployed and limit and taken and self.now - taken > limit + GRACE:
                 is_stale, days = True, (self.now - taken).days
+                wait = " once a newer snapshot is shared" if latest in (None, deployed) else ""
                 found.append(
                     f"the deployed data is more than {days} days old; the limit is {limit.days} days. "
-                    "Refresh once a newer snapshot is shared, or pin one with deploy."
+                    f"Refresh{wait}, or pin one and deploy it now.{self.for_all if wait else ''}"
                 )
             if latest and latest != deployed:
                 candidate(self.settings, self.aws, self.own, database, self.values)
             elif database.copy_policy:
                 settled_copies(self.own, database.copy_policy)  # a newer one may be in progress
         except Refused as refused:
-            found.append(f"latest would not be promoted: {_described(refused)}")
+            found.append(f"latest would not be promoted: {_described(refused)}{self.for_all}")
         except AwsError as error:
             found.append(_described(error))
         self.problems += [f"{database.name}: {each}" for each in found]
@@ -225,7 +237,12 @@ class _Look:
         deployment, ledger = self.deployed[database], self.ledgers[database]
         known = [each.value for each in ledger] if deployment.unknown else [deployment.value]
         is_first = value == PLACEHOLDER and not any(map(arn_of, known))
-        if value and arn_of(value) is None and not is_first:
+        if value is None and deployment.value:
+            yield (
+                f"{name} does not exist, so the next run of the pipeline fails: pin the snapshot that is "
+                "deployed, or another one."
+            )
+        elif value and arn_of(value) is None and not is_first:
             yield (
                 f"{name} holds {visible(value)}, which the next run of the pipeline would read: pin "
                 "the snapshot that is deployed, or another one."

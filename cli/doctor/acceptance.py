@@ -113,12 +113,8 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
 
 
 def _deployed(look: AcceptanceLook, database: Database) -> str | None:
-    """Return what is deployed, as far as that can be seen; without *current*, the stack still tells."""
-    deployment = known(look.deployment, database) or Deployment()
-    if deployment.unknown or deployment.value:
-        return arn_of(deployment.value)
-    stack = known(look.deployed_stack, database)
-    return arn_of(stack.value_of(database.current_parameter)) if stack else None
+    """Return what is deployed, as far as that can be seen."""
+    return arn_of((known(look.deployment, database) or Deployment()).value)
 
 
 def _move(look: AcceptanceLook, database: Database, deployed: str | None) -> str:

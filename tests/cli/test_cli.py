@@ -89,8 +89,8 @@ on hold  until 2026-12-03, by refresh-operator/omar: load test
 running  acceptance-main · Deploy, 23 minutes · waits for an approval · \
 restores orders from orders-2026-11-27
 
-✗ billing: latest would not be promoted: billing-2026-11-11 is 400.0 hours old; the limit is 14 days. \
-Check db-share-snapshot in production.
+✗ billing: the deployed data is more than 16 days old; the limit is 14 days. Refresh once a newer \
+snapshot is shared, or pin one and deploy it now. Until then, no other database is refreshed either.
 """,
         "",
     )

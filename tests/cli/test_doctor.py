@@ -380,7 +380,7 @@ FAULTS: Table = {
         (CURRENT, account({CURRENT: "dummyvalue"}), "problem", "placeholder", KEEP_CURRENT),
         (CURRENT, account({CURRENT: "hunter2"}), "problem", "not the ARN", KEEP_CURRENT),
         (CURRENT, account({CURRENT: "hunter2"}, deployment=Deployment("hunter2")), "problem", "not the ARN", WRITE_CURRENT),
-        (CURRENT, account({CURRENT: None}, deployment=Deployment(), stack=STACK._replace(resolved={CURRENT: OLD.arn})), "problem", GONE, KEEP_CURRENT),
+        (CURRENT, account({CURRENT: None}), "problem", GONE, KEEP_CURRENT),
         (CURRENT, account({CURRENT: arn("orders-1", "999999999999")}), "problem", "a stranger's", KEEP_CURRENT),
         (CURRENT, account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "in another Region", KEEP_CURRENT),
         (CURRENT, account({CURRENT: arn("orders-0")}, present=None), "warning", "no longer exists", KEEP_CURRENT),

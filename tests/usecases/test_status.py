@@ -140,11 +140,43 @@ def test_each_database_has_its_own_facts(two: Night) -> None:
         assert [each["snapshot"] for each in versions] == [present]
 
 
+def test_one_database_that_cannot_be_refreshed_holds_up_the_other(two: Night) -> None:
+    """They are promoted together or not at all."""
+    for_all = "Until then, no other database is refreshed either."
+    two.aws.snapshots.all = [each for each in two.aws.snapshots.all if each.arn != arn("docs-new")]
+    (gone,) = two.status()["problems"]
+    assert gone.startswith("docs: latest would not be promoted: ")
+    assert gone.endswith(for_all)
+    two.set(OTHER_LATEST, arn("docs-old"))
+    two.aws.time += timedelta(days=16)
+    two.offer("newest", created=two.aws.time)
+    two.set(LATEST, arn("newest"))
+    _, stale, *_ = two.status()["problems"]
+    assert stale.startswith("docs: the deployed data is more than 16 days old; ")
+    assert stale.endswith(f"{NOTHING_NEWER} {for_all}")
+
+
 # --- the table: the state of the account, and the problem that the status names --------------------
 
 
 def old_is_from(days: int) -> Arrange:
     return listing(snapshot("new"), snapshot("old", created=SUNDAY - timedelta(days=days)))
+
+
+def test_a_deleted_current_is_a_problem_and_does_not_hide_what_is_deployed(
+    refreshed: Night,
+) -> None:
+    refreshed.aws.parameters.kept.pop(CURRENT)
+    found = refreshed.status()
+    (facts,) = found["databases"]
+    assert (facts["deployed"], facts["state"], facts["current"]) == (NEW, "good", None)
+    (problem,) = found["problems"]
+    assert problem.startswith(
+        f"rds: {CURRENT} does not exist, so the next run of the pipeline fails: "
+    )
+    refreshed.refresh()  # which creates it again, and restores nothing
+    refreshed.run_is_over()
+    assert (refreshed.current, refreshed.status()["problems"]) == (NEW, [])
 
 
 FIRST_PIN = in_turn(without(CURRENT), no_stack, lambda night: night.pin("new"))
@@ -187,10 +219,9 @@ EARLY, LATE = at(TWO_O_CLOCK), at(SUNDAY + timedelta(hours=2))
 UNSEEN = "rds: cannot determine what is deployed: "
 READ = "which the next run of the pipeline would read: pin the snapshot that is deployed, or another one."
 RESET, WRONG = (f"rds: {CURRENT} holds {value}, {READ}" for value in ("dummyvalue", HIDDEN))
-TOO_OLD = (
-    "rds: the deployed data is more than 16 days old; the limit is 14 days. Refresh once a newer snapshot is shared, "
-    "or pin one with deploy."
-)
+TOO_OLD = "rds: the deployed data is more than 16 days old; the limit is 14 days. "
+REFRESH = "Refresh, or pin one and deploy it now."
+NOTHING_NEWER = "Refresh once a newer snapshot is shared, or pin one and deploy it now."
 MISSED = (
     "rds: the refresh due at 2026-01-04T04:00:00+00:00 did not happen. Check the "
     "notifications and the log of db-restore-from-snapshot."
@@ -223,10 +254,10 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         [],
     ),
     "as old as allowed": (old_is_from(days=15), []),
-    "older": (old_is_from(days=16), [TOO_OLD]),
+    "older": (old_is_from(days=16), [TOO_OLD + REFRESH]),
     "deleted long since": (
         in_turn(at(SUNDAY + timedelta(days=16)), holding(LATEST, OLD), listing()),
-        [TOO_OLD],
+        [TOO_OLD + NOTHING_NEWER],
     ),
     "two hours": (promotion_that("InProgress", hours=2), []),
     "longer, with a push behind it": (in_turn(LONGER, Night.push), [WAITS]),
@@ -246,6 +277,10 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "held": (in_turn(LATE, hold_until("2026-02-01")), []),
     "nothing newer": (in_turn(EARLY, holding(LATEST, OLD), LATE), []),
     "newer only since": (in_turn(LATE, holding(LATEST, NEW)), []),
+    "before the first update is due": (
+        in_turn(at(TWO_O_CLOCK - timedelta(hours=1)), holding(LATEST, "dummyvalue")),
+        [],
+    ),
     "before the first update": (in_turn(EARLY, holding(LATEST, "dummyvalue"), LATE), [NO_UPDATE]),
     "not missed yet": (in_turn(LATE, Night.push), []),
     "a rate": (in_turn(LATE, configured(RESTORE_SCHEDULE="rate(1 day)")), []),
