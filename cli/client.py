@@ -98,7 +98,9 @@ class ApiClient:
         given = body and {name: value for name, value in body.items() if value is not None}
         data = None if given is None else json.dumps(given).encode()
         headers = {"Content-Type": "application/json"} if data else {}
-        request = AWSRequest(method, url, headers, data, {"database": database} if database else {})
+        request = AWSRequest(
+            method, url, headers, data, {} if database is None else {"database": database}
+        )
         with _calling():
             credentials = self._session.get_credentials()
             if credentials is None:

@@ -159,7 +159,7 @@ def doctor(name: str, project: Path, *, as_json: bool) -> None:
     options.PROJECT,
 )
 def package(name: str, out: Path | None, project: Path) -> None:
-    """Write a stage as CloudFormation templates, without calling AWS."""
+    """Write a stage as CloudFormation templates; call no AWS."""
     from cli.package import next_steps, package
 
     folder = out or project / ".chalice/deployments" / name

@@ -42,6 +42,7 @@ _ASK_FOR_PERMISSION = (
 _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region. A production stage has no API, and one "
     "with PIN_API_ENABLED=false has none either.",
+    "NoJson": "Check the address, which --url names or the stage's API has.",
     "ConfigParse": "Correct that file.",
     "ProfileNotFound": "Name one that exists: --profile or AWS_PROFILE.",
     "Unreachable": "Check your network, VPN and proxy, then try again.",

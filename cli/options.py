@@ -46,7 +46,7 @@ def _address(_context: click.Context, _option: click.Parameter, url: str | None)
         parts = urlsplit(url)
         if parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1"):
             return url
-    right = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api"
+    right = "write one that begins with https://, such as https://ID.execute-api.eu-west-1.amazonaws.com/api"
     raise WrongUsage(f"--url is {url!r}: {right}")
 
 

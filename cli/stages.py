@@ -292,7 +292,7 @@ def read_config(project: Path) -> Json:
     """Return the content of `.chalice/config.json`; raise StageError if it cannot be used."""
     file = project / CONFIG
     if not file.is_file():
-        raise UsageError(f"there is no {CONFIG} here: name the folder that holds app.py")
+        raise UsageError(f"there is no {file}: name the folder that holds app.py with --project")
     try:
         config: Json = json.loads(file.read_text(encoding="utf-8"))
         variables = [each.get("environment_variables", {}).items() for each in _levels(config)]

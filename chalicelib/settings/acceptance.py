@@ -267,7 +267,7 @@ def _stack_reference(text: str) -> StackReference:
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
 _PARAMETER = matching(
     r"(?=.{1,1011}$)(?!/?(?i:aws|ssm))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15})",
-    "write a Parameter Store name such as /acceptance/rds/latest-snapshot: at most 1,011 characters, "
+    "write a Parameter Store name such as /acceptance/orders/snapshot: at most 1,011 characters, "
     "letters, digits and _.- in up to 15 parts, the first not beginning with aws or ssm; start with / "
     "if there are several parts",
 )

@@ -140,7 +140,8 @@ def _find(aws: Aws, database: Database, values: Values, asked: str) -> Snapshot:
     else:
         known = aws.snapshots.named(name, database.criteria.account)
     if not known:
-        message = f"snapshot {name} is neither in this account nor shared with it"
+        others = f"none that {database.criteria.account} shares with it is called"
+        message = f"no snapshot of this account, and {others} {name}"
         raise NotFound(Reason.SNAPSHOT_GONE, message)
     if len(known) > 1:
         raise Refused(

@@ -237,7 +237,7 @@ def test_a_refusal_is_a_sentence(client: FakeClient) -> None:
     assert run("refresh --yes --json")[0] == 1
 
 
-ADDRESS = "write an address such as https://ID.execute-api.eu-west-1.amazonaws.com/api\n"
+ADDRESS = "write one that begins with https://, such as https://ID.execute-api.eu-west-1.amazonaws.com/api\n"
 DEPLOY = "deploy --stage acceptance"
 ENDPOINT = "write an address such as http://127.0.0.1:5000, or unset it\n"
 WRONG = {
@@ -265,7 +265,7 @@ WRONG = {
         f"{command} --stage nosuch": "has no stage 'nosuch'"
         for command in ("deploy", "doctor", "package", "destroy", "destroy --dry-run")
     },
-    "doctor --stage acceptance --project /": "there is no .chalice/config.json",
+    "doctor --stage acceptance --project /": "there is no /.chalice/config.json: name",
     "live-check": "no Region is set: name one with --region or AWS_DEFAULT_REGION",
 }
 

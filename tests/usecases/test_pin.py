@@ -124,7 +124,7 @@ def test_a_copy_is_pinned_although_shares_are_in_another_region(night: Night) ->
 
 
 def test_a_snapshot_that_nobody_has_is_not_found(night: Night) -> None:
-    message = "snapshot unheard-of is neither in this account nor shared with it"
+    message = "no snapshot of this account, and none that 111111111111 shares with it is called unheard-of"
     expected = 404, {"Code": "NotFoundError", "Message": message}
     assert night.ask("PUT", ROUTE, {"snapshot": "unheard-of"}) == expected
 

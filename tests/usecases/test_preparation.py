@@ -131,7 +131,7 @@ def test_work_that_has_succeeded_is_not_done_again_by_another_state_machine(nigh
 
 
 @pytest.mark.parametrize(("status", "notified"), [("RUNNING", []), ("FAILED", [NOT_PREPARED])])
-def test_people_hear_that_the_data_is_ready_even_if_the_run_failed_later(
+def test_ready_data_is_notified_even_if_the_run_failed_later(
     night: Night, status: str, notified: list[str]
 ) -> None:
     night.promote()
