@@ -7,6 +7,9 @@ from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.update_latest import follow_copies
 
+# What became of copies, in the words of a poll; each database keeps its own outcome.
+_OUTCOMES = {"updated": "succeeded", "unchanged": "ignored"}
+
 
 def poll(settings: Settings, aws: Aws) -> Result:
     """Reconcile, and finish copies if there are any; raise AwsError once both have been tried."""
@@ -14,4 +17,5 @@ def poll(settings: Settings, aws: Aws) -> Result:
     results, failed = run_each(steps, lambda step: step(settings, aws))
     raise_errors(failed)
     entries = [entry for result in results for entry in result.databases]
-    return combine(entries) if entries else results[0]
+    result = combine(entries) if entries else results[0]
+    return result._replace(outcome=_OUTCOMES.get(result.outcome, result.outcome))

@@ -92,7 +92,7 @@ def test_the_poll_records_the_copy_once_it_is_available(night: Night) -> None:
     night.aws.snapshots.settle()
     made = copy_of(night, "new")
     assert poll(night.settings, night.aws).to_json() == about_rds(
-        "updated",
+        "succeeded",
         outcome="updated",
         latest=made,
         current=OLD,
@@ -107,6 +107,7 @@ def test_the_poll_records_the_copy_once_it_is_available(night: Night) -> None:
     night.aws.calls.clear()
     assert night.follow_copies().outcome == "unchanged"
     assert (night.aws.calls, night.everything()) == (["get", "own", "history"], before)
+    assert poll(night.settings, night.aws).outcome == "ignored"
 
 
 def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(night: Night) -> None:
