@@ -16,7 +16,7 @@ from chalicelib.domain.deployment import (
     is_waiting,
 )
 from chalicelib.domain.errors import AwsError, RefreshError, Refused
-from chalicelib.domain.ledger import Run, Version, earlier_snapshot, in_progress, own_run
+from chalicelib.domain.ledger import Ledger, Run, Version, earlier_snapshot, in_progress
 from chalicelib.domain.parameters import (
     PLACEHOLDER,
     arn_of,
@@ -32,7 +32,7 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, list_own_once, settled_copies
-from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
+from chalicelib.usecases.deployments import Deployments, describe
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.under_way import run_under_way, to_restore
 from chalicelib.usecases.update_latest import newest
@@ -84,9 +84,7 @@ def history(settings: Settings, aws: Aws, database: Database) -> Json:
     if isinstance(look.error, AwsError):
         raise look.error  # rather than show that no run restored anything
     ledger = look.ledgers[database]
-    return {
-        "history": [_entry(version, ledger, look.pipeline.runs) for version in reversed(ledger)]
-    }
+    return {"history": [_entry(version, ledger) for version in reversed(ledger)]}
 
 
 def snapshots(aws: Aws, database: Database) -> Json:
@@ -121,7 +119,7 @@ class _Look:
         self.aws = aws
         self.own = list_own_once(aws)
         self.values = aws.parameters.get(settings.promotion_parameters)
-        self.ledgers = ledgers_of(aws, databases)
+        histories = {each: aws.parameters.history(each.current_parameter) for each in databases}
         self.error: RefreshError | None = None
         self.problems: list[str] = []
         self.restored: dict[str, str] = {}  # by the run under way: from what, by database
@@ -130,7 +128,8 @@ class _Look:
             runs = aws.pipelines.runs(name) if name else []
         except RefreshError as error:
             self.error = error
-        self.pipeline = Deployments(aws, name or "", runs)
+        self.pipeline = Deployments(aws, name or "", runs, histories)
+        self.ledgers = self.pipeline.ledgers
         self.deployed = {
             each: _deployed(self.pipeline, each, ledger) for each, ledger in self.ledgers.items()
         }
@@ -255,7 +254,7 @@ class _Look:
             return None
         positions = dict[str, Position]()
         try:
-            run, self.restored = run_under_way(self.pipeline, self.ledgers, self.deployed)
+            run, self.restored = run_under_way(self.pipeline, self.deployed)
             positions |= self.aws.pipelines.positions(self.pipeline.name)
         except RefreshError as error:
             self.problems.append(f"{error}.")
@@ -319,16 +318,16 @@ def _state(facts: Json, deployment: Deployment, *, is_stale: bool) -> str:
     return "stale" if is_stale else "good"
 
 
-def _deployed(reader: Deployments, database: Database, ledger: Sequence[Version]) -> Deployment:
+def _deployed(reader: Deployments, database: Database, ledger: Ledger) -> Deployment:
     try:
         return reader.of(database, ledger)
     except RefreshError as error:
         return Deployment(unknown=str(error))
 
 
-def _entry(version: Version, ledger: Sequence[Version], runs: Sequence[Run]) -> Json:
-    own = own_run(version, ledger, runs)
-    run = next((each for each in runs if each.execution_id == version.run_id), own)
+def _entry(version: Version, ledger: Ledger) -> Json:
+    own = ledger.own_run(version)
+    run = next((each for each in ledger.runs if each.execution_id == version.run_id), own)
     return {
         "version": version.number,
         "snapshot": visible(version.value),
