@@ -14,7 +14,7 @@ from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.errors import BusyError, RefreshError, Refused
 from chalicelib.domain.functions import RESTORE
 from chalicelib.domain.ledger import Move, Note
-from chalicelib.domain.parameters import Values, pipeline_name, snapshot_of, value_of
+from chalicelib.domain.parameters import Values, pipeline_name, value_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import Result, hours, refusal, unmoved
 from chalicelib.domain.snapshots import Snapshot
@@ -27,7 +27,7 @@ from chalicelib.usecases.checks import (
     check_window,
     wrong_parameters,
 )
-from chalicelib.usecases.copies import ListOwn, check_first_copy, list_own_once
+from chalicelib.usecases.copies import list_own_once
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.scheduled import (
     check_week,
@@ -135,7 +135,6 @@ class _Attempt:
     def check(self) -> Pipeline:
         """Do the checks, which write nothing; raise Refused, AwsError and BusyError."""
         settings, aws, log = self.settings, self.aws, self.log
-        own = list_own_once(aws)
         with log.step("window", time_based=True) as detail:
             detail(f"{'not checked: ' if self.outside_window else ''}{settings.window}")
             if not self.outside_window:
@@ -143,9 +142,13 @@ class _Attempt:
         with log.step("hold", time_based=True):
             check_hold(settings, self.values, aws.now())
         with log.step("parameters") as detail:
-            self._check_parameters(own)
+            if wrong := [*wrong_parameters(settings, self.values)]:
+                reason = wrong[0].reason
+                same = (str(each) for each in wrong if each.reason is reason)
+                raise Refused(reason, "; ".join(same))
             detail(f"the pipeline is {self.values[settings.pipeline_parameter].value}")
         with log.step("snapshot") as detail:
+            own = list_own_once(aws)
             self.snapshots = {
                 each: candidate(settings, aws, own, each, self.values)
                 for each in settings.databases
@@ -174,16 +177,6 @@ class _Attempt:
             detail(f"no run of {pipeline.name} is in progress")
         log.end_of_checks()
         return pipeline
-
-    def _check_parameters(self, own: ListOwn) -> None:
-        wrong = [*wrong_parameters(self.settings, self.values)]
-        if wrong:
-            reason = wrong[0].reason
-            if reason is Reason.NO_LATEST:
-                for each in self.settings.databases:
-                    if each.copy_policy and not snapshot_of(self.values, each.latest_parameter):
-                        check_first_copy(own, each.copy_policy)
-            raise Refused(reason, "; ".join(str(each) for each in wrong if each.reason is reason))
 
     def _moves(
         self, pipeline: Pipeline, deployed: Mapping[Database, Deployment]

@@ -31,7 +31,7 @@ from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
-from chalicelib.usecases.copies import described, list_own_once, settled_copies
+from chalicelib.usecases.copies import described, list_own_once
 from chalicelib.usecases.deployments import Deployments, describe
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.under_way import run_under_way, to_restore
@@ -52,7 +52,7 @@ Json = dict[str, Any]
 def status(settings: Settings, aws: Aws) -> Json:
     """Return which data is deployed, what comes next, and what is wrong; raise AwsError."""
     look = _Look(settings, aws, settings.databases)
-    look.problems += look.wrong_parameters()
+    look.problems += map(_described, wrong_parameters(settings, look.values))
     if look.error:
         look.problems.append(_described(look.error))
     hold, restore = look.hold()
@@ -137,14 +137,13 @@ class _Look:
         several = len(settings.databases) > 1
         self.for_all = " Until then, no other database is refreshed either." if several else ""
 
-    def wrong_parameters(self) -> Iterator[str]:
-        """Yield what is wrong with the parameters, but not that a new stage waits for its first update."""
+    def is_new(self) -> bool:
+        """Return whether the stage waits for its first update."""
         latest = [self.values.get(each.latest_parameter) for each in self.settings.databases]
         due = self.settings.last_update(self.now)
-        is_new = due and all(x and x.value == PLACEHOLDER and x.modified > due for x in latest)
-        for refused in wrong_parameters(self.settings, self.values):
-            if not (is_new and refused.reason is Reason.NO_LATEST):
-                yield _described(refused)
+        return due is not None and all(
+            each and each.value == PLACEHOLDER and each.modified > due for each in latest
+        )
 
     def hold(self) -> tuple[Json | None, datetime | None]:
         """Return the hold, and when the schedule promotes next."""
@@ -202,12 +201,14 @@ class _Look:
                     f"the deployed data is more than {days} days old; the limit is {limit.days} days. "
                     f"Refresh{wait}, or pin one and deploy it now.{self.for_all if wait else ''}"
                 )
-            if latest and latest != deployed:
+            is_deployed = latest is not None and latest == deployed
+            # A newer copy than the one that is deployed may be in progress.
+            is_checked = database.copy_policy or not is_deployed
+            if is_checked and database.latest_parameter in self.values:
                 candidate(self.settings, self.aws, self.own, database, self.values)
-            elif database.copy_policy:
-                settled_copies(self.own, database.copy_policy)  # a newer one may be in progress
         except Refused as refused:
-            found.append(f"latest would not be promoted: {_described(refused)}{self.for_all}")
+            if refused.reason is not Reason.NO_LATEST or not self.is_new():
+                found.append(f"latest would not be promoted: {_described(refused)}{self.for_all}")
         except AwsError as error:
             found.append(_described(error))
         self.problems += [f"{database.name}: {each}" for each in found]
