@@ -11,14 +11,13 @@ from typing import NamedTuple
 from chalicelib.domain.ledger import (
     CLOCK_TOLERANCE,
     WORK_DUE,
+    Ledger,
     Run,
     Version,
-    is_under_way,
     last_order,
     last_restored,
     newest_of,
     notified_label,
-    own_run,
     successor,
 )
 from chalicelib.domain.reasons import Reason
@@ -232,11 +231,7 @@ def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[A
 
 
 def restored_from(
-    ledger: Sequence[Version],
-    cluster: Cluster,
-    resolved: str | None,
-    makers: Sequence[Action],
-    runs: Sequence[Run],
+    ledger: Ledger, cluster: Cluster, resolved: str | None, makers: Sequence[Action]
 ) -> Deployment:
     """Return what a cluster that is seen for the first time was restored from.
 
@@ -245,7 +240,7 @@ def restored_from(
     """
     before = [each for each in ledger if each.modified <= cluster.created]
     stated = newest_of(resolved or "", before)
-    read = [(maker, versions_read_by(maker.as_script(cluster), ledger, runs)) for maker in makers]
+    read = [(maker, versions_read_by(maker.as_script(cluster), ledger)) for maker in makers]
     if read and not any(versions for _, versions in read):
         return _from_before_history(ledger, cluster, resolved)
     if stated:  # an action that did not read the stack's value did not create the cluster
@@ -296,9 +291,7 @@ def _uncertain(action: Action) -> str:
     )
 
 
-def versions_read_by(
-    action: Action, ledger: Sequence[Version], runs: Sequence[Run]
-) -> list[Version]:
+def versions_read_by(action: Action, ledger: Ledger) -> list[Version]:
     """Return the versions of `current` that a deploy action may have read.
 
     Clocks differ, and CloudFormation reads a moment after the action has started. But a run never
@@ -308,19 +301,14 @@ def versions_read_by(
     end = action.started + CLOCK_TOLERANCE
     first = max((i for i, each in enumerate(ledger) if each.modified <= begin), default=0)
     for index, version in enumerate(ledger):
-        run = own_run(version, ledger, runs)
+        run = ledger.own_run(version)
         if run and run.execution_id == action.execution_id:
             first = max(first, index)
             break
     return [each for i, each in enumerate(ledger) if i >= first and each.modified <= end]
 
 
-def held_by(
-    actions: Iterable[Action],
-    stack: str | None,
-    ledger: Sequence[Version],
-    runs: Sequence[Run],
-) -> Version | None:
+def held_by(actions: Iterable[Action], stack: str | None, ledger: Ledger) -> Version | None:
     """Return the version in a change set that the run of these actions has yet to execute.
 
     CloudFormation resolves parameters when a change set is prepared, and somebody may have to approve
@@ -335,12 +323,10 @@ def held_by(
     if newest.category != PREPARES_CHANGE_SET and not is_executing:
         return None
     # The history may not go back so far, as after a deletion.
-    return next(reversed(versions_read_by(newest, ledger, runs)), ledger[0])
+    return next(reversed(versions_read_by(newest, ledger)), ledger[0])
 
 
-def last_deployed(
-    ledger: Sequence[Version], actions: Sequence[Action], runs: Sequence[Run]
-) -> Deployment:
+def last_deployed(ledger: Ledger, actions: Sequence[Action]) -> Deployment:
     """Return what the newest successful deploy action read, the only evidence without a stack.
 
     `actions` are newest first. A pipeline that neither deploys nor prepares a change set, such as one
@@ -358,7 +344,7 @@ def last_deployed(
                 run.updated,
                 reads_since=run.started,
             )
-            for run in runs
+            for run in ledger.runs
         ]
     if any(action.status == "InProgress" for action in deploys):
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
@@ -368,7 +354,7 @@ def last_deployed(
         return (
             Deployment(seen.value, seen, seen.run_id, is_remembered=True) if seen else Deployment()
         )
-    candidates = versions_read_by(maker, ledger, runs)
+    candidates = versions_read_by(maker, ledger)
     if not candidates:
         found = _from_before_history(ledger, None, None)
         return found._replace(is_remembered=bool(found.version and found.version.run_id))
@@ -399,9 +385,7 @@ class Verdict(NamedTuple):
         return notified_label(self.reason)
 
 
-def verdict(
-    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
-) -> Verdict | None:
+def verdict(deployment: Deployment, ledger: Ledger, now: datetime) -> Verdict | None:
     """Return the next correction, or else the next notification, for a database; None if there is none."""
     if not ledger or deployment.is_deploying:
         return None
@@ -409,9 +393,9 @@ def verdict(
         found = [Verdict(Reason.DEPLOYED_UNKNOWN, ledger[-1])]
     else:
         found = [
-            *_of_deployed(deployment, runs),
-            *_of_order(deployment, ledger, runs, now),
-            *_of_present(deployment, ledger, runs, now),
+            *_of_deployed(deployment, ledger.runs),
+            *_of_order(deployment, ledger, now),
+            *_of_present(deployment, ledger, now),
         ]
     if deployment.held:  # the run executes that change set, whatever `current` holds by then
         found = [each for each in found if not each.put]
@@ -460,16 +444,14 @@ def _of_deployed(deployment: Deployment, runs: Sequence[Run]) -> Iterator[Verdic
         yield Verdict(Reason.NOT_PREPARED, version, run)
 
 
-def _of_order(
-    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
-) -> Iterator[Verdict]:
+def _of_order(deployment: Deployment, ledger: Ledger, now: datetime) -> Iterator[Verdict]:
     """Judge the newest version that a run was started for, if it is not deployed."""
     order = last_order(ledger)
     if order is None or order.value == deployment.value or order.run_id:
         return
-    if is_under_way(order, ledger, runs, now):
+    if ledger.is_under_way(order, now):
         return
-    run, present = own_run(order, ledger, runs), ledger[-1]
+    run, present = ledger.own_run(order), ledger[-1]
     is_present = _stands_for(present, order)
     if not is_present and notified_label(Reason.RUN_FAILED) in order.labels:
         return  # already notified: somebody retried its run, which read the reverted `current`
@@ -489,9 +471,7 @@ def _stands_for(present: Version, order: Version) -> bool:
     return is_undo_to or present.token == order.token
 
 
-def _of_present(
-    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
-) -> Iterator[Verdict]:
+def _of_present(deployment: Deployment, ledger: Ledger, now: datetime) -> Iterator[Verdict]:
     """Judge the newest version if nobody requested its value and another snapshot is deployed."""
     present = ledger[-1]
     differs = deployment.value not in (None, present.value)
@@ -500,5 +480,5 @@ def _of_present(
     elif differs and not present.waits:
         order = last_order(ledger)
         wanted = order if order and _stands_for(present, order) else present
-        if not is_under_way(wanted, ledger, runs, now):
+        if not ledger.is_under_way(wanted, now):
             yield Verdict(Reason.DEPLOYED_DIFFERS, present, put=True)

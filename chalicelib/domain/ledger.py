@@ -222,6 +222,90 @@ class Move(NamedTuple):
         return arn_of(self.present.value) if self.present else None
 
 
+class Ledger(list[Version]):
+    """The versions of a `current` parameter, oldest first, with the pipeline's `runs`, newest first.
+
+    Read the versions before listing the runs, so that a new version never seems to lack its run.
+    """
+
+    def __init__(self, versions: Iterable[Version], runs: Sequence[Run]) -> None:
+        super().__init__(versions)
+        self.runs = runs
+
+    def own_run(self, version: Version) -> Run | None:
+        """Return the run that was started for this version; None if there is none.
+
+        CodePipeline does not list a run's token, so this is the first run that
+        StartPipelineExecution started after the version was put and before it was undone.
+
+        - Clocks differ: a run that started up to a minute earlier counts while it is in progress, or
+          if no other run was started since.
+        - A superseded run is replaced by the run that superseded it.
+        - A version that is put again with its token keeps its run.
+        """
+        if version.token is None:
+            return None
+        puts = [index for index, each in enumerate(self) if each.token == version.token]
+        return next(filter(None, map(self._started_for, puts)), None)
+
+    def _started_for(self, index: int) -> Run | None:
+        version, undone = self[index], next(self._undoing(index), None)
+        found = [run for run in reversed(self.runs) if _may_be_started_for(run, version, undone)]
+        earlier = [run for run in found if run.started <= version.modified]
+        since = next((run for run in found if run.started >= version.modified), None)
+        own = next(
+            (run for run in earlier if run.in_progress), since or next(reversed(earlier), None)
+        )
+        return successor(own, self.runs)
+
+    def _undoing(self, index: int) -> Iterator[Version]:
+        """Yield the later versions that undo the version at `index`, including a pin that an undo put back."""
+        token = self[index].token
+        before = [each for each in self[:index] if each.token != token][-1:]
+        waited = [(each.value, each.note) for each in before if each.waits]
+        for each in self[index + 1 :]:
+            if each.is_correction or (each.value, each.note) in waited:
+                yield each
+
+    def is_under_way(self, version: Version, now: datetime) -> bool:
+        """Return whether the run of this version is in progress, or may yet be started or listed."""
+        run = self.own_run(version)
+        if run:
+            return run.in_progress
+        return version.token is not None and now - version.modified < START_DEADLINE
+
+    def already_ran(self, token: str) -> bool:
+        """Return whether this request already had its run, or somebody has changed `current` since.
+
+        A retry must not overrule an operator.
+        """
+        for index, version in enumerate(self):
+            if version.token != token:
+                continue
+            # Corrections of this put do not count as changes by somebody else.
+            undoing = list(self._undoing(index))
+            later = [each for each in self[index + 1 :] if each.token != token]
+            if any(each not in undoing for each in later) or self.own_run(version):
+                return True
+        return False
+
+    def next_move(self, value: str, actor: str, now: datetime) -> Move:
+        """Return what a promotion to `value` has to put.
+
+        An invocation that was killed after its put continues with the version that it finds, unless
+        that is so old that it counts as one for which no run was started.
+        """
+        present = self[-1] if self else None
+        if (
+            present
+            and present.run_id is None
+            and (present.value, present.actor) == (value, actor)
+            and self.is_under_way(present, now)
+        ):
+            return Move(value, present, present.token)
+        return Move(value, present)
+
+
 def run_label(execution_id: str) -> str:
     """Return the label that names the run that restored a version."""
     return f"{_RUN_LABEL}{execution_id}"
@@ -237,32 +321,6 @@ def in_progress(runs: Sequence[Run]) -> Run | None:
     return next((run for run in reversed(runs) if run.in_progress), None)
 
 
-def own_run(version: Version, ledger: Sequence[Version], runs: Sequence[Run]) -> Run | None:
-    """Return the run that was started for this version; None if there is none.
-
-    `runs` are newest first. CodePipeline does not list a run's token, so this is the first run that
-    StartPipelineExecution started after the version was put and before it was undone.
-
-    - Clocks differ: a run that started up to a minute earlier counts while it is in progress, or if
-      no other run was started since.
-    - A superseded run is replaced by the run that superseded it.
-    - A version that is put again with its token keeps its run.
-    """
-    if version.token is None:
-        return None
-    puts = [index for index, each in enumerate(ledger) if each.token == version.token]
-    return next(filter(None, (_started_for(index, ledger, runs) for index in puts)), None)
-
-
-def _started_for(index: int, ledger: Sequence[Version], runs: Sequence[Run]) -> Run | None:
-    version, undone = ledger[index], next(_undoing(index, ledger), None)
-    found = [run for run in reversed(runs) if _may_be_started_for(run, version, undone)]
-    earlier = [run for run in found if run.started <= version.modified]
-    since = next((run for run in found if run.started >= version.modified), None)
-    own = next((run for run in earlier if run.in_progress), since or next(reversed(earlier), None))
-    return successor(own, runs)
-
-
 def successor(run: Run | None, runs: Sequence[Run]) -> Run | None:
     """Return the run that a superseded one handed over to, or the run itself; `runs` are newest first."""
     while run and run.status == "Superseded":
@@ -271,16 +329,6 @@ def successor(run: Run | None, runs: Sequence[Run]) -> Run | None:
         later = (each for each in reversed(runs[: runs.index(run)]) if not each.is_rollback)
         run = next((each for each in later if each.in_progress or each.updated >= ended), None)
     return run
-
-
-def _undoing(index: int, ledger: Sequence[Version]) -> Iterator[Version]:
-    """Yield the later versions that undo the version at `index`, including a pin that an undo put back."""
-    token = ledger[index].token
-    before = [each for each in ledger[:index] if each.token != token][-1:]
-    waited = [(each.value, each.note) for each in before if each.waits]
-    for each in ledger[index + 1 :]:
-        if each.is_correction or (each.value, each.note) in waited:
-            yield each
 
 
 def _may_be_started_for(run: Run, version: Version, undone: Version | None) -> bool:
@@ -294,16 +342,6 @@ def _may_be_started_for(run: Run, version: Version, undone: Version | None) -> b
     )
 
 
-def is_under_way(
-    version: Version, ledger: Sequence[Version], runs: Sequence[Run], now: datetime
-) -> bool:
-    """Return whether the run of this version is in progress, or may yet be started or listed."""
-    run = own_run(version, ledger, runs)
-    if run:
-        return run.in_progress
-    return version.token is not None and now - version.modified < START_DEADLINE
-
-
 def last_order(ledger: Sequence[Version]) -> Version | None:
     """Return the newest version that a run was to restore, and that was not undone."""
     for index, version in reversed(list(enumerate(ledger))):
@@ -311,45 +349,6 @@ def last_order(ledger: Sequence[Version]) -> Version | None:
         if version.token and not (later and later.action == "undo"):
             return version
     return None
-
-
-def already_ran(ledger: Sequence[Version], token: str, runs: Sequence[Run]) -> bool:
-    """Return whether this request already had its run, or somebody has changed `current` since.
-
-    A retry must not overrule an operator.
-    """
-    for index, version in enumerate(ledger):
-        if version.token != token:
-            continue
-        # Corrections of this put do not count as changes by somebody else.
-        undoing = list(_undoing(index, ledger))
-        later = [each for each in ledger[index + 1 :] if each.token != token]
-        if any(each not in undoing for each in later) or own_run(version, ledger, runs):
-            return True
-    return False
-
-
-def next_move(
-    ledger: Sequence[Version],
-    value: str,
-    runs: Sequence[Run],
-    actor: str,
-    now: datetime,
-) -> Move:
-    """Return what a promotion to `value` has to put.
-
-    An invocation that was killed after its put continues with the version that it finds, unless that
-    is so old that it counts as one for which no run was started.
-    """
-    present = ledger[-1] if ledger else None
-    if (
-        present
-        and present.run_id is None
-        and (present.value, present.actor) == (value, actor)
-        and is_under_way(present, ledger, runs, now)
-    ):
-        return Move(value, present, present.token)
-    return Move(value, present)
 
 
 def token_of(moves: Mapping[Any, Move], note: Note) -> str:

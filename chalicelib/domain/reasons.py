@@ -36,7 +36,7 @@ class Reason(StrEnum):
     PIPELINE_MISSING = "pipeline-missing", "failed", "Correct the pipeline's name in its parameter."
 
     # Copies.
-    COPY_PENDING = "copy-pending", "failed", "Once the copy is recorded in latest, aurora-refresh refresh --outside-window restores it; or wait for the next scheduled refresh."
+    COPY_PENDING = "copy-pending", "failed", "Once the copy is available, aurora-refresh refresh --outside-window restores it; or wait for the next scheduled refresh."
     COPY_FAILED = "copy-failed", "failed", "Check that production still has the snapshot and shares its key. The next update starts a new copy."
     COPY_QUOTA = "copy-quota", "failed", "RDS runs five copies at a time: wait; in acceptance, db-reconcile retries. RDS allows 100 manual cluster snapshots per Region: delete those you no longer need."
     COPY_KEY_DENIED = "copy-key-denied", "failed", "Allow the function's role to use both keys, in its policy and in theirs (docs/copies.md, docs/production.md)."

@@ -49,19 +49,12 @@ def check_window(settings: Settings, now: datetime) -> None:
 
 
 def wrong_parameters(settings: Settings, values: Values) -> Iterator[Refused]:
-    """Yield a refusal for each parameter that does not hold what a promotion needs."""
+    """Yield a refusal for each parameter without which nothing is promoted."""
     if problem := pipeline_problem(settings, values):
         yield problem
-    for database in settings.databases:
-        name = database.latest_parameter
-        value = value_of(values, name)
-        if value is None:
+    for name in (database.latest_parameter for database in settings.databases):
+        if name not in values:
             yield Refused(Reason.PARAMETER_MISSING, f"parameter not found: {name}")
-        elif SnapshotArn.parse(value) is None:
-            yield Refused(
-                Reason.NO_LATEST,
-                f"{name} holds {visible(value)}, not the ARN of a DB cluster snapshot",
-            )
 
 
 def pipeline_problem(settings: Settings, values: Values) -> Refused | None:
@@ -79,15 +72,12 @@ def pipeline_problem(settings: Settings, values: Values) -> Refused | None:
 def candidate(
     settings: Settings, aws: Aws, own: ListOwn, database: Database, values: Values
 ) -> Snapshot:
-    """Return the snapshot that `latest` names, checked again, because hours may have passed.
+    """Return the newest copy, or the share that `latest` names, which is checked again after hours.
 
     Raise Refused if the schedule would not promote it, and AwsError.
     """
-    value = values[database.latest_parameter].value
-    if database.copy_policy:
-        snapshot = promotable_copy(own, database.copy_policy, value)
-    else:
-        snapshot = _promotable_share(aws, database, value)
+    copy = promotable_copy(own, database.copy_policy) if database.copy_policy else None
+    snapshot = copy or _named_share(aws, database, values[database.latest_parameter].value)
     age = snapshot.age(aws.now())
     if settings.max_age and age > settings.max_age:
         raise Refused(
@@ -97,9 +87,15 @@ def candidate(
     return snapshot
 
 
-def _promotable_share(aws: Aws, database: Database, value: str) -> Snapshot:
+def _named_share(aws: Aws, database: Database, value: str) -> Snapshot:
     arn = SnapshotArn.parse(value)
-    assert arn is not None  # see wrong_parameters
+    if arn is None:
+        problem = f"holds {visible(value)}, not the ARN of a DB cluster snapshot"
+        raise Refused(Reason.NO_LATEST, f"{database.latest_parameter} {problem}")
+    if database.copy_policy:
+        key = database.copy_policy.key
+        problem = f"{value} is not an eligible copy that this stage made under {key}"
+        raise Refused(Reason.NOT_ELIGIBLE, problem)
     if arn.account != database.criteria.account:
         # Do not ask AWS about a stranger's snapshot.
         raise Refused(

@@ -52,8 +52,11 @@ def ensure_copy(
     return copies
 
 
-def settled_copies(own: ListOwn, policy: CopyPolicy) -> list[Snapshot]:
-    """Return the copies, newest data first; raise Refused while a newer copy is in progress; raise AwsError."""
+def promotable_copy(own: ListOwn, policy: CopyPolicy) -> Snapshot | None:
+    """Return the newest eligible copy, even if the poll has not recorded it in `latest` yet.
+
+    Raise Refused while a newer copy is in progress, and AwsError.
+    """
     copies = managed_copies(own(), policy)
     pending = pending_copy(copies, policy)
     if pending:
@@ -61,27 +64,7 @@ def settled_copies(own: ListOwn, policy: CopyPolicy) -> list[Snapshot]:
             Reason.COPY_PENDING,
             f"the copy of {pending.source} is {pending.status}, {pending.progress} % done",
         )
-    return copies
-
-
-def promotable_copy(own: ListOwn, policy: CopyPolicy, arn: str) -> Snapshot:
-    """Return the newest eligible copy, even if the poll has not recorded it in `latest` yet.
-
-    Raise Refused if none may be promoted, not even `arn`, which `latest` names; and AwsError.
-    """
-    newest = newest_copy(settled_copies(own, policy), policy)
-    if newest is None:
-        message = f"{arn} is not an eligible copy that this stage made under {policy.key}"
-        raise Refused(Reason.NOT_ELIGIBLE, message)
-    return newest
-
-
-def check_first_copy(own: ListOwn, policy: CopyPolicy) -> None:
-    """Raise Refused if the first copy is in progress or not recorded in `latest` yet; raise AwsError."""
-    newest = newest_copy(settled_copies(own, policy), policy)
-    if newest:
-        message = f"{newest.arn} is available, but not recorded in latest yet"
-        raise Refused(Reason.COPY_PENDING, message)
+    return newest_copy(copies, policy)
 
 
 def described(aws: Aws, own: ListOwn, database: Database, arn: str) -> Snapshot | None:

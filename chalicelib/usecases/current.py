@@ -18,14 +18,13 @@ from chalicelib.domain.errors import (
     UncertainError,
 )
 from chalicelib.domain.ledger import (
+    Ledger,
     Move,
     Note,
     Run,
     Version,
     in_progress,
-    is_under_way,
     newest_of,
-    own_run,
     token_of,
 )
 from chalicelib.domain.parameters import Values, visible
@@ -34,19 +33,27 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.checks import pipeline_problem
-from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
+from chalicelib.usecases.deployments import Deployments, describe
 
 
 class Pipeline(Deployments):
     """The main pipeline and its runs as listed once. Its methods change `current`."""
 
     @classmethod
-    def main(cls, settings: Settings, aws: Aws, values: Values) -> "Pipeline":
+    def main(
+        cls, settings: Settings, aws: Aws, values: Values, databases: Iterable[Database] = ()
+    ) -> "Pipeline":
         """Return the main pipeline; raise Refused if its parameter names none, and AwsError."""
         if problem := pipeline_problem(settings, values):
             raise problem
-        name = values[settings.pipeline_parameter].value
-        return cls(aws, name, aws.pipelines.runs(name))
+        return cls.listed(aws, values[settings.pipeline_parameter].value, databases)
+
+    @classmethod
+    def listed(cls, aws: Aws, name: str, databases: Iterable[Database] = ()) -> "Pipeline":
+        """Return a pipeline with the ledgers of these databases; raise Refused and AwsError."""
+        # The ledgers come first, so that a new version never seems to lack its run.
+        histories = {each: aws.parameters.history(each.current_parameter) for each in databases}
+        return cls(aws, name, aws.pipelines.runs(name), histories)
 
     def busy(self) -> str | None:
         """Return in words which run is in progress and where it is, if one is; raise AwsError and Refused."""
@@ -55,9 +62,7 @@ class Pipeline(Deployments):
             return None
         return describe(run, self.aws.pipelines.positions(self.name).get(run.execution_id))
 
-    def check_free(
-        self, ledgers: Mapping[Database, Sequence[Version]], moves: Mapping[Database, Move]
-    ) -> None:
+    def check_free(self, moves: Mapping[Database, Move]) -> None:
         """Raise BusyError unless a run that starts now restores the moves, and nothing else by surprise.
 
         Another one must not be in progress or about to start; and no other database may hold a value
@@ -67,12 +72,12 @@ class Pipeline(Deployments):
         if busy := self.busy():
             raise BusyError(f"pipeline {self.name} is busy: {busy}; try again when it has ended")
         now = self.aws.now()
-        for database, ledger in ledgers.items():
+        for database, ledger in self.ledgers.items():
             move = moves.get(database)
             if not ledger or (move and move.token):
                 continue
             present, deployment = ledger[-1], None if move else self.of(database, ledger)
-            if is_under_way(present, ledger, self.runs, now):
+            if ledger.is_under_way(present, now):
                 raise BusyError(
                     f"a run of {self.name} that {present.actor} requested at "
                     f"{present.modified:%Y-%m-%d %H:%M} UTC may be about to start; try again in a few "
@@ -80,7 +85,7 @@ class Pipeline(Deployments):
                 )
             if deployment is None:
                 continue
-            found = verdict(deployment, ledger, self.runs, now)
+            found = verdict(deployment, ledger, now)
             if found and found.put:
                 raise BusyError(
                     f"the run would restore {database.name} from {visible(present.value)}, which "
@@ -93,13 +98,10 @@ class Pipeline(Deployments):
                     "again"
                 )
 
-    def put_and_start(
-        self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
-    ) -> str:
+    def put_and_start(self, moves: Mapping[Database, Move], note: Note) -> str:
         """Put the moves, start the run, and return its execution id.
 
-        `databases` are all of the stage. Raise AwsError, Refused or BusyError; the caller undoes what
-        was put.
+        Raise AwsError, Refused or BusyError; the caller undoes what was put.
         """
         token = token_of(moves, note)
         for database, move in moves.items():
@@ -107,9 +109,9 @@ class Pipeline(Deployments):
                 name, new = database.current_parameter, replace(note, token=token)
                 put(self.aws, name, move.value, new, move.after)
         # If two requests for different databases are both put, at least one of them detects the other.
-        others = ledgers_of(self.aws, (each for each in databases if each not in moves))
+        others = [each for each in self.ledgers if each not in moves]
         if others:
-            self._listed_again().check_free(others, {})
+            Pipeline.listed(self.aws, self.name, others).check_free({})
         try:
             started = self.aws.pipelines.start(self.name, token)
         except AwsError as error:
@@ -123,12 +125,10 @@ class Pipeline(Deployments):
             raise Refused(Reason.NOTHING_NEW, f"run {started} was already started for this request")
         return started
 
-    def deploy_or_revert(
-        self, moves: Mapping[Database, Move], note: Note, databases: Sequence[Database]
-    ) -> str:
+    def deploy_or_revert(self, moves: Mapping[Database, Move], note: Note) -> str:
         """Do `put_and_start` for a person; undo what was put if no run was started for it."""
         try:
-            return self.put_and_start(moves, note, databases)
+            return self.put_and_start(moves, note)
         except RefreshError as error:
             self.revert(moves, token_of(moves, note), error)
             raise
@@ -150,7 +150,7 @@ class Pipeline(Deployments):
         present = ledger[-1] if ledger else None
         if present is None or present.token != token or present.run_id:
             return False
-        if own_run(present, ledger, self._runs_after(cause)):
+        if Ledger(ledger, self._runs_after(cause)).own_run(present):
             return False
         before = next((each for each in reversed(ledger) if each.token != token), None)
         if before is None:
@@ -195,16 +195,14 @@ class Pipeline(Deployments):
 
     def _is_being_read(self, database: Database, ledger: Sequence[Version]) -> bool:
         """Return whether a deploy has begun, looking at the runs again."""
-        found = self._listed_again().of(database, ledger)
+        again = Pipeline.listed(self.aws, self.name)
+        found = again.of(database, Ledger(ledger, again.runs))
         return found.is_deploying or found.held is not None
-
-    def _listed_again(self) -> "Pipeline":
-        return Pipeline(self.aws, self.name, self.aws.pipelines.runs(self.name))
 
     def _runs_after(self, cause: RefreshError) -> Sequence[Run]:
         """Return the runs, listed anew after a failed attempt."""
         try:
-            return self._listed_again().runs
+            return self.aws.pipelines.runs(self.name)
         except Refused:
             return []  # a pipeline that does not exist has no runs
         except AwsError:

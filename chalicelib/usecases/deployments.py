@@ -1,6 +1,6 @@
 """Look at what is deployed: the stacks, their clusters and the pipeline's action executions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 
@@ -18,19 +18,11 @@ from chalicelib.domain.deployment import (
     remembered,
     restored_from,
 )
-from chalicelib.domain.ledger import CLOCK_TOLERANCE, Run, Version, last_order, own_run
+from chalicelib.domain.ledger import CLOCK_TOLERANCE, Ledger, Run, Version, last_order
 from chalicelib.ports import Aws
 
 # An action goes on after its run has failed beside it, or was stopped and abandoned.
 _LONGEST_DEPLOY = timedelta(hours=6)
-
-
-def ledgers_of(aws: Aws, databases: Iterable[Database]) -> Mapping[Database, Sequence[Version]]:
-    """Return the history of each database's `current`; raise AwsError.
-
-    Read them before listing the runs, so that a new version never seems to lack its run.
-    """
-    return {each: aws.parameters.history(each.current_parameter) for each in databases}
 
 
 def describe(run: Run, position: Position | None) -> str:
@@ -44,18 +36,29 @@ class Deployments:
     """Reads what the runs of a pipeline have deployed, newest first as they were listed.
 
     Each stack, cluster and list of actions is read once. Without the pipeline's name, nobody knows
-    any runs.
+    any runs. `histories` are those of `current`, by database.
     """
 
-    def __init__(self, aws: Aws, name: str, runs: Sequence[Run]) -> None:
+    def __init__(
+        self,
+        aws: Aws,
+        name: str,
+        runs: Sequence[Run],
+        histories: Mapping[Database, Sequence[Version]] | None = None,
+    ) -> None:
         self.aws = aws
         self.name = name
         self.runs = runs
+        self.ledgers = {each: Ledger(found, runs) for each, found in (histories or {}).items()}
         self.stack = cache(aws.stacks.find)
         self._cluster = cache(aws.clusters.describe)
         self._actions = cache(aws.pipelines.actions)
 
-    def of(self, database: Database, ledger: Sequence[Version]) -> Deployment:
+    def read_again(self, database: Database) -> Ledger:
+        """Return a database's ledger as it is now, with the runs as listed; raise AwsError."""
+        return Ledger(self.aws.parameters.history(database.current_parameter), self.runs)
+
+    def of(self, database: Database, ledger: Ledger) -> Deployment:
         """Return what is deployed for a database; raise AwsError and Refused."""
         if not ledger:
             return self._without_history(database)
@@ -80,9 +83,9 @@ class Deployments:
         stack = self.stack(database.stack_name) if database.stack_name else None
         return [each.without_namesake(stack) for each in actions]
 
-    def _held(self, database: Database, ledger: Sequence[Version]) -> Version | None:
+    def _held(self, database: Database, ledger: Ledger) -> Version | None:
         found = (
-            held_by(self._seen_from(database, run), database.stack_name, ledger, self.runs)
+            held_by(self._seen_from(database, run), database.stack_name, ledger)
             for run in self.runs
             if run.in_progress
         )
@@ -97,11 +100,11 @@ class Deployments:
         value = stack.value_of(database.current_parameter) if identifier else None
         return Deployment(value)
 
-    def _deployed(self, database: Database, ledger: Sequence[Version]) -> Deployment:
+    def _deployed(self, database: Database, ledger: Ledger) -> Deployment:
         if database.stack is None:
             if not self.name:
                 return Deployment(unknown="the main pipeline's name is unknown")
-            return last_deployed(ledger, self._seen_from(database), self.runs)
+            return last_deployed(ledger, self._seen_from(database))
         reference, stack = database.stack, self.stack(database.stack.stack)
         if stack is None:
             return self._nothing(database, f"stack {reference.stack}", ledger)
@@ -115,7 +118,7 @@ class Deployments:
         return remembered(ledger, cluster) or self._first_seen(database, stack, cluster, ledger)
 
     def _first_seen(
-        self, database: Database, stack: Stack, cluster: Cluster, ledger: Sequence[Version]
+        self, database: Database, stack: Stack, cluster: Cluster, ledger: Ledger
     ) -> Deployment:
         """Find the deploy actions that may have made the cluster, among the runs of that time."""
         actions = [
@@ -127,9 +130,9 @@ class Deployments:
         ]
         makers = makers_of(cluster, actions, database.stack_name or "")
         resolved = stack.value_of(database.current_parameter)
-        return restored_from(ledger, cluster, resolved, makers, self.runs)
+        return restored_from(ledger, cluster, resolved, makers)
 
-    def _nothing(self, database: Database, missing: str, ledger: Sequence[Version]) -> Deployment:
+    def _nothing(self, database: Database, missing: str, ledger: Ledger) -> Deployment:
         """Return what a missing stack or cluster means.
 
         Nothing is deployed yet. But if a cluster was seen before, or a run has deployed since the last
@@ -142,11 +145,11 @@ class Deployments:
             )
         return Deployment()
 
-    def _has_deployed(self, database: Database, ledger: Sequence[Version]) -> bool:
+    def _has_deployed(self, database: Database, ledger: Ledger) -> bool:
         order = last_order(ledger)
         if order is None or not self.name:
             return False
-        run = own_run(order, ledger, self.runs)
+        run = ledger.own_run(order)
         if run and run.succeeded:
             return True
         deploys = [

@@ -7,21 +7,13 @@ from typing import NamedTuple
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import NotFound, RefreshError, Refused
-from chalicelib.domain.ledger import (
-    Move,
-    Note,
-    Version,
-    earlier_snapshot,
-    is_under_way,
-    next_move,
-)
+from chalicelib.domain.ledger import Move, Note, Version, earlier_snapshot
 from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline, put
-from chalicelib.usecases.deployments import ledgers_of
 
 
 class PinRequest(NamedTuple):
@@ -64,9 +56,12 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     that does not exist, or a `current` that somebody else moved meanwhile; BusyError and AwsError.
     """
     values = aws.parameters.get([database.latest_parameter, settings.pipeline_parameter])
-    ledgers = ledgers_of(aws, settings.databases if request.deploy else [database])
-    ledger = ledgers[database]
-    pipeline = Pipeline.main(settings, aws, values) if request.deploy else None
+    pipeline = Pipeline.main(settings, aws, values, settings.databases) if request.deploy else None
+    ledger: Sequence[Version]
+    if pipeline:
+        ledger = pipeline.ledgers[database]
+    else:
+        ledger = aws.parameters.history(database.current_parameter)
     if request.snapshot is None:
         snapshot = _earlier(aws, database, ledger, pipeline)
     else:
@@ -75,10 +70,10 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     action = "rollback" if request.snapshot is None else "pin"
     note = Note(action, request.actor, request.reason)
     if pipeline:
-        move = next_move(ledger, snapshot.arn, pipeline.runs, note.actor, aws.now())
-        pipeline.check_free(ledgers, {database: move})
+        move = pipeline.ledgers[database].next_move(snapshot.arn, note.actor, aws.now())
+        pipeline.check_free({database: move})
         note = replace(note, token=str(uuid.uuid4()))
-        run = pipeline.deploy_or_revert({database: move}, note, settings.databases)
+        run = pipeline.deploy_or_revert({database: move}, note)
         number = move.after + (move.token is None)
         return PinResult(snapshot.arn, move.previous, number, run, None)
     move = Move(snapshot.arn, ledger[-1] if ledger else None)
@@ -100,7 +95,7 @@ def _earlier(
     target, present = earlier_snapshot(ledger), ledger[-1] if ledger else None
     if pipeline and present and present.action == "rollback":
         # If it was killed before it started its run, one step more would go forward again.
-        is_order = is_under_way(present, ledger, pipeline.runs, aws.now())
+        is_order = pipeline.ledgers[database].is_under_way(present, aws.now())
         target = present.value if is_order else target
     if target is None:
         name = database.current_parameter

@@ -5,7 +5,7 @@ raised after an undo, so that Lambda retries.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -13,8 +13,8 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.errors import BusyError, RefreshError, Refused
 from chalicelib.domain.functions import RESTORE
-from chalicelib.domain.ledger import Move, Note, Run, Version, already_ran, next_move
-from chalicelib.domain.parameters import Values, pipeline_name, snapshot_of, value_of
+from chalicelib.domain.ledger import Move, Note
+from chalicelib.domain.parameters import Values, pipeline_name, value_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import Result, hours, refusal, unmoved
 from chalicelib.domain.snapshots import Snapshot
@@ -27,9 +27,8 @@ from chalicelib.usecases.checks import (
     check_window,
     wrong_parameters,
 )
-from chalicelib.usecases.copies import ListOwn, check_first_copy, list_own_once
+from chalicelib.usecases.copies import list_own_once
 from chalicelib.usecases.current import Pipeline
-from chalicelib.usecases.deployments import ledgers_of
 from chalicelib.usecases.scheduled import (
     check_week,
     notify_failures,
@@ -62,7 +61,7 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
             check_week(settings, scheduled)
         attempt.read()
         pipeline = attempt.check()
-        run = pipeline.put_and_start(attempt.moves, attempt.note, settings.databases)
+        run = pipeline.put_and_start(attempt.moves, attempt.note)
     except RefreshError as error:
         # An earlier attempt may have been killed after it had put its value.
         is_undone = attempt.undo(error)
@@ -92,7 +91,7 @@ def refresh_now(settings: Settings, aws: Aws, request: RefreshRequest) -> Result
         pipeline = attempt.check()
         if request.dry_run:
             return attempt.started(None)
-        run = pipeline.deploy_or_revert(attempt.moves, note, settings.databases)
+        run = pipeline.deploy_or_revert(attempt.moves, note)
     except Refused as refused:
         if refused.reason is Reason.OVERRULED:
             raise
@@ -136,7 +135,6 @@ class _Attempt:
     def check(self) -> Pipeline:
         """Do the checks, which write nothing; raise Refused, AwsError and BusyError."""
         settings, aws, log = self.settings, self.aws, self.log
-        own = list_own_once(aws)
         with log.step("window", time_based=True) as detail:
             detail(f"{'not checked: ' if self.outside_window else ''}{settings.window}")
             if not self.outside_window:
@@ -144,9 +142,13 @@ class _Attempt:
         with log.step("hold", time_based=True):
             check_hold(settings, self.values, aws.now())
         with log.step("parameters") as detail:
-            self._check_parameters(own)
+            if wrong := [*wrong_parameters(settings, self.values)]:
+                reason = wrong[0].reason
+                same = (str(each) for each in wrong if each.reason is reason)
+                raise Refused(reason, "; ".join(same))
             detail(f"the pipeline is {self.values[settings.pipeline_parameter].value}")
         with log.step("snapshot") as detail:
+            own = list_own_once(aws)
             self.snapshots = {
                 each: candidate(settings, aws, own, each, self.values)
                 for each in settings.databases
@@ -158,16 +160,16 @@ class _Attempt:
                 )
             )
         with log.step("new") as detail:
-            # The ledgers come first: whoever moves `current` after this is found by its version.
-            ledgers = ledgers_of(aws, settings.databases)
-            self.pipeline = pipeline = Pipeline.main(settings, aws, self.values)
-            deployed = {each: pipeline.of(each, ledger) for each, ledger in ledgers.items()}
-            self.moves = self._moves(ledgers, deployed, pipeline.runs)
+            # Whoever moves `current` after this is found by its version.
+            pipeline = Pipeline.main(settings, aws, self.values, settings.databases)
+            self.pipeline = pipeline
+            deployed = {each: pipeline.of(each, found) for each, found in pipeline.ledgers.items()}
+            self.moves = self._moves(pipeline, deployed)
             detail(
                 ", ".join(f"{each.name} moves to {move.value}" for each, move in self.moves.items())
             )
         with log.step("idle") as detail:
-            pipeline.check_free(ledgers, self.moves)
+            pipeline.check_free(self.moves)
             for database, deployment in deployed.items():
                 if deployment.is_deploying:
                     problem = f"{database.name}: {deployment.unknown}; try again when it has ended"
@@ -176,32 +178,19 @@ class _Attempt:
         log.end_of_checks()
         return pipeline
 
-    def _check_parameters(self, own: ListOwn) -> None:
-        wrong = [*wrong_parameters(self.settings, self.values)]
-        if wrong:
-            reason = wrong[0].reason
-            if reason is Reason.NO_LATEST:
-                for each in self.settings.databases:
-                    if each.copy_policy and not snapshot_of(self.values, each.latest_parameter):
-                        check_first_copy(own, each.copy_policy)
-            raise Refused(reason, "; ".join(str(each) for each in wrong if each.reason is reason))
-
     def _moves(
-        self,
-        ledgers: Mapping[Database, Sequence[Version]],
-        deployed: Mapping[Database, Deployment],
-        runs: Sequence[Run],
+        self, pipeline: Pipeline, deployed: Mapping[Database, Deployment]
     ) -> dict[Database, Move]:
         """Return the moves that are left to make; raise Refused if there are none."""
         moves: dict[Database, Move] = {}
         for database, snapshot in self.snapshots.items():
-            ledger = ledgers[database]
-            if already_ran(ledger, self.note.token or "", runs):
+            ledger = pipeline.ledgers[database]
+            if ledger.already_ran(self.note.token or ""):
                 raise Refused(Reason.NOTHING_NEW, "this scheduled time was already handled")
             is_deployed = deployed[database].value == snapshot.arn and bool(ledger)
             if deployed[database].unknown or not is_deployed:
                 now = self.aws.now()
-                moves[database] = next_move(ledger, snapshot.arn, runs, self.note.actor, now)
+                moves[database] = ledger.next_move(snapshot.arn, self.note.actor, now)
         if not moves:
             raise Refused(
                 Reason.NOTHING_NEW, "the newest snapshot of every database is already deployed"

@@ -26,6 +26,7 @@ from chalicelib.domain.ledger import (
     GOOD,
     UNKNOWN_RUN,
     WORK_DUE,
+    Ledger,
     Note,
     Run,
     Version,
@@ -53,7 +54,7 @@ class _Look(NamedTuple):
     """One look at a database, and the verdict to notify people of."""
 
     database: Database
-    ledger: Sequence[Version]
+    ledger: Ledger
     deployment: Deployment
     found: Verdict
 
@@ -94,7 +95,7 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
     except Refused as refused:
         # The status shows it, and a promotion notifies people.
         return Result("ignored", refused.reason, str(refused))
-    ledgers: Sequence[tuple[Database, Sequence[Version]]] = read
+    ledgers = [(each, Ledger(found, pipeline.runs)) for each, found in read]
     results: list[DatabaseResult] = []
     notified: set[tuple[Database, Verdict]] = set()
     while ledgers:
@@ -113,7 +114,7 @@ def _correct(
     pipeline: Pipeline,
     failed: list[tuple[object, AwsError]],
     database: Database,
-    ledger: Sequence[Version],
+    ledger: Ledger,
 ) -> _Look | None:
     """Remember what is deployed, correct `current`, and return the verdict to notify people of.
 
@@ -126,7 +127,7 @@ def _correct(
             deployment = _prepared(pipeline.aws, database, deployment, failed)
         for notified, label in recovered(deployment, ledger):
             parameters.unlabel(database.current_parameter, notified.number, {label})
-        found = verdict(deployment, ledger, pipeline.runs, pipeline.aws.now())
+        found = verdict(deployment, ledger, pipeline.aws.now())
         if deployment.version and not deployment.is_remembered:
             _label(pipeline.aws, database, deployment, deployment.version, ledger)
         elif found is None:
@@ -138,7 +139,7 @@ def _correct(
                 return look
             if not _put_back(pipeline, look):
                 return None  # somebody has moved on, or a deploy has begun: the next poll decides
-        ledger = parameters.history(database.current_parameter)
+        ledger = pipeline.read_again(database)
     return None
 
 
@@ -283,14 +284,16 @@ def _readiness(look: _Look) -> str:
     return "; the data is prepared" if preparation.is_done else "; the data is NOT prepared yet"
 
 
-def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Sequence[Version]]:
+def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Ledger]:
     """Remember that people were notified, and return the ledger as it is then.
 
     Call this after notifying: a kill in between then notifies twice rather than never.
     """
-    name, parameters = look.database.current_parameter, pipeline.aws.parameters
+    name = look.database.current_parameter
     if look.found.put and pipeline.delete_created(look.database, look.ledger):
-        return look.database, []  # it had created the parameter, and nothing is deployed
+        return look.database, Ledger(
+            (), ()
+        )  # it had created the parameter, and nothing is deployed
     labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
-    parameters.label(name, look.found.version.number, labels)
-    return look.database, parameters.history(name)
+    pipeline.aws.parameters.label(name, look.found.version.number, labels)
+    return look.database, pipeline.read_again(look.database)

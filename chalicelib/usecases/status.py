@@ -16,7 +16,7 @@ from chalicelib.domain.deployment import (
     is_waiting,
 )
 from chalicelib.domain.errors import AwsError, RefreshError, Refused
-from chalicelib.domain.ledger import Run, Version, earlier_snapshot, in_progress, own_run
+from chalicelib.domain.ledger import Ledger, Run, Version, earlier_snapshot, in_progress
 from chalicelib.domain.parameters import (
     PLACEHOLDER,
     arn_of,
@@ -31,8 +31,8 @@ from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
-from chalicelib.usecases.copies import described, list_own_once, settled_copies
-from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
+from chalicelib.usecases.copies import described, list_own_once
+from chalicelib.usecases.deployments import Deployments, describe
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.under_way import run_under_way, to_restore
 from chalicelib.usecases.update_latest import newest
@@ -52,7 +52,7 @@ Json = dict[str, Any]
 def status(settings: Settings, aws: Aws) -> Json:
     """Return which data is deployed, what comes next, and what is wrong; raise AwsError."""
     look = _Look(settings, aws, settings.databases)
-    look.problems += look.wrong_parameters()
+    look.problems += map(_described, wrong_parameters(settings, look.values))
     if look.error:
         look.problems.append(_described(look.error))
     hold, restore = look.hold()
@@ -84,9 +84,7 @@ def history(settings: Settings, aws: Aws, database: Database) -> Json:
     if isinstance(look.error, AwsError):
         raise look.error  # rather than show that no run restored anything
     ledger = look.ledgers[database]
-    return {
-        "history": [_entry(version, ledger, look.pipeline.runs) for version in reversed(ledger)]
-    }
+    return {"history": [_entry(version, ledger) for version in reversed(ledger)]}
 
 
 def snapshots(aws: Aws, database: Database) -> Json:
@@ -121,7 +119,7 @@ class _Look:
         self.aws = aws
         self.own = list_own_once(aws)
         self.values = aws.parameters.get(settings.promotion_parameters)
-        self.ledgers = ledgers_of(aws, databases)
+        histories = {each: aws.parameters.history(each.current_parameter) for each in databases}
         self.error: RefreshError | None = None
         self.problems: list[str] = []
         self.restored: dict[str, str] = {}  # by the run under way: from what, by database
@@ -130,7 +128,8 @@ class _Look:
             runs = aws.pipelines.runs(name) if name else []
         except RefreshError as error:
             self.error = error
-        self.pipeline = Deployments(aws, name or "", runs)
+        self.pipeline = Deployments(aws, name or "", runs, histories)
+        self.ledgers = self.pipeline.ledgers
         self.deployed = {
             each: _deployed(self.pipeline, each, ledger) for each, ledger in self.ledgers.items()
         }
@@ -138,14 +137,13 @@ class _Look:
         several = len(settings.databases) > 1
         self.for_all = " Until then, no other database is refreshed either." if several else ""
 
-    def wrong_parameters(self) -> Iterator[str]:
-        """Yield what is wrong with the parameters, but not that a new stage waits for its first update."""
+    def is_new(self) -> bool:
+        """Return whether the stage waits for its first update."""
         latest = [self.values.get(each.latest_parameter) for each in self.settings.databases]
         due = self.settings.last_update(self.now)
-        is_new = due and all(x and x.value == PLACEHOLDER and x.modified > due for x in latest)
-        for refused in wrong_parameters(self.settings, self.values):
-            if not (is_new and refused.reason is Reason.NO_LATEST):
-                yield _described(refused)
+        return due is not None and all(
+            each and each.value == PLACEHOLDER and each.modified > due for each in latest
+        )
 
     def hold(self) -> tuple[Json | None, datetime | None]:
         """Return the hold, and when the schedule promotes next."""
@@ -203,12 +201,14 @@ class _Look:
                     f"the deployed data is more than {days} days old; the limit is {limit.days} days. "
                     f"Refresh{wait}, or pin one and deploy it now.{self.for_all if wait else ''}"
                 )
-            if latest and latest != deployed:
+            is_deployed = latest is not None and latest == deployed
+            # A newer copy than the one that is deployed may be in progress.
+            is_checked = database.copy_policy or not is_deployed
+            if is_checked and database.latest_parameter in self.values:
                 candidate(self.settings, self.aws, self.own, database, self.values)
-            elif database.copy_policy:
-                settled_copies(self.own, database.copy_policy)  # a newer one may be in progress
         except Refused as refused:
-            found.append(f"latest would not be promoted: {_described(refused)}{self.for_all}")
+            if refused.reason is not Reason.NO_LATEST or not self.is_new():
+                found.append(f"latest would not be promoted: {_described(refused)}{self.for_all}")
         except AwsError as error:
             found.append(_described(error))
         self.problems += [f"{database.name}: {each}" for each in found]
@@ -255,7 +255,7 @@ class _Look:
             return None
         positions = dict[str, Position]()
         try:
-            run, self.restored = run_under_way(self.pipeline, self.ledgers, self.deployed)
+            run, self.restored = run_under_way(self.pipeline, self.deployed)
             positions |= self.aws.pipelines.positions(self.pipeline.name)
         except RefreshError as error:
             self.problems.append(f"{error}.")
@@ -319,16 +319,16 @@ def _state(facts: Json, deployment: Deployment, *, is_stale: bool) -> str:
     return "stale" if is_stale else "good"
 
 
-def _deployed(reader: Deployments, database: Database, ledger: Sequence[Version]) -> Deployment:
+def _deployed(reader: Deployments, database: Database, ledger: Ledger) -> Deployment:
     try:
         return reader.of(database, ledger)
     except RefreshError as error:
         return Deployment(unknown=str(error))
 
 
-def _entry(version: Version, ledger: Sequence[Version], runs: Sequence[Run]) -> Json:
-    own = own_run(version, ledger, runs)
-    run = next((each for each in runs if each.execution_id == version.run_id), own)
+def _entry(version: Version, ledger: Ledger) -> Json:
+    own = ledger.own_run(version)
+    run = next((each for each in ledger.runs if each.execution_id == version.run_id), own)
     return {
         "version": version.number,
         "snapshot": visible(version.value),

@@ -1,31 +1,27 @@
 """Say which run of the main pipeline is in progress, where it is, and what it will restore."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, is_waiting
 from chalicelib.domain.errors import RefreshError
-from chalicelib.domain.ledger import Run, Version, in_progress, last_order, last_restored, own_run
+from chalicelib.domain.ledger import Ledger, Run, in_progress, last_order, last_restored
 from chalicelib.domain.parameters import visible
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline
-from chalicelib.usecases.deployments import Deployments, describe, ledgers_of
+from chalicelib.usecases.deployments import Deployments, describe
 
 
 def run_under_way(
-    reader: Deployments,
-    ledgers: Mapping[Database, Sequence[Version]],
-    deployed: Mapping[Database, Deployment],
+    reader: Deployments, deployed: Mapping[Database, Deployment]
 ) -> tuple[Run, dict[str, str]]:
     """Return the run in progress that restores a database next, and from what, by database.
 
     There must be one in progress. If none restores any, return the oldest one. Raise AwsError.
     """
     under_way = [run for run in reversed(reader.runs) if run.in_progress]
-    values = {
-        each: _next_value(deployed[each], ledger, reader.runs) for each, ledger in ledgers.items()
-    }
+    values = {each: _next_value(deployed[each], found) for each, found in reader.ledgers.items()}
     for run in under_way:
         restored = {
             each.name: value
@@ -42,13 +38,11 @@ def to_restore(restored: Mapping[str, str]) -> str | None:
     return ", ".join(f"{name} from {value}" for name, value in restored.items()) or None
 
 
-def _next_value(
-    deployment: Deployment, ledger: Sequence[Version], runs: Sequence[Run]
-) -> str | None:
+def _next_value(deployment: Deployment, ledger: Ledger) -> str | None:
     if deployment.is_deploying:
         # Somebody may have moved current since the run of an order has read it.
         order, seen = last_order(ledger), last_restored(ledger)
-        run = own_run(order, ledger, runs) if order and not order.run_id else None
+        run = ledger.own_run(order) if order and not order.run_id else None
         read = order if order and run and run.in_progress else ledger[-1]
         return visible(read.value) if not seen or read.value != seen.value else None
     if deployment.held:
@@ -63,12 +57,11 @@ def under_way(settings: Settings, aws: Aws) -> str | None:
     """
     try:
         values = aws.parameters.get([settings.pipeline_parameter])
-        pipeline = Pipeline.main(settings, aws, values)
+        pipeline = Pipeline.main(settings, aws, values, settings.databases)
         if in_progress(pipeline.runs) is None:
             return None
-        ledgers = ledgers_of(aws, settings.databases)
-        deployed = {each: pipeline.of(each, ledger) for each, ledger in ledgers.items()}
-        run, restored = run_under_way(pipeline, ledgers, deployed)
+        deployed = {each: pipeline.of(each, ledger) for each, ledger in pipeline.ledgers.items()}
+        run, restored = run_under_way(pipeline, deployed)
         if not restored:
             return None
         position = aws.pipelines.positions(pipeline.name).get(run.execution_id)

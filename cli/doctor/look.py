@@ -14,7 +14,7 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, Preparation
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import Run
+from chalicelib.domain.ledger import Ledger, Run
 from chalicelib.domain.parameters import Values
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
@@ -301,7 +301,7 @@ class AcceptanceLook(Look):
         current = database.current_parameter
         ledger = self.aws.parameters.history(current) if current in self.values else []
         try:
-            return self._deployments.of(database, ledger)
+            return self._deployments.of(database, Ledger(ledger, self.runs()))
         except Refused as refused:
             return Deployment(unknown=str(refused))
 

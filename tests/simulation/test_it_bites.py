@@ -73,8 +73,8 @@ PLANTED: dict[str, Fault] = {
     # What is deployed, and what follows from it.
     "rollback runs restore nothing": Fault(
         "usecases.current.Pipeline.__init__",
-        lambda self, aws, name, runs: set_up(
-            self, aws, name, [x for x in runs if not x.is_rollback]
+        lambda self, aws, name, runs, *given: set_up(
+            self, aws, name, [x for x in runs if not x.is_rollback], *given
         ),
         history(NIGHT, step("operator_pins", 0), step("somebody_acts_on_a_run", 0, "roll back")),
     ),

@@ -23,7 +23,7 @@ from chalicelib.domain.deployment import (
     restored_from,
     verdict,
 )
-from chalicelib.domain.ledger import Run, Version
+from chalicelib.domain.ledger import Ledger, Run, Version
 from chalicelib.domain.reasons import Reason
 from tests.ledgers import STACK, at, by_hand, deploy, pin, run, undo, version
 
@@ -147,13 +147,13 @@ def test_what_a_cluster_was_restored_from(
     runs: list[Run],
     expected: Deployment,
 ) -> None:
-    assert without_words(restored_from(ledger, CLUSTER, resolved, makers, runs)) == expected
+    assert without_words(restored_from(Ledger(ledger, runs), CLUSTER, resolved, makers)) == expected
 
 
 def deployed(
     *actions: Action, runs: Sequence[Run] = (), ledger: Sequence[Version] = (A, B, C)
 ) -> Deployment:
-    return without_words(last_deployed(ledger, actions, runs))
+    return without_words(last_deployed(Ledger(ledger, runs), actions))
 
 
 def test_without_a_stack_the_newest_successful_deploy_action_decides() -> None:
@@ -188,7 +188,7 @@ EXECUTING = deploy("r", 9, status="InProgress", reads_since=2)
 
 
 def held(*actions: Action, stack: str | None = STACK) -> Version | None:
-    return held_by(actions, stack, [A, B, C], [IN_PROGRESS])
+    return held_by(actions, stack, Ledger([A, B, C], [IN_PROGRESS]))
 
 
 def test_a_change_set_holds_what_current_was_until_it_is_executed() -> None:
@@ -206,7 +206,7 @@ def test_a_change_set_holds_what_current_was_until_it_is_executed() -> None:
     assert held(deploy("r", 30, stack=None, category="Approval"), PREPARED) == B
     assert held(PREPARED, stack=None) == B
     # The history does not go back so far.
-    assert held_by([PREPARED], STACK, [C], []) == C
+    assert held_by([PREPARED], STACK, Ledger([C], [])) == C
 
 
 # --- what follows from it -------------------------------------------------------------------------
@@ -294,12 +294,12 @@ def test_the_verdict(
     if deployment.version:  # as the ledger has it, with its labels
         restored = {each.number: each for each in ledger}.get(deployment.version.number)
         deployment = deployment._replace(version=restored)
-    assert verdict(deployment, ledger, runs, at(90)) == expected
+    assert verdict(deployment, Ledger(ledger, runs), at(90)) == expected
 
 
 def test_a_value_is_not_reverted_before_the_start_deadline() -> None:
-    assert verdict(OLD, [GOOD, B], [], at(14)) is None
-    assert verdict(OLD, [GOOD, B], [], at(15)) is not None
+    assert verdict(OLD, Ledger([GOOD, B], []), at(14)) is None
+    assert verdict(OLD, Ledger([GOOD, B], []), at(15)) is not None
 
 
 def test_a_stack_is_deploying_during_an_update_and_resolves_nothing_after_a_roll_back() -> None:

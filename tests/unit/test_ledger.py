@@ -8,16 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.ledger import (
+    Ledger,
     Move,
     Note,
     Run,
     Version,
-    already_ran,
     earlier_snapshot,
     in_progress,
     last_order,
-    next_move,
-    own_run,
 )
 from tests.fakes import arn
 from tests.ledgers import SCHEDULE, at, by_hand, pin, run, undo, version
@@ -116,7 +114,7 @@ LEDGER = [version(1, "a", -60), ORDER]
 
 def started(*runs: Run, of: Version = ORDER, ledger: Sequence[Version] = LEDGER) -> str | None:
     """Return the id of the version's own run, of these newest first."""
-    found = own_run(of, ledger, runs)
+    found = Ledger(ledger, runs).own_run(of)
     return found and found.execution_id
 
 
@@ -198,7 +196,7 @@ def test_the_last_order_is_the_newest_that_was_not_undone() -> None:
 
 
 def move(ledger: list[Version], *runs: Run, actor: str = SCHEDULE, minute: float = 14) -> Move:
-    return next_move(ledger, "b", runs, actor, at(minute))
+    return Ledger(ledger, runs).next_move("b", actor, at(minute))
 
 
 def test_a_move_continues_what_was_put_before_a_kill_and_else_puts_the_value() -> None:
@@ -219,7 +217,7 @@ def test_a_move_continues_what_was_put_before_a_kill_and_else_puts_the_value() -
 
 
 def ran(*later: Version, runs: Sequence[Run] = (), of: str = "t") -> bool:
-    return already_ran([pin(1, "a", -60), ORDER, *later], of, runs)
+    return Ledger([pin(1, "a", -60), ORDER, *later], runs).already_ran(of)
 
 
 def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on() -> None:
@@ -239,7 +237,7 @@ def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on() -> No
     assert ran(pin(3, "a", 1), pin(4, "c", 2))
     # An order came just before the put, which put it back: a later delivery must leave it.
     theirs = [version(n, "a", n, "theirs", action="pin", actor="kim") for n in (1, 3)]
-    assert already_ran([theirs[0], ORDER, theirs[1]], "t", [])
+    assert Ledger([theirs[0], ORDER, theirs[1]], []).already_ran("t")
 
 
 # --- earlier values -------------------------------------------------------------------------------

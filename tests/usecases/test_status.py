@@ -132,7 +132,8 @@ def test_each_database_has_its_own_facts(two: Night) -> None:
         ("docs", None, arn("docs-old")),
     ]
     why = f"{OTHER_LATEST} holds dummyvalue, {NO_ARN}. {Reason.NO_LATEST.next_step}"
-    assert found["problems"] == [why]
+    nobody = "Until then, no other database is refreshed either."
+    assert found["problems"] == [f"docs: latest would not be promoted: {why} {nobody}"]
     for name, chosen, present in (("rds", NEW, OLD), ("docs", arn("docs-old"), arn("docs-old"))):
         shares = get(two, f"/snapshots?database={name}")["snapshots"]
         assert [each["arn"] for each in shares if each["chosen"]] == [chosen]
@@ -226,7 +227,7 @@ MISSED = (
     "rds: the refresh due at 2026-01-04T04:00:00+00:00 did not happen. Check the "
     "notifications and the log of db-restore-from-snapshot."
 )
-NO_UPDATE = f"{LATEST} holds dummyvalue, {NO_ARN}. {Reason.NO_LATEST.next_step}"
+NO_UPDATE = f"rds: latest would not be promoted: {LATEST} holds dummyvalue, {NO_ARN}. {Reason.NO_LATEST.next_step}"
 WAITS = f"{IN_PROGRESS}, waiting for an approval in stage Approve. When it continues, it restores rds from {NEW}."
 LONGER = promotion_that("InProgress", hours=2, seconds=1)
 
