@@ -93,7 +93,7 @@ class RdsSnapshots:
             else {}
         )
         action = f"copy {source}"
-        with self._refusals("CopyDBClusterSnapshot", source, action, _COPY_REFUSALS):
+        with self._refusals("CopyDBClusterSnapshot", source, name, action, _COPY_REFUSALS):
             copied = self._client.copy_db_cluster_snapshot(
                 SourceDBClusterSnapshotIdentifier=source,
                 TargetDBClusterSnapshotIdentifier=name,
@@ -107,7 +107,7 @@ class RdsSnapshots:
     def take(self, cluster: str, name: str, tags: Mapping[str, str]) -> Snapshot | None:
         """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBClusterSnapshot.html"""
         action = f"take a snapshot of {cluster}"
-        with self._refusals("CreateDBClusterSnapshot", cluster, action, _TAKE_REFUSALS):
+        with self._refusals("CreateDBClusterSnapshot", cluster, name, action, _TAKE_REFUSALS):
             taken = self._client.create_db_cluster_snapshot(
                 DBClusterIdentifier=cluster,
                 DBClusterSnapshotIdentifier=name,
@@ -147,7 +147,7 @@ class RdsSnapshots:
 
     @contextmanager
     def _refusals(
-        self, operation: str, subject: str, action: str, reasons: Mapping[str, Reason]
+        self, operation: str, subject: str, name: str, action: str, reasons: Mapping[str, Reason]
     ) -> Iterator[None]:
         """Raise Refused for a code that only a person can resolve; end the block if the name exists."""
         with translate_errors(operation, subject, ignored="DBClusterSnapshotAlreadyExistsFault"):
@@ -157,6 +157,10 @@ class RdsSnapshots:
                 code, message = code_and_message(error)
                 if code not in reasons:
                     raise
+                # RDS may refuse the retry of a request that succeeded but whose response was lost.
+                is_repeated = error.response["ResponseMetadata"].get("RetryAttempts")
+                if is_repeated and self._describe(self._client, name):
+                    return
                 raise Refused(reasons[code], f"RDS refused to {action}: {message}") from error
 
     def _list(

@@ -12,6 +12,7 @@ from chalicelib.domain.snapshots import Snapshot
 PREFIX = "aurora-refresh-share-"
 # AWS takes one automated snapshot a day. Taking it may last hours, and the backup window may move.
 OLDEST_AUTOMATED = timedelta(hours=36)
+LATE = timedelta(hours=1)
 
 
 class SharePolicy(NamedTuple):
@@ -38,6 +39,15 @@ class SharePolicy(NamedTuple):
     def tags(self, taken: datetime) -> dict[str, str]:
         """Return the tags of a snapshot whose data is from `taken`."""
         return ownership.tags(self.made_for, taken)
+
+
+def time_of_data(scheduled: datetime, now: datetime) -> datetime:
+    """Return the time of the data in a snapshot that is taken now.
+
+    Lambda's retries count as the scheduled time. An event that somebody sends again more than an
+    hour later counts as now.
+    """
+    return scheduled if timedelta() <= now - scheduled < LATE else now
 
 
 def managed_shares(

@@ -25,7 +25,7 @@ def scheduled_actor(scheduled: datetime) -> str:
 
 def scheduled_token(scheduled: datetime) -> str:
     """Return the token of the run that a scheduled time starts."""
-    return str(uuid.uuid5(_SCHEDULED_TIMES, scheduled_actor(scheduled)))
+    return str(uuid.uuid5(_SCHEDULED_TIMES, f"the schedule of {scheduled.isoformat()}"))
 
 
 def notify_failures(function: str) -> Callable[[UseCase], UseCase]:

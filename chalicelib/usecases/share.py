@@ -13,7 +13,7 @@ from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
 from chalicelib.domain.ownership import expired
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import ClusterResult, Result, combine
-from chalicelib.domain.shares import SharePolicy, managed_shares, newest_automated
+from chalicelib.domain.shares import SharePolicy, managed_shares, newest_automated, time_of_data
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
@@ -83,9 +83,8 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
         raise Refused(Reason.CLUSTER_MISSING, f"there is no DB cluster {name} in this account")
     identifier = policy.name(name, scheduled)
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
-    for found in managed_shares(aws.snapshots.own(), name, policy):
-        if found.identifier == identifier:
-            return ClusterResult(name, "unchanged", snapshots={"snapshot": found.arn})
+    if found := _find(aws, name, policy, identifier):
+        return found
     if cluster.key and aws.keys.is_aws_managed(cluster.key):
         key = policy.key
         if key is None or aws.keys.is_aws_managed(key):
@@ -97,10 +96,24 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
         source = newest_automated(name, aws.snapshots.automated(name), aws.now())
         made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.taken))
     else:
-        made = aws.snapshots.take(name, identifier, policy.tags(scheduled))
-    if made is None:  # another delivery has asked for it since
-        return ClusterResult(name, "unchanged")
-    return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
+        taken = time_of_data(scheduled, aws.now())
+        made = aws.snapshots.take(name, identifier, policy.tags(taken))
+    if made:
+        return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
+    # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.
+    if found := _find(aws, name, policy, identifier):
+        return found
+    raise Refused(
+        Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tags"
+    )
+
+
+def _find(aws: Aws, name: str, policy: SharePolicy, identifier: str) -> ClusterResult | None:
+    """Return the result for a snapshot that was asked for before; None if there is none."""
+    for found in managed_shares(aws.snapshots.own(), name, policy):
+        if found.identifier == identifier:
+            return ClusterResult(name, "unchanged", snapshots={"snapshot": found.arn})
+    return None
 
 
 def _follow(

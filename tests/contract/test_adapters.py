@@ -176,6 +176,11 @@ def test_a_snapshot_is_own_if_its_type_is_known_to_be() -> None:
 
 COPY = methodcaller("copy", arn("a"), "name", "key", {})
 TAKE = methodcaller("take", "a", "name", {})
+DESCRIBED = (
+    "<DescribeDBClusterSnapshotsResponse><DescribeDBClusterSnapshotsResult><DBClusterSnapshots>{}"
+    "</DBClusterSnapshots></DescribeDBClusterSnapshotsResult></DescribeDBClusterSnapshotsResponse>"
+)
+ONE = "<DBClusterSnapshot><DBClusterSnapshotArn>{}</DBClusterSnapshotArn></DBClusterSnapshot>"
 
 
 @pytest.mark.parametrize(
@@ -188,12 +193,21 @@ TAKE = methodcaller("take", "a", "name", {})
         ("SnapshotQuotaExceeded", "snapshot-quota", TAKE),
     ],
 )
-def test_what_only_people_can_resolve_is_a_decision(
-    code: str, reason: str, make: Callable[[RdsSnapshots], object]
+def test_a_refusal_is_a_decision_unless_a_lost_attempt_was_given_what_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    reason: str,
+    make: Callable[[RdsSnapshots], object],
 ) -> None:
-    with pytest.raises(Refused, match=r"^RDS refused to (copy|take) .*\ba: ") as caught:
-        make(RdsSnapshots(answered_by("rds", (400, ERROR.format(code)))))
-    assert caught.value.reason == reason
+    """The copy that was started may be the fifth, and a cluster is busy while a snapshot is taken."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    lost, no = (500, ""), (400, ERROR.format(code))
+    begun, absent = ((200, DESCRIBED.format(text)) for text in (ONE.format(arn("name")), ""))
+    assert make(RdsSnapshots(answered_by("rds", lost, no, begun))) is None
+    for answers in ([lost, no, absent], [no]):
+        with pytest.raises(Refused, match=r"^RDS refused to (copy|take) .*\ba: ") as caught:
+            make(RdsSnapshots(answered_by("rds", *answers)))
+        assert caught.value.reason == reason
 
 
 def test_a_copy_from_another_region_is_started_with_its_key_and_tags() -> None:

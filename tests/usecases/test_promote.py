@@ -60,6 +60,8 @@ def test_latest_becomes_current_and_the_pipeline_is_started(night: Night) -> Non
         step["verdict"] = "done"
     assert night.promote().to_json() == expected | {"execution_id": "run-2"}
     token = night.present().token
+    # An upgrade must not change it, or an event that is delivered later would start another run.
+    assert token == "b8611971-bc8b-5e56-b530-588140707951"
     assert night.present().note == Note("promote", SCHEDULE, "newest eligible share", token)
     assert night.aws.pipelines.start(PIPELINE, str(token)) == "run-2"
     assert (night.started, night.subjects) == (["run-2"], [])

@@ -131,9 +131,9 @@ def test_a_snapshot_of_each_cluster_is_asked_for_once_and_nobody_waits(aws: InMe
     assert subjects(aws) == []
 
 
-def test_of_two_deliveries_at_once_one_asks(aws: InMemoryAws) -> None:
+def test_of_two_deliveries_at_once_one_asks_and_both_find_it(aws: InMemoryAws) -> None:
     meanwhile(aws, "before", "take", lambda: share(aws))
-    expected = answered("unchanged", entry("orders", "unchanged"), taken("billing", "unchanged"))
+    expected = answered("unchanged", taken("orders", "unchanged"), taken("billing", "unchanged"))
     assert share(aws) == expected
     assert set(states(aws)) == {name("orders"), name("billing")}
 
@@ -148,14 +148,20 @@ def test_under_the_default_key_the_newest_backup_is_copied(aws: InMemoryAws) -> 
     }
 
 
+IDENTIFIER = POLICY.name("billing", SATURDAY)
 MISSING = "there is no DB cluster billing in this account"
 BUSY = "RDS refused to take a snapshot of billing: it is busy"
 NO_BACKUP = "billing has no available automated snapshot to copy"
+TAKEN = f"snapshot {IDENTIFIER} exists but lacks this application's tags"
 NO_KEY = (
     "billing is encrypted under this account's default key aws/rds, which no other account can use, "
     "and SHARE_KMS_KEY_ID is not set: it has to be customer-managed"
 )
 DEFAULT_KEY = NO_KEY.replace("not set", "key/default")
+
+
+def take_name(aws: InMemoryAws) -> None:
+    aws.snapshots.all = [snapshot(IDENTIFIER, own=True, cluster="theirs")]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +170,7 @@ DEFAULT_KEY = NO_KEY.replace("not set", "key/default")
         (lambda aws: aws.clusters.restored.pop("billing"), OWN, "cluster-missing", MISSING),
         (lambda aws: aws.clusters.busy.add("billing"), OWN, "cluster-busy", BUSY),
         (default_key, OWN, "no-automated-snapshot", NO_BACKUP),
+        (take_name, OWN, "name-taken", TAKEN),
         # What is encrypted under a default key nobody else could read.
         (backed_up, None, "default-key", NO_KEY),
         (backed_up, "key/default", "default-key", DEFAULT_KEY),
@@ -242,6 +249,14 @@ def test_the_oldest_goes_once_its_successor_is_shared_and_no_stranger(third: InM
         **{each.arn: ("available", set()) for each in strangers},
     }
     assert subjects(third) == []
+
+
+def test_a_snapshot_that_somebody_asks_for_much_later_is_of_that_time(aws: InMemoryAws) -> None:
+    for late, taken in ((59, SATURDAY), (60, SATURDAY + timedelta(hours=1))):
+        aws.time, aws.snapshots.all = SATURDAY + timedelta(minutes=late), []
+        usecase.share(SETTINGS, "production", aws, SATURDAY)
+        tags = [each.tags["aurora-refresh:taken"] for each in aws.snapshots.own()]
+        assert tags == [taken.isoformat()] * 2
 
 
 def test_one_that_failed_is_notified_once_deleted_and_can_be_asked_again(aws: InMemoryAws) -> None:
