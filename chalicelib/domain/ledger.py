@@ -109,11 +109,6 @@ class Version(NamedTuple):
         return self.note.token if self.note else None
 
     @property
-    def is_first(self) -> bool:
-        """Whether nobody had moved `current` since its writer had seen it; by hand, it counts always."""
-        return self.note is None or self.note.after in (None, self.number - 1)
-
-    @property
     def is_good(self) -> bool:
         """Whether it is the last version that a successful run restored."""
         return GOOD in self.labels
@@ -284,7 +279,7 @@ class Ledger(list[Version]):
                 continue
             # Corrections of this put do not count as changes by somebody else.
             undoing = list(self._undoing(index))
-            later = [each for each in self[index + 1 :] if each.token != token]
+            later = [x for x in accepted(self) if x.number > version.number and x.token != token]
             if any(each not in undoing for each in later) or self.own_run(version):
                 return True
         return False
@@ -342,8 +337,21 @@ def _may_be_started_for(run: Run, version: Version, undone: Version | None) -> b
     )
 
 
-def last_order(ledger: Sequence[Version]) -> Version | None:
-    """Return the newest version that a run was to restore, and that was not undone."""
+def accepted(ledger: Iterable[Version]) -> list[Version]:
+    """Return the versions that were not refused: nobody else had moved `current` in between."""
+    found: list[Version] = []
+    for version in ledger:
+        # What was put by hand, or by an earlier edition, always counts.
+        after = version.note.after if version.note else None
+        between = [each for each in found if after is not None and each.number > after]
+        if not between or (between[-1].value, between[-1].token) == (version.value, version.token):
+            found.append(version)
+    return found
+
+
+def last_order(versions: Iterable[Version]) -> Version | None:
+    """Return the newest version that a run was to restore, and that was neither refused nor undone."""
+    ledger = accepted(versions)
     for index, version in reversed(list(enumerate(ledger))):
         later = next((each for each in ledger[index:] if each.token != version.token), None)
         if version.token and not (later and later.action == "undo"):
@@ -381,7 +389,8 @@ def newest_of(value: str, versions: Sequence[Version]) -> Version | None:
 
 def earlier_snapshot(ledger: Sequence[Version]) -> str | None:
     """Return the newest earlier snapshot that differs from the present value."""
-    earlier = (each.value for each in reversed(ledger) if each.value != ledger[-1].value)
+    versions = reversed(accepted(ledger))
+    earlier = (each.value for each in versions if each.value != ledger[-1].value)
     return next(filter(arn_of, earlier), None)
 
 

@@ -23,6 +23,7 @@ from chalicelib.domain.ledger import (
     Note,
     Run,
     Version,
+    accepted,
     in_progress,
     newest_of,
     token_of,
@@ -152,7 +153,7 @@ class Pipeline(Deployments):
             return False
         if Ledger(ledger, self._runs_after(cause)).own_run(present):
             return False
-        before = next((each for each in reversed(ledger) if each.token != token), None)
+        before = next((each for each in reversed(accepted(ledger)) if each.token != token), None)
         if before is None:
             return self.delete_created(database, ledger)
         # A pin that was waiting keeps waiting.
@@ -221,8 +222,8 @@ def put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
     number = _put(aws, name, value, note, after)
     if number != after + 1:
         ledger = aws.parameters.history(name)
-        between = (each for each in reversed(ledger) if after < each.number < number)
-        theirs = next((each for each in between if each.is_first), None)
+        between = [each for each in accepted(ledger) if after < each.number < number]
+        theirs = between[-1] if between else None
         token = note.token if note else None
         if theirs and (theirs.value, theirs.token) != (value, token):
             if ledger[-1].number == number:

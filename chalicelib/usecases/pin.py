@@ -56,16 +56,15 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     that does not exist, or a `current` that somebody else moved meanwhile; BusyError and AwsError.
     """
     values = aws.parameters.get([database.latest_parameter, settings.pipeline_parameter])
+    # Before the runs are listed, for the look-up takes a while.
+    named = _find(aws, database, values, request.snapshot) if request.snapshot else None
     pipeline = Pipeline.main(settings, aws, values, settings.databases) if request.deploy else None
     ledger: Sequence[Version]
     if pipeline:
         ledger = pipeline.ledgers[database]
     else:
         ledger = aws.parameters.history(database.current_parameter)
-    if request.snapshot is None:
-        snapshot = _earlier(aws, database, ledger, pipeline)
-    else:
-        snapshot = _find(aws, database, values, request.snapshot)
+    snapshot = named or _earlier(aws, database, ledger, pipeline)
     _check(settings, snapshot, database)
     action = "rollback" if request.snapshot is None else "pin"
     note = Note(action, request.actor, request.reason)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import UNKNOWN, Cluster, Deployment, Preparation
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import WORK_DUE, notified_label
+from chalicelib.domain.ledger import UNKNOWN_RUN, WORK_DUE, notified_label
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.usecases.copies import described, list_own_once
@@ -26,6 +26,12 @@ def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Prep
     found = aws.state_machines.execution(machine, _name(database, cluster))
     if found or version.is_good or WORK_DUE not in version.labels:
         return found
+    if version.run_id == UNKNOWN_RUN:
+        name = _name(database, cluster)
+        return Preparation(
+            "not started, because no run of the pipeline restored the cluster; if its data is not prepared, "
+            f"start the execution {name} by hand"
+        )
     if aws.now() - cluster.created >= RECORDS_KEPT:
         # To start it now would repeat the work on a cluster that testers have used for months.
         return Preparation(UNKNOWN)

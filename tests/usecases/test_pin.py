@@ -30,7 +30,7 @@ def test_a_pin_with_deploy_starts_its_run(night: Night, asked: str, found_by: st
     """A search by name is two requests: one for own snapshots, one for shares."""
     body = {"snapshot": asked, "deploy": True}
     assert night.ask("PUT", ROUTE, body) == answer(execution_id="run-2")
-    assert night.aws.calls == ["get", "history", "runs", found_by, "put", "start"]
+    assert night.aws.calls == ["get", found_by, "history", "runs", "put", "start"]
     assert night.aws.pipelines.start(PIPELINE, str(night.present().token)) == "run-2"
 
 
@@ -121,6 +121,13 @@ def test_a_copy_is_pinned_although_shares_are_in_another_region(night: Night) ->
     shared_elsewhere(night)
     night.offer("here", account=ACCEPTANCE)
     assert night.pin("here").current == arn("here", ACCEPTANCE)
+
+
+def test_a_run_that_begins_while_rds_is_asked_is_not_overlooked(night: Night) -> None:
+    meanwhile(night.aws, "before", "find", night.push)
+    with pytest.raises(BusyError):
+        night.pin(NEW, deploy=True)
+    assert (night.current, night.started) == (OLD, [])
 
 
 def test_a_snapshot_that_nobody_has_is_not_found(night: Night) -> None:

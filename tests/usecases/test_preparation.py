@@ -267,12 +267,14 @@ def test_good_data_stays_good_when_its_work_cannot_be_seen(restored: Night) -> N
     assert (found["preparation"], found["good"], found["state"]) == (None, True, "good")
 
 
-def test_a_cluster_that_no_run_has_restored_is_prepared_as_well(night: Night) -> None:
+def test_a_cluster_that_no_run_has_restored_is_notified_and_not_prepared(night: Night) -> None:
+    """It may be in use."""
     night.polls()
     assert shown(night) == (None, [])  # it was there before
     night.pin("new")
     night.aws.time += timedelta(hours=1)
     night.aws.stacks.deploy(STACK)  # from somebody's machine
     night.polls(3)
-    execution_becomes(night, "FAILED")
+    assert night.aws.state_machines.inputs == {}
     assert night.subjects == [NOT_PREPARED]
+    assert "no run of the pipeline restored the cluster" in shown(night)[1][0]

@@ -12,7 +12,7 @@ from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.status import history
 from tests.fakes import STACK, arn
-from tests.interruptions import meanwhile
+from tests.interruptions import meanwhile, refuse
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
 from tests.usecases.names import KIM, NEW, OLD, REFRESHED, SCHEDULE
 from tests.usecases.night import Night, about_rds
@@ -446,6 +446,25 @@ def test_the_first_of_three_puts_at_once_wins(night: Night, late: str) -> None:
     overruled = f"a set {CURRENT} to {arn('a')} in the meantime; that takes precedence"
     assert (night.current, night.present().actor) == (arn("a"), "a")
     assert refused == ([] if late == "a a" else [overruled] * 2)
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_value_that_was_refused_counts_for_nothing(night: Night, starts: bool) -> None:
+    """Neither an undo nor a rollback returns to it, and a retry goes on."""
+    seen = night.present().number
+    night.promotion_killed("before", "start")
+    with pytest.raises(Refused):
+        put(night.aws, CURRENT, arn("refused"), Note("pin", KIM, ""), seen)
+    assert (night.current, night.present().actor) == (NEW, SCHEDULE)
+    if starts:
+        assert night.promote().outcome == "started"
+        night.run_is_over()
+        assert (night.good(), night.status()["databases"][0]["previous"]) == (NEW, OLD)
+    else:
+        refuse(night.aws, "start")
+        with pytest.raises(AwsError):
+            night.promote()
+        assert night.current == OLD
 
 
 def test_a_refresh_that_was_completed_is_no_failure_in_the_history(promoted: Night) -> None:
