@@ -20,6 +20,7 @@ from chalicelib.domain.ledger import (
     notified_label,
     successor,
 )
+from chalicelib.domain.parameters import arn_of
 from chalicelib.domain.reasons import Reason
 
 
@@ -355,7 +356,8 @@ def last_deployed(ledger: Ledger, actions: Sequence[Action]) -> Deployment:
             Deployment(seen.value, seen, seen.run_id, is_remembered=True) if seen else Deployment()
         )
     candidates = versions_read_by(maker, ledger)
-    if not candidates:
+    # Without a cluster, nothing shows whether a first value that was put by hand is deployed.
+    if not candidates and (ledger[0].is_ours or arn_of(ledger[0].value) is None):
         found = _from_before_history(ledger, None, None)
         return found._replace(is_remembered=bool(found.version and found.version.run_id))
     if len({version.value for version in candidates}) != 1:
