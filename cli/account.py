@@ -8,8 +8,9 @@ import boto3
 from chalicelib.aws.clients import BotoAws
 from cli.calls import Calls
 from cli.cloudformation import deletions
+from cli.output import Failure
 from cli.stacks import own_topic, packaged_stacks
-from cli.stages import AcceptanceStage, Stage, StageError
+from cli.stages import AcceptanceStage, Stage
 
 Say = Callable[[str], None]
 
@@ -58,11 +59,11 @@ class Account(Calls):
 
 
 def opened(stage: Stage, say: Say) -> Account:
-    """Return the stage's account; raise StageError for wrong credentials or a stage in stacks."""
+    """Return the stage's account; raise Failure for wrong credentials or a stage in stacks."""
     account = Account(stage)
     who = account.call("sts:GetCallerIdentity")
     if who["Account"] != stage.account:
-        raise StageError(
+        raise Failure(
             f"the credentials in use belong to account {who['Account']} ({who['Arn']}), but stage "
             f"{stage.name!r} is in {stage.account}: use credentials of that account, for example "
             "with AWS_PROFILE"
@@ -70,7 +71,7 @@ def opened(stage: Stage, say: Say) -> Account:
     say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {who['Arn']}")
     for stack in packaged_stacks(stage.name).values():
         if account.one("cloudformation:DescribeStacks", "@", StackName=stack):
-            raise StageError(
+            raise Failure(
                 f"stage {stage.name!r} has the stack {stack}, of aurora-refresh package or an earlier version: "
                 "deploy the templates of a package again, or delete its stacks, which keeps parameters, topic "
                 f"and logs:\n{deletions(stage.name)}"

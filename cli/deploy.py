@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.functions import API
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import chalice_cli, destroy, restapi, stacks, stages
 from cli.account import Account, Say, Step, opened
-from cli.stages import AcceptanceStage, Stage, StageError, UsageError, to_change
+from cli.output import WrongUsage
+from cli.stages import AcceptanceStage, Stage, to_change
 
 EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
@@ -31,7 +33,7 @@ _SET = {
 def deploy(
     project: Path, name: str, answers: Mapping[str, str], say: Say, *, dry_run: bool = False
 ) -> None:
-    """Deploy the stage, or only say what that would do; raise StageError or AwsError."""
+    """Deploy the stage, or only say what that would do; raise Failure or AwsError."""
     stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
     account, functions = opened(stage, say), stacks.function_names(stage)
@@ -61,11 +63,11 @@ def deploy(
 
 
 def deployable(project: Path, name: str) -> Stage:
-    """Return the stage; raise StageError if it would not work."""
+    """Return the stage; raise SettingsError if it would not work, or Failure."""
     stages.check_name(name)
     stage = stages.load(project, name)
     if contradictions := stages.contradictions(stage):
-        raise StageError("\n".join([f"stage {name!r} would not work:", *map(str, contradictions)]))
+        raise SettingsError(contradictions)
     return stage
 
 
@@ -77,7 +79,7 @@ def _unused(account: Account) -> Iterator[Step]:
 
 
 def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
-    """Return the first values of *current* by parameter name; raise StageError.
+    """Return the first values of *current* by parameter name; raise Failure.
 
     They are answers, or variables of the environment or the stage.
     """
@@ -86,7 +88,7 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
     if len(databases) == 1:
         known[INITIAL] = databases[0]
     if unknown := [name for name in answers if name not in (EMAIL, *known)]:
-        raise UsageError(
+        raise WrongUsage(
             f"deploy takes no answer {', '.join(unknown)}. It takes: {', '.join([EMAIL, *known])}"
         )
     values = {}
@@ -98,17 +100,17 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
         arn, accounts = SnapshotArn.parse(value), (database.criteria.account, stage.account)
         if arn is None or arn.account not in accounts or arn.region != stage.region:
             right = f"of account {' or '.join(accounts)} in {stage.region}"
-            raise UsageError(f"{name} is {value!r}: write the ARN of a cluster snapshot {right}")
+            raise WrongUsage(f"{name} is {value!r}: write the ARN of a cluster snapshot {right}")
         values[database.current_parameter] = value
     return values
 
 
 def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
-    """Return the address to subscribe; None without an answer; raise StageError."""
+    """Return the address to subscribe; None without an answer; raise Failure."""
     email = answers.get(EMAIL)
     if email and stacks.own_topic(stage) is None:
         fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)}")
-        raise UsageError(f"{EMAIL} is {email!r}, but the stage has no topic of this account: {fix}")
+        raise WrongUsage(f"{EMAIL} is {email!r}, but the stage has no topic of this account: {fix}")
     return email
 
 

@@ -15,7 +15,7 @@ from cli.account import Account, Say, Step, opened
 from cli.errors import translated_errors
 from cli.output import Failure
 from cli.policies import FUNCTIONS, log_group
-from cli.stages import AcceptanceStage, StageError
+from cli.stages import AcceptanceStage
 
 # A function that an earlier version deployed.
 _FORMER = "db-follow-copies"
@@ -26,7 +26,7 @@ ANY_FUNCTION = (*FUNCTIONS, _FORMER)
 def planned(
     project: Path, name: str, say: Say, *, parameters: bool, everything: bool
 ) -> list[Step]:
-    """Return what becomes of each resource that the stage has; raise StageError or AwsError.
+    """Return what becomes of each resource that the stage has; raise Failure or AwsError.
 
     Parameters and other data are kept unless asked for.
     """
@@ -42,7 +42,7 @@ def planned(
 
 
 def carry_out(name: str, steps: Iterable[Step]) -> None:
-    """Delete what is to be deleted; raise StageError, naming what is left."""
+    """Delete what is to be deleted; raise Failure, naming what is left."""
     left = []
     for _, what, act in steps:
         try:
@@ -52,7 +52,7 @@ def carry_out(name: str, steps: Iterable[Step]) -> None:
         except Failure as error:
             left.append(f"{what}: {error.format_message()}")
     if left:
-        raise StageError("\n".join([f"stage {name} is not deleted; what is left:", *left]))
+        raise Failure("\n".join([f"stage {name} is not deleted; what is left:", *left]))
 
 
 def alarms(account: Account, names: Sequence[str]) -> Iterator[Step]:

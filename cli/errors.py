@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import click
 from botocore import exceptions
 
-from chalicelib.domain.errors import AwsError
+from chalicelib.domain.errors import AwsError, SettingsError
 from cli.output import Failure
 
 _MISSING = (
@@ -118,6 +118,8 @@ def as_failures() -> Iterator[None]:
     try:
         with translated_errors():
             yield
+    except SettingsError as error:
+        raise Failure(str(error)) from error
     except ModuleNotFoundError as error:
         raise Failure(_MISSING.format(error.name)) from error
     except OSError as error:  # such as a full disk

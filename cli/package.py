@@ -37,7 +37,7 @@ Later deployments without them keep these values, and overwrite nothing that has
 
 
 def package(project: Path, name: str, out: Path, say: Say) -> list[str]:
-    """Write the templates to the folder; return the parameters of the first; raise StageError."""
+    """Write the templates to the folder; return the parameters of the first; raise Failure."""
     stage = deployable(project, name)
     boto3.Session()  # which raises for a profile that does not exist; Chalice would end with a trace
     with tempfile.TemporaryDirectory() as folder:

@@ -20,19 +20,17 @@ from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
 from cli.doctor.look import AcceptanceLook, Look, ProductionLook
 from cli.policies import file_name, policies, with_own_statements
-from cli.stages import AcceptanceStage, Stage, StageError
+from cli.stages import AcceptanceStage, Stage
 
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
 
 
 def examine(project: Path, name: str) -> list[Check]:
-    """Return every check of the stage, in order; raise StageError if there is no such stage."""
+    """Return every check of the stage, in order; raise Failure if there is no such stage."""
     try:
         stage = stages.load(project, name)
-    except StageError as error:
-        if not isinstance(error.__cause__, SettingsError):
-            raise
-        return [checks.wrong_setting(name, problem) for problem in error.__cause__.problems]
+    except SettingsError as error:
+        return [checks.wrong_setting(name, problem) for problem in error.problems]
     wanted, files = wanted_functions(project, stage)
     contradictions = stages.contradictions(stage)
     names = settings.names_of(stage.variables)

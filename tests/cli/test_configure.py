@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from cli.configure import changes, files, write
 from cli.main import cli
 from cli.mainpipeline import StackTemplate, places
-from cli.stages import StageError, load, own_answers, to_text
+from cli.output import Failure
+from cli.stages import load, own_answers, to_text
 from tests.stage import STAGE
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -161,14 +162,14 @@ def test_a_linked_file_stays_a_link_and_a_write_that_fails_half_way_can_be_repea
     policy = project / ".chalice/policy-new-api-handler.json"
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", Mock(side_effect=OSError("no")))
-        with pytest.raises(StageError, match="not everything was written; do the same again: no"):
+        with pytest.raises(Failure, match="not everything was written; do the same again: no"):
             configured(project, PIN_API_ENABLED="false")
     assert policy.exists()
     configured(project, PIN_API_ENABLED="false")
     assert not policy.exists()
     before = snapshot(project)
     monkeypatch.setattr(Path, "replace", Mock(side_effect=OSError("full")))
-    with pytest.raises(StageError, match="full"):
+    with pytest.raises(Failure, match="full"):
         configured(project, PIN_API_ENABLED="true")
     assert before.items() <= snapshot(project).items()
 

@@ -11,7 +11,8 @@ from unittest.mock import Mock
 import pytest
 
 from cli import account, chalice_cli, deploy, stacks
-from cli.stages import StageError, load
+from cli.output import Failure
+from cli.stages import load
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGE = load(PROJECT, "acceptance")
@@ -31,7 +32,7 @@ botocore.exceptions.ClientError: no right
     run.__exit__ = lambda *_: None
     monkeypatch.setattr(chalice_cli.subprocess, "Popen", lambda *_, **__: run)
     said: list[str] = []
-    with pytest.raises(StageError, match="chalice deploy --stage acceptance ended with status 2"):
+    with pytest.raises(Failure, match="chalice deploy --stage acceptance ended with status 2"):
         chalice_cli.run(PROJECT, STAGE, "deploy", said.append)
     assert said == ["Updating", "  a policy", "botocore.exceptions.ClientError: no right"]
 
@@ -54,7 +55,7 @@ def test_a_stage_that_has_a_stack_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     former = "aurora-refresh-acceptance-after"
     seen = Mock(call=lambda _: identity, one=lambda *_, **named: named == {"StackName": former})
     monkeypatch.setattr(account, "Account", lambda _: seen)
-    with pytest.raises(StageError, match=f"'acceptance' has the stack {former}, of ") as refused:
+    with pytest.raises(Failure, match=f"'acceptance' has the stack {former}, of ") as refused:
         account.opened(STAGE, print)
     deletion = "aws cloudformation delete-stack --stack-name aurora-refresh-acceptance"
     assert str(refused.value).count(deletion) == 3

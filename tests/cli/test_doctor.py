@@ -34,9 +34,9 @@ from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
 from cli.doctor.look import AcceptanceLook, Look, ProductionLook
 from cli.main import cli
-from cli.output import printable
+from cli.output import Failure, printable
 from cli.policies import file_name, policies
-from cli.stages import CONFIG, AcceptanceStage, ProductionStage, StageError
+from cli.stages import CONFIG, AcceptanceStage, ProductionStage
 from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME, TWO
 from tests.stage import STAGE as REQUIRED
@@ -801,7 +801,7 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     file.write_text("{")
     assert doctor.examine(project, NAME)[1:] == found
     file.write_bytes(b"\xff")
-    with pytest.raises(StageError, match=f"{file.name} is not text"):
+    with pytest.raises(Failure, match=f"{file.name} is not text"):
         doctor.examine(project, NAME)
 
 
