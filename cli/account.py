@@ -7,9 +7,8 @@ import boto3
 
 from chalicelib.aws.clients import BotoAws
 from cli.calls import Calls
-from cli.cloudformation import deletions
 from cli.output import Failure
-from cli.stacks import own_topic, packaged_stacks
+from cli.stacks import deletions, own_topic, packaged_stacks
 from cli.stages import AcceptanceStage, Stage
 
 Say = Callable[[str], None]
@@ -69,7 +68,7 @@ def opened(stage: Stage, say: Say) -> Account:
             "with AWS_PROFILE"
         )
     say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {who['Arn']}")
-    for stack in packaged_stacks(stage.name).values():
+    for stack in packaged_stacks(stage.name):
         if account.one("cloudformation:DescribeStacks", "@", StackName=stack):
             raise Failure(
                 f"stage {stage.name!r} has the stack {stack}, of aurora-refresh package or an earlier version: "

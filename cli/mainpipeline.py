@@ -11,7 +11,6 @@ from cli.stages import AcceptanceStage, Json
 
 CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
 READS_AT_EVERY_UPDATE = "AWS::SSM::Parameter::Value<String>"
-REPLACES = "REPLACE_ON_FAILURE"  # of an action; it deletes a stack that failed
 
 
 class Reading(NamedTuple):
@@ -33,7 +32,7 @@ class DeployedStack(NamedTuple):
     """
 
     name: str
-    mode: str = ""
+    in_pipeline: bool = False
     elsewhere: str = ""
 
 
@@ -66,12 +65,11 @@ def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedSta
     for action in actions:
         if (name := stack_of(action)) is None:
             continue
-        mode = action["configuration"].get("ActionMode", "")
         unknown = "under a name that only the run knows" if "#{" in name else ""
         place = elsewhere(stage, action) or unknown
         # A pipeline may deploy a stack of the same name in several Regions.
         if name not in found or (found[name].elsewhere and not place):
-            found[name] = DeployedStack(name, mode, place)
+            found[name] = DeployedStack(name, True, place)
     for database in stage.settings.databases:
         if database.stack:
             found.setdefault(database.stack.stack, DeployedStack(database.stack.stack))

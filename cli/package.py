@@ -13,7 +13,6 @@ import boto3
 
 from cli import chalice_cli, stacks, stages
 from cli.account import Say
-from cli.cloudformation import deletions
 from cli.deploy import deployable
 
 _NEXT = """\
@@ -54,7 +53,7 @@ def package(project: Path, name: str, out: Path, say: Say) -> list[str]:
 
 def next_steps(name: str, out: Path, parameters: Sequence[str]) -> str:
     """Return how to deploy and delete the templates; `parameters` are those of the first."""
-    before, functions, after = stacks.packaged_stacks(name).values()
+    before, functions, after = stacks.packaged_stacks(name)
     given = " ".join(f"{each}=…" for each in parameters)
     return _NEXT.format(
         out=shlex.quote(str(out)),
@@ -62,5 +61,5 @@ def next_steps(name: str, out: Path, parameters: Sequence[str]) -> str:
         functions=functions,
         after=after,
         parameters=_PARAMETERS.format(given) if given else "",
-        deletions=deletions(name),
+        deletions=stacks.deletions(name),
     )

@@ -35,11 +35,6 @@ _WEEK = timedelta(days=7)  # an alarm looks back no further
 # --- names ----------------------------------------------------------------------------------------
 
 
-def stack_name(stage_name: str, which: str) -> str:
-    """Return the name of the stage's stack `before` or `after`."""
-    return f"{APP}-{stage_name}-{which}"
-
-
 def function_names(stage: Stage) -> dict[str, str]:
     """Return Lambda's names of the functions that the stage deploys, by Chalice's names."""
     return {function: deployed_name(stage.name, function) for function in policies(stage)}
@@ -81,13 +76,19 @@ def dashboard_name(stage_name: str) -> str:
     return f"{APP}-{stage_name}"
 
 
-def packaged_stacks(stage_name: str) -> dict[str, str]:
-    """Return the stacks of a packaged stage in the order of their creation, by template."""
-    return {
-        "before.json": stack_name(stage_name, BEFORE),
-        "sam.json": f"{APP}-{stage_name}",
-        "after.json": stack_name(stage_name, AFTER),
-    }
+def packaged_stacks(stage_name: str) -> list[str]:
+    """Return the stacks of a packaged stage, in the order of their creation."""
+    functions = f"{APP}-{stage_name}"
+    return [f"{functions}-{BEFORE}", functions, f"{functions}-{AFTER}"]
+
+
+def deletions(stage_name: str) -> str:
+    """Return the commands that delete the stacks of a packaged stage, in order."""
+    return "\n".join(
+        f"  aws cloudformation delete-stack --stack-name {each} && "
+        f"aws cloudformation wait stack-delete-complete --stack-name {each}"
+        for each in reversed(packaged_stacks(stage_name))
+    )
 
 
 def names_of_packaged(stage: Stage) -> Template:

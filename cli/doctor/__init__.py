@@ -62,7 +62,6 @@ def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
         parameters = (each for each in parameters if each.blind or each.subject in look.values)
     yield from parameters
     yield from acceptance.pipeline(look.stage.pipeline, look)
-    yield from acceptance.runs("runs", look)
     yield from template.reading(look)
     yield from refresh.databases(look)
     yield from refresh.obstacles(look)

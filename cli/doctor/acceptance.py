@@ -13,7 +13,6 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
-from chalicelib.usecases.status import LONG_RUN
 from cli.doctor.checks import (
     Check,
     Verdict,
@@ -24,7 +23,6 @@ from cli.doctor.checks import (
     problem,
     unusable_key,
     warning,
-    when,
 )
 from cli.doctor.look import AcceptanceLook, known
 from cli.errors import DENIED
@@ -169,21 +167,6 @@ def pipeline(name: str, look: AcceptanceLook) -> Verdict:
             "file://pipeline.json",
         )
     return ok(f"exists, with execution mode {mode}")
-
-
-@check("pipeline")
-def runs(_subject: str, look: AcceptanceLook) -> Iterator[Verdict]:
-    """Judge the pipeline's runs as the status does."""
-    found, name = look.runs(), look.stage.pipeline
-    for run in found:
-        if run.in_progress and look.now - run.started > LONG_RUN:
-            seen = f"{run.execution_id} has been in progress since {when(look.stage, run.started)}"
-            fix = f"see where it waits: aws codepipeline get-pipeline-state --name {name}"
-            yield warning(seen, fix)
-    if found and found[0].has_failed:
-        seen = f"the last one, {found[0].execution_id}, ended as {found[0].status}"
-        fix = f"see why: aws codepipeline list-action-executions --pipeline-name {name}"
-        yield warning(seen, fix)
 
 
 # --- shares and keys ------------------------------------------------------------------------------

@@ -13,8 +13,7 @@ from chalicelib.domain.functions import (
     SHARE,
     UPDATE,
 )
-from cli import restapi, stacks
-from cli.cloudformation import deletion
+from cli import stacks
 from cli.doctor.checks import (
     Check,
     Verdict,
@@ -127,8 +126,9 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
         return problem("is not deployed", look.deploy)
     if len(apis) > is_wanted:
         found = f"{', '.join(apis)} invoke the stage's function, which should have "
-        fix = f"delete what is not used, for instance: {restapi.deletion(apis[-1])}"
-        return warning(found + ("one API" if is_wanted else "none"), fix)
+        delete = f"aws apigateway delete-rest-api --rest-api-id {apis[-1]}"
+        wanted = "one API" if is_wanted else "none"
+        return warning(found + wanted, f"delete what is not used, for instance: {delete}")
     return ok(", ".join(apis) or "none, as it is set")
 
 
@@ -195,7 +195,7 @@ def alarms(look: Look) -> Iterator[Check]:
 def _alarm(name: str, look: Look, alarm: Json | None) -> Verdict:
     topic = look.stage.settings.topic_arn
     if alarm is None:
-        return problem("does not exist", _remake(look))
+        return problem("does not exist", look.deploy)
     if alarm["StateValue"] == "ALARM":
         seen = f"is on: {alarm.get('StateReason', 'no reason given')}"
         if name.endswith("-overdue"):
@@ -209,11 +209,5 @@ def _alarm(name: str, look: Look, alarm: Json | None) -> Verdict:
         return warning("its actions are disabled, so it would notify nobody", fix)
     is_silent = name.endswith(stacks.NOTIFICATION_ALARM)
     if topic not in (None, *alarm.get("AlarmActions", ())) and not is_silent:
-        return warning("does not notify the topic", _remake(look))
+        return warning("does not notify the topic", look.deploy)
     return ok(f"is {alarm['StateValue']}")
-
-
-def _remake(look: Look) -> str:
-    """Return how to restore an alarm: CloudFormation would not notice changes by others."""
-    after = stacks.stack_name(look.stage.name, stacks.AFTER)
-    return f"{deletion(after)} && {look.deploy}" if look.is_packaged else look.deploy

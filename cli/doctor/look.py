@@ -24,7 +24,6 @@ from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks, templates
 from cli.calls import Calls
-from cli.cloudformation import LEFT_OVER
 from cli.mainpipeline import DeployedStack, StackTemplate
 from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_deploy
 
@@ -150,17 +149,9 @@ class Look:
             return True
 
     @property
-    def is_packaged(self) -> bool:
-        """Whether the templates of `aurora-refresh package` were deployed."""
-        found = known(self.stack, stacks.packaged_stacks(self.stage.name)["sam.json"])
-        return found is not None and found["StackStatus"] not in LEFT_OVER
-
-    @property
     def deploy(self) -> str:
-        """The command that deploys the stage in the way in which it was deployed before."""
-        if not self.is_packaged:
-            return to_deploy(self.stage.name)
-        return f"aurora-refresh package --stage {self.stage.name}, and then deploy its templates"
+        """The command that deploys the stage."""
+        return to_deploy(self.stage.name)
 
     @cached_property
     def function_names(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from chalicelib.domain.database import Database
 from cli import mainpipeline
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning
 from cli.doctor.look import AcceptanceLook, known
-from cli.mainpipeline import DeployedStack, Reading, StackTemplate
+from cli.mainpipeline import Reading, StackTemplate
 from cli.stages import to_change
 from cli.templates import NO_VALUE
 
@@ -20,7 +20,6 @@ _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::D
 _SIDE_EFFECTS = {
     "EngineVersion": "is missing: the Region's default is used, which may be older than the snapshot's",
     "KmsKeyId": "is missing: acceptance's data stays under production's key, and is lost with that key's grant",
-    "MasterUsername": "is there: if SnapshotIdentifier is ever removed, an empty cluster replaces the data",
     "DeletionProtection": "is on: each refresh keeps the old cluster, and its costs",
     "UpdateReplacePolicy": "is not Delete: each refresh leaves one more snapshot or cluster behind",
     "ManageMasterUserPassword": "is not on: acceptance's database keeps production's password",
@@ -34,7 +33,8 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
     for database in look.stage.settings.databases:
         yield from _reads(database.current_parameter, look, database)
     for stack in look.stacks():
-        yield from _faults(stack.name, stack, known(look.template, stack))
+        if template := known(look.template, stack):
+            yield from _faults(stack.name, template)
 
 
 @check("template")
@@ -98,16 +98,11 @@ def _read_rightly(look: AcceptanceLook, database: Database) -> str:
 
 
 @check("template")
-def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) -> Iterator[Verdict]:
-    for each in mainpipeline.readings(template) if template else ():
-        if template and each.parameter:
+def _faults(_stack: str, template: StackTemplate) -> Iterator[Verdict]:
+    for each in mainpipeline.readings(template):
+        if each.parameter:
             yield from _fixed_names(template, each.cluster)
             yield from _side_effects(template, each.cluster)
-    if stack.mode == mainpipeline.REPLACES:
-        yield warning(
-            f"its action's mode is {stack.mode}: a stack that could not roll back is deleted, and the database with it",
-            "write ActionMode: CREATE_UPDATE",
-        )
 
 
 def _fixed_names(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
@@ -140,7 +135,6 @@ def _side_effects(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
     wrong = {
         "EngineVersion": "EngineVersion" not in properties,
         "KmsKeyId": "KmsKeyId" not in properties,
-        "MasterUsername": isinstance(properties.get("MasterUsername"), str),
         "DeletionProtection": _is_true(properties.get("DeletionProtection")),
         "UpdateReplacePolicy": body.get("UpdateReplacePolicy", "Delete") != "Delete",
         "ManageMasterUserPassword": not (is_managed or has_own),

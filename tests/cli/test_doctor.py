@@ -22,7 +22,6 @@ from chalicelib.domain.deployment import Deployment, Preparation, StackReference
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import APP
-from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
@@ -55,7 +54,6 @@ HOLD = "/acceptance/refresh/hold"
 MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:mask"
 RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
 RULE = f"{RESTORE}-event"
-AFTER = f"{APP}-{NAME}-after"
 # The keys of production's shares, of acceptance's copies and of its topic.
 KEY = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/1234"
 COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -201,14 +199,8 @@ FUNCTIONS = {
 }
 ROOT = {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"}
 CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
-CREATED = {"StackStatus": "CREATE_COMPLETE"}
 ALARM: Answers = {"StateValue": "OK", "AlarmActions": [TOPIC]}
 ALARMS = dict.fromkeys(stacks.alarm_names(HEALTHY_STAGE), ALARM)
-
-
-def run(execution_id: str, status: str, hours: float) -> Run:
-    started = NOW - timedelta(hours=hours)
-    return Run(execution_id, status, started, started)
 
 
 QUESTIONS: Questions = {
@@ -222,7 +214,6 @@ QUESTIONS: Questions = {
     ),
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
     "transitions": (f"codepipeline:GetPipelineState {PIPELINE}", []),
-    "runs": ("runs", []),
     "template": ("template of main", stack_of(TEMPLATE, {})),
     "candidate": ("candidate of rds", NEW),
     "present": ("present of rds", OLD),
@@ -235,7 +226,6 @@ QUESTIONS: Questions = {
     "share_key": (f"rds:DescribeDBClusterSnapshots {NEW.arn} True", KEY),
     "key": (f"kms:DescribeKey {KEY}", CUSTOMERS),
     "copy_key": (f"kms:DescribeKey {COPY_KEY}", CUSTOMERS),
-    "packaged": (f"cloudformation:DescribeStacks {APP}-{NAME}", None),
     "topic": (f"sns:GetTopicAttributes {TOPIC}", UNDER_KEY),
     "subscriptions": (f"sns:ListSubscriptionsByTopic {TOPIC}", [EMAIL]),
     "topic_key": (f"kms:DescribeKey {ACCEPTANCES_KEYS}:alias/topics", CUSTOMERS),
@@ -327,11 +317,8 @@ ROLE = "arn:aws:iam::{}:role/deployer"
 HERE = {"roleArn": ROLE.format(ACCEPTANCE), "region": "eu-west-1"}
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
 ASK = action("Approval", "Ask")
-AT_NINE = {"ruleTypeId": {"category": "Rule", "provider": "DeploymentWindow"}}
 TERRAFORM = action("Build", "Terraform", runOrder=2)
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
-REPLACE = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
-REPLACING = pipeline_of(stage_named("Deploy", DATABASE | REPLACE))
 BOTH = stage_named("Deploy", DATABASE, ORDERS)
 ORDERS_STACK = {"template of orders": stack_of(TEMPLATE, {})}
 REGION, THERE = {"region": "us-east-1"}, {"roleArn": ROLE.format(PRODUCTION), "runOrder": 3}
@@ -353,7 +340,6 @@ CONFIGURATION, FIRING = QUESTIONS["configuration"][1], QUESTIONS["rule"][1]
 UPDATING = QUESTIONS["update_rule"][1]
 HOURLY = "cron(0 4-23 ? * * *)"
 TWICE = {"ScheduleExpression": "cron(0 2,3 ? * SUN *)"}
-REMAKE = f"stack-delete-complete --stack-name {AFTER} && aurora-refresh package --stage {NAME}"
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
@@ -389,8 +375,6 @@ FAULTS: Table = {
         (HOLD, account({HOLD: ON_HOLD}), "warning", "on hold until 2026-01-19 by Kim: release", put(HOLD, "dummyvalue")),
     ],
     "pipeline": [
-        ("runs", account(runs=[run("r", "InProgress", hours=3)]), "warning", "r has been in progress since Saturday", f"get-pipeline-state --name {PIPELINE}"),
-        ("runs", account(runs=[run("r", "Failed", hours=1), run("q", "Failed", hours=2)]), "warning", "the last one, r, ended as Failed", f"list-action-executions --pipeline-name {PIPELINE}"),
         (PIPELINE, account(pipeline=None), "problem", GONE, f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
         (PIPELINE, account(pipeline=pipeline_of(executionMode="PARALLEL")), "problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
     ],
@@ -427,21 +411,19 @@ FAULTS: Table = {
             ("ManageMasterUserPassword", "false", "warning"),
             ("EngineVersion", "null", "warning"),
             ("KmsKeyId", "null", "warning"),
-            ("MasterUsername", "admin", "warning"),
         ]),
         ("main", account(template=with_resource("Cluster", "DeletionProtection: 'true'")), "warning", "DeletionProtection of Cluster is on", "write DeletionProtection as"),
         ("main", account(template=with_resource("Cluster", "{}", UpdateReplacePolicy="Snapshot")),
          "warning", "one more snapshot", "write UpdateReplacePolicy"),
         ("main", account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
          "problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
-        ("main", account(pipeline=REPLACING), "warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
     ],
     "deployment": [
         ("rds", account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
         ("rds", seen_stack("UPDATE_IN_PROGRESS"), "warning", "is UPDATE_IN_PROGRESS", "run the doctor again"),
-        ("rds", seen_stack("UPDATE_ROLLBACK_FAILED"), "problem", "CloudFormation cannot update it", "aws cloudformation continue-update-rollback --stack-name main"),
-        *(("rds", seen_stack(status), "problem", f"is {status}: CloudFormation cannot update it", "deletes the database, main-cluster-1: aws cloudformation delete-stack --stack-name main")
-          for status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")),
+        ("rds", seen_stack("ROLLBACK_COMPLETE"), "problem", "it cannot be updated", "aws cloudformation delete-stack --stack-name main, and"),
+        *(("rds", seen_stack(status), "problem", f"stack main is {status}: {todo}", Reason.DEPLOYED_UNKNOWN.next_step)
+          for status, todo in [("UPDATE_ROLLBACK_FAILED", "continue its rollback"), ("ROLLBACK_FAILED", "delete it")]),
         ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in P_STACK_NAME: main/A, main/B", Reason.DEPLOYED_UNKNOWN.next_step),
         ("rds", account(cluster=None), "problem", "there is no DB cluster of stack main", "if it was deleted, pin a snapshot"),
         ("rds", account(deployment=UNKNOWN), "problem", "cannot determine what is deployed: current was set", "Correct what is named above"),
@@ -458,7 +440,6 @@ FAULTS: Table = {
         (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM), VERIFY)), "warning", "Ask waits for an approval", "move Ask behind the action"),
         (f"transitions of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "into stage Deploy is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "SKIP"}]}})), "warning", "a condition may skip it", "the result FAIL"),
-        (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "FAIL", "rules": [AT_NINE]}]}})), "warning", "until its deployment window opens", "inside the maintenance window"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
          "warning", "it rolls back automatically", "remove the result ROLLBACK"),
     ],
@@ -519,7 +500,6 @@ FAULTS: Table = {
     ],
     "alarm": [
         (ERRORS, account(alarms=ALARMS | {ERRORS: None}), "problem", GONE, DEPLOY),
-        (ERRORS, account(alarms=ALARMS | {ERRORS: None}, packaged=CREATED), "problem", GONE, REMAKE),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"StateValue": "ALARM", "StateReason": "1 error"}}), "problem", "is on: 1 error", "see what happened in"),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"ActionsEnabled": False}}), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
         (ERRORS, account(alarms=ALARMS | {ERRORS: {"StateValue": "OK"}}), "warning", "not notify", DEPLOY),
@@ -549,7 +529,6 @@ BESIDE: Table = {
         ("rds", account(stage=UNNAMED, deployment=UNKNOWN), "problem", "current was set", configure_with("RDS_STACK_NAME=main")),
         ("rds", account(stage=ELSEWHERE, **NO_STACK), "problem", "there is no DB cluster of stack gone", configure_with("RDS_STACK_NAME=main")),
         ("rds", account(stage=ELSEWHERE, **NO_STACK, deployment=Deployment(unknown="no stack")), "problem", "no stack", configure_with("RDS_STACK_NAME=main")),
-        ("rds", account(pipeline=REPLACING, stack=SeenStack("ROLLBACK_COMPLETE", {}, {})), "warning", "has not been deployed by the pipeline yet", "nothing before"),
         ("rds", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REGION)), **UNSEEN), "warning", f"it in account {ACCEPTANCE}, us-east-1, and", configure_with("RDS_STACK_NAME=")),
         ("rds", account(stage=UNNAMED, pipeline=pipeline_of(stage_named("Deploy", DATABASE | THERE)), **UNSEEN), "warning", "relies on the newest successful deploy action alone", "compare it with the status by hand"),
         (f"stage Review of {PIPELINE}", account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", "Ask waits", "move Ask"),
@@ -649,11 +628,8 @@ def test_an_unusual_but_valid_setup_is_ok(seen: AcceptanceLook) -> None:
 
 # --- how the doctor looks, and what it says -------------------------------------------------------
 
-# What is known by then, and what only decides how a fix is worded.
-UNASKED = {NAMES["caller"], NAMES["packaged"]}
 
-
-@pytest.mark.parametrize("question", sorted(HEALTHY.keys() - UNASKED))
+@pytest.mark.parametrize("question", sorted(HEALTHY.keys() - {NAMES["caller"]}))
 def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(question: str) -> None:
     found = faults(account(**{question: DENIED}))
     assert {check.status for check in found} == {"warning"}
