@@ -9,12 +9,11 @@ from pathlib import Path
 
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
-from cli.account import Say
-from cli.output import Failure
+from cli.output import Failure, say
 from cli.stages import Stage
 
 
-def run(project: Path, stage: Stage, command: str, say: Say, *more: str) -> None:
+def run(project: Path, stage: Stage, command: str, *more: str) -> None:
     """Run a command of Chalice, passing on what it prints; raise Failure if it fails.
 
     Of the stack trace that it prints for unexpected errors, people need only the end.

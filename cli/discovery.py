@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from botocore.exceptions import BotoCoreError
 
 from chalicelib.domain.errors import AwsError
-from cli.doctor.look import AcceptanceLook
+from cli.look import AcceptanceLook
 from cli.stages import AcceptanceStage
 
 Note = Callable[[str], None]

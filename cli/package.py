@@ -12,7 +12,6 @@ from pathlib import Path
 import boto3
 
 from cli import chalice_cli, stacks, stages
-from cli.account import Say
 from cli.deploy import deployable
 
 _NEXT = """\
@@ -35,7 +34,7 @@ Later deployments without them keep these values, and overwrite nothing that has
 """
 
 
-def package(project: Path, name: str, out: Path, say: Say) -> list[str]:
+def package(project: Path, name: str, out: Path) -> list[str]:
     """Write the templates to the folder; return the parameters of the first; raise Failure."""
     stage = deployable(project, name)
     boto3.Session()  # which raises for a profile that does not exist; Chalice would end with a trace
@@ -44,7 +43,7 @@ def package(project: Path, name: str, out: Path, say: Say) -> list[str]:
         names.write_text(json.dumps(stacks.names_of_packaged(stage)))
         target = str(out.resolve())
         merged = ("--pkg-format", "cloudformation", "--merge-template", str(names))
-        chalice_cli.run(project, stage, "package", say, *merged, target)
+        chalice_cli.run(project, stage, "package", *merged, target)
     before = stacks.packaged_before(stage)
     for which, template in (("before", before), ("after", stacks.after(stage))):
         (out / f"{which}.json").write_text(stages.to_text(template), encoding="utf-8")

@@ -18,7 +18,7 @@ from cli.configure import text_of
 from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
-from cli.doctor.look import AcceptanceLook, Look, ProductionLook
+from cli.look import AcceptanceLook, Look, ProductionLook
 from cli.policies import file_name, policies, with_own_statements
 from cli.stages import AcceptanceStage, Stage
 

@@ -24,8 +24,8 @@ from cli.doctor.checks import (
     unusable_key,
     warning,
 )
-from cli.doctor.look import AcceptanceLook, known
 from cli.errors import DENIED
+from cli.look import AcceptanceLook, known
 from cli.stages import AcceptanceStage, to_change
 
 # A denial because of these concerns only the identity in use, and says nothing about the key.

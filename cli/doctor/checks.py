@@ -10,8 +10,8 @@ from typing import Concatenate, NamedTuple, ParamSpec
 
 from chalicelib.domain.errors import AwsError, Problem
 from chalicelib.domain.schedule import Expression
-from cli.doctor.look import Look
 from cli.errors import DENIED
+from cli.look import Look
 from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_change
 
 P = ParamSpec("P")

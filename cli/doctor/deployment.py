@@ -24,7 +24,7 @@ from cli.doctor.checks import (
     unavailable,
     warning,
 )
-from cli.doctor.look import AcceptanceLook, Look, known
+from cli.look import AcceptanceLook, Look, known
 from cli.policies import FUNCTIONS, Policy, file_name
 from cli.stages import Json, ProductionStage
 
@@ -187,8 +187,8 @@ def alarms(look: Look) -> Iterator[Check]:
     except AwsError as error:
         yield Check("alarm", "all", *unavailable(error))
         return
-    for name, alarm in found.items():
-        yield from _alarm(name, look, alarm)
+    for name in stacks.alarm_names(look.stage):
+        yield from _alarm(name, look, found.get(name))
 
 
 @check("alarm")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cli.doctor.checks import Check, Verdict, check, ok, own_key, problem, unusable_key, warning
-from cli.doctor.look import ProductionLook, known
+from cli.look import ProductionLook, known
 from cli.stages import to_change
 
 

@@ -7,7 +7,7 @@ from chalicelib.domain.deployment import Deployment, StackReference
 from chalicelib.domain.reasons import Reason
 from cli import mainpipeline
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning, when
-from cli.doctor.look import AcceptanceLook, known
+from cli.look import AcceptanceLook, known
 from cli.stages import AcceptanceStage, Json, to_change
 
 

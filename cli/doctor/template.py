@@ -9,7 +9,7 @@ from typing import Any
 from chalicelib.domain.database import Database
 from cli import mainpipeline
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning
-from cli.doctor.look import AcceptanceLook, known
+from cli.look import AcceptanceLook, known
 from cli.mainpipeline import Reading, StackTemplate
 from cli.stages import to_change
 from cli.templates import NO_VALUE

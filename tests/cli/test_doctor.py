@@ -31,7 +31,7 @@ from cli import configure, discovery, doctor, mainpipeline, stacks, stages, temp
 from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
-from cli.doctor.look import AcceptanceLook, Look, ProductionLook
+from cli.look import AcceptanceLook, Look, ProductionLook
 from cli.main import cli
 from cli.output import Failure, printable
 from cli.policies import file_name, policies
