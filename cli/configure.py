@@ -32,8 +32,8 @@ _KINDS = (settings.ACCEPTANCE, settings.PRODUCTION)
 
 Files = dict[Path, str | None]
 Ask = Callable[[str], str]
-# Finds the values of the named settings in the account.
-Look = Callable[[AcceptanceStage, Sequence[str]], dict[str, str]]
+# Finds the values of settings in the account.
+Look = Callable[[AcceptanceStage], dict[str, str]]
 
 
 def files(
@@ -66,9 +66,7 @@ def files(
 
     stage = stages.build(name, common | given, given, config)
     if look and isinstance(stage, AcceptanceStage):
-        names = [each.setting("STACK_NAME") for each in stage.settings.databases]
-        if unnamed := [each for each in names if each not in common | given]:
-            given |= look(stage, unnamed)
+        given |= look(stage)
 
     api = {} if given.get(settings.PRODUCTION) else {"api_gateway_stage": "api"}
     body = {**api, OWN_KEY: {}, **former}

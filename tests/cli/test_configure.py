@@ -236,14 +236,10 @@ def test_leaving_a_prompt_changes_nothing(project: Path, monkeypatch: pytest.Mon
     assert run(project, "acceptance SOURCE_ACCOUNT=") == stopped
 
 
-def test_stacks_are_looked_for_unless_named(project: Path) -> None:
+def test_a_stack_that_is_found_is_written(project: Path) -> None:
     look = Mock(return_value={"RDS_STACK_NAME": "acceptance-data"})
-    for stack in ("", "own"):
-        files(project, "new", ANSWERS | {"RDS_STACK_NAME": stack}, look=look)
-    look.assert_not_called()
     answers = ANSWERS | {"MAX_SNAPSHOT_AGE_DAYS": "3"}
     write(changes(project, files(project, "new", answers, look=look)))
-    assert look.call_args.args[1] == ["RDS_STACK_NAME"]
     last = [*load(project, "new").variables.items()][-2:]  # in the order of the documentation
     assert last == [("RDS_STACK_NAME", "acceptance-data"), ("MAX_SNAPSHOT_AGE_DAYS", "3")]
 

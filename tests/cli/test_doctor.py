@@ -719,7 +719,9 @@ def test_what_configure_cannot_find_is_named(monkeypatch: pytest.MonkeyPatch) ->
     """It asks the same questions."""
     seen, notes = account(pipeline=None), list[str]()
     monkeypatch.setattr(discovery, "AcceptanceLook", lambda *_: seen)
-    assert discovery.find_stack_names(notes.append, HEALTHY_STAGE, ["RDS_STACK_NAME"]) == {}
+    named = [replace(UNNAMED, variables={"RDS_STACK_NAME": name}) for name in ("", "own")]
+    for stage in (*named, UNNAMED):
+        assert discovery.find_stack_names(notes.append, stage) == {}
     (stack,) = notes
     assert stack.startswith(f"RDS_STACK_NAME is not set (there is no pipeline {PIPELINE}). Without")
 
