@@ -23,11 +23,14 @@ from cli.stages import AcceptanceStage, Stage, to_change
 EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
 
-# These take a template's properties as they are.
+# What people call a resource, and what makes it, which takes a template's properties as they are.
 _SET = {
-    "AWS::CloudWatch::Alarm": "cloudwatch:PutMetricAlarm",
-    "AWS::CloudWatch::Dashboard": "cloudwatch:PutDashboard",
-    "AWS::Lambda::EventInvokeConfig": "lambda:PutFunctionEventInvokeConfig",
+    "AWS::CloudWatch::Alarm": ("alarm {AlarmName}", "cloudwatch:PutMetricAlarm"),
+    "AWS::CloudWatch::Dashboard": ("dashboard {DashboardName}", "cloudwatch:PutDashboard"),
+    "AWS::Lambda::EventInvokeConfig": (
+        "asynchronous invocation of {FunctionName}",
+        "lambda:PutFunctionEventInvokeConfig",
+    ),
 }
 
 
@@ -145,8 +148,8 @@ def _monitoring(look: Look) -> Iterator[Step]:
     """Yield alarms, dashboard and asynchronous invocations, and the alarms that are no longer wanted."""
     stage = look.stage
     for resource in stacks.after(stage)["Resources"].values():
-        act = partial(look.calls.call, _SET[resource["Type"]], **resource["Properties"])
-        yield Step("set", stacks.label(resource), act)
+        (what, action), given = _SET[resource["Type"]], resource["Properties"]
+        yield Step("set", what.format(**given), partial(look.calls.call, action, **given))
     wanted, every = stacks.alarm_names(stage), stacks.alarm_names(stage, whatever_it_has=True)
     yield from destroy.alarms(look, [name for name in every if name not in wanted])
 

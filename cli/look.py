@@ -11,7 +11,7 @@ import boto3
 from chalicelib.aws.clients import BotoAws
 from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Deployment, Preparation
+from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import APP
@@ -21,11 +21,10 @@ from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
 from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.deployments import Deployments
-from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks, templates
 from cli.calls import Calls
-from cli.mainpipeline import DeployedStack, StackTemplate
+from cli.mainpipeline import DeployedStack, Reading, StackTemplate
 from cli.output import Failure, say
 from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_deploy
 
@@ -295,15 +294,15 @@ class AcceptanceLook(Look):
         }
         return StackTemplate.of(templates.parsed(body), values)
 
+    def readings(self, stack: DeployedStack) -> list[Reading]:
+        """Return where the clusters of a stack are restored from, as far as its template is seen."""
+        template = self.template(stack)
+        return [*mainpipeline.readings(stack.name, template)] if template else []
+
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""
-        return [
-            place
-            for stack in self.stacks()
-            if (template := self.template(stack))
-            for parameter, place in mainpipeline.places(stack.name, template)
-            if parameter == database.current_parameter
-        ]
+        found = (reading for stack in self.stacks() for reading in self.readings(stack))
+        return [each.place for each in found if each.parameter == database.current_parameter]
 
     @cached_property
     def _deployments(self) -> Deployments:
@@ -337,12 +336,6 @@ class AcceptanceLook(Look):
             return None
         identifier = stack.clusters.get(database.stack.cluster_in(stack.clusters))
         return self.cluster(identifier) if identifier else None
-
-    @question
-    def preparation(self, database: Database) -> Preparation | None:
-        """Return the preparation of the deployed cluster, if it has one."""
-        deployment = known(self.deployment, database) or Deployment()
-        return preparation_of(self.aws, database, deployment)
 
     @question
     def choices(self) -> dict[str, Choice]:

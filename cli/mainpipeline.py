@@ -14,15 +14,20 @@ READS_AT_EVERY_UPDATE = "AWS::SSM::Parameter::Value<String>"
 
 
 class Reading(NamedTuple):
-    """Where a cluster's snapshot comes from.
+    """Where a cluster's snapshot comes from; `place` is STACK or STACK/LOGICAL-ID of the cluster.
 
     `parameter` is the stored parameter that CloudFormation reads at every update. If it is None,
     `wrong` says what the template does instead; it is empty if that is unknown.
     """
 
+    place: str
+    stack: str
     cluster: str
     parameter: str | None
     wrong: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.cluster} of stack {self.stack}"
 
 
 class DeployedStack(NamedTuple):
@@ -51,11 +56,7 @@ class StackTemplate:
     def resources(self, types: Sequence[str]) -> dict[str, Json]:
         """Return the resources of some types by their logical ids."""
         found = self.body.get("Resources", {}).items()
-        return {
-            name: each
-            for name, each in found
-            if isinstance(each, dict) and each.get("Type") in types
-        }
+        return {name: each for name, each in found if each["Type"] in types}
 
 
 def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedStack]:
@@ -93,22 +94,17 @@ def elsewhere(stage: AcceptanceStage, action: Json) -> str:
     return "" if is_here else f"in account {account}, {region}"
 
 
-def readings(template: StackTemplate) -> Iterator[Reading]:
+def readings(stack: str, template: StackTemplate) -> Iterator[Reading]:
     """Yield the reading of each cluster that is restored from a snapshot."""
-    for name, body in template.resources(CLUSTERS).items():
+    clusters = template.resources(CLUSTERS)
+    for name, body in clusters.items():
         values = branches(body.get("Properties", {}).get("SnapshotIdentifier", templates.NO_VALUE))
         sources = {_source(each, template) for each in values if each != templates.NO_VALUE}
         if sources:
+            place = stack if len(clusters) == 1 else f"{stack}/{name}"
             # If there are several, an unknown condition decides.
-            yield Reading(name, *(sources.pop() if len(sources) == 1 else (None, "")))
-
-
-def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:
-    """Yield each parameter from which a cluster is restored, and STACK or STACK/LOGICAL-ID of it."""
-    is_only = len(template.resources(CLUSTERS)) == 1
-    for reading in readings(template):
-        if reading.parameter:
-            yield reading.parameter, stack if is_only else f"{stack}/{reading.cluster}"
+            source = sources.pop() if len(sources) == 1 else (None, "")
+            yield Reading(place, stack, name, *source)
 
 
 def branches(value: Any) -> Iterator[Any]:

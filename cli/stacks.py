@@ -21,7 +21,6 @@ from cli.stages import AcceptanceStage, Stage
 from cli.templates import evaluated, parsed
 
 BEFORE, AFTER = "before", "after"
-NOTIFICATION_ALARM = "notification-failed"
 LOG_DAYS = 90
 
 Resource = dict[str, Any]
@@ -118,18 +117,6 @@ def own_topic(stage: Stage) -> str | None:
     """Return the ARN of the topic if it belongs to the stage's account and Region."""
     arn = stage.settings.topic_arn
     return arn if arn and arn.split(":")[3:5] == [stage.region, stage.account] else None
-
-
-_LABELS = {
-    "AWS::CloudWatch::Alarm": "alarm {AlarmName}",
-    "AWS::CloudWatch::Dashboard": "dashboard {DashboardName}",
-    "AWS::Lambda::EventInvokeConfig": "asynchronous invocation of {FunctionName}",
-}
-
-
-def label(resource: Resource) -> str:
-    """Return what people call a resource that monitors the functions."""
-    return _LABELS[resource["Type"]].format(**resource["Properties"])
 
 
 # --- before ---------------------------------------------------------------------------------------

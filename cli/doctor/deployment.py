@@ -193,7 +193,6 @@ def alarms(look: Look) -> Iterator[Check]:
 
 @check("alarm")
 def _alarm(name: str, look: Look, alarm: Json | None) -> Verdict:
-    topic = look.stage.settings.topic_arn
     if alarm is None:
         return problem("does not exist", look.deploy)
     if alarm["StateValue"] == "ALARM":
@@ -207,7 +206,4 @@ def _alarm(name: str, look: Look, alarm: Json | None) -> Verdict:
     if not alarm.get("ActionsEnabled", True):
         fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
         return warning("its actions are disabled, so it would notify nobody", fix)
-    is_silent = name.endswith(stacks.NOTIFICATION_ALARM)
-    if topic not in (None, *alarm.get("AlarmActions", ())) and not is_silent:
-        return warning("does not notify the topic", look.deploy)
     return ok(f"is {alarm['StateValue']}")

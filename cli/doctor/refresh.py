@@ -12,7 +12,7 @@ from cli.stages import AcceptanceStage, Json, to_change
 
 
 def databases(look: AcceptanceLook) -> Iterator[Check]:
-    """Check for each database that the refresh sees what is deployed, and that it is prepared."""
+    """Check for each database that the refresh sees what is deployed, and can prepare it."""
     stage = look.stage
     for database in stage.settings.databases:
         if database.stack:
@@ -21,7 +21,6 @@ def databases(look: AcceptanceLook) -> Iterator[Check]:
             yield from _without_stack(database.name, look, database)
         if database.after_restore:
             yield from _machine(database.after_restore, look, database)
-            yield from _preparation(f"preparation of {database.name}", look, database)
             if cluster := known(look.deployed_cluster, database):
                 yield from _cluster(f"cluster {cluster['DBClusterIdentifier']}", cluster)
     if not any(database.after_restore for database in stage.settings.databases):
@@ -180,13 +179,6 @@ def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
         return problem(f"is EXPRESS, not STANDARD: {unseen}", change)
     status = machine.get("status", "ACTIVE")
     return ok("is ACTIVE") if status == "ACTIVE" else problem(f"is {status}", change)
-
-
-@check("deployment")
-def _preparation(_subject: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
-    found = look.preparation(database)
-    if found and found.state == "not-prepared":
-        yield problem(f"the data is not prepared: {found}", Reason.NOT_PREPARED.next_step)
 
 
 @check("deployment")

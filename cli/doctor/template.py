@@ -46,18 +46,17 @@ def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[V
     own, databases = database.stack, look.stage.settings.databases
     others = {each.current_parameter for each in databases if each != database}
     stacks = [each for each in look.stacks() if own is None or each.name == own.stack]
-    templates = [(stack, look.template(stack)) for stack in stacks]
     found = [
-        (f"{each.cluster} of stack {stack.name}", each)
-        for stack, template in templates
-        for each in (mainpipeline.readings(template) if template else ())
+        each
+        for stack in stacks
+        for each in look.readings(stack)
         if (own.logical_id in (None, each.cluster) if own else each.parameter not in others)
     ]
-    if right := [cluster for cluster, each in found if each.parameter == current]:
+    if right := [str(each) for each in found if each.parameter == current]:
         yield ok(f"is read at every update by {', '.join(right)}")
         return
-    yield from (_misread(look, database, cluster, each) for cluster, each in found)
-    unseen = [stack for stack, template in templates if template is None]
+    yield from (_misread(look, database, each) for each in found)
+    unseen = [stack for stack in stacks if look.template(stack) is None]
     if own and not found and not unseen:
         missing = f"no cluster of stack {own} has a SnapshotIdentifier: it is never restored"
         yield problem(missing, _read_rightly(look, database))
@@ -69,19 +68,19 @@ def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[V
         yield warning(seen, _BY_HAND, blind=bool(away))
 
 
-def _misread(look: AcceptanceLook, database: Database, cluster: str, each: Reading) -> Verdict:
+def _misread(look: AcceptanceLook, database: Database, each: Reading) -> Verdict:
     """Judge a cluster that does not read *current*."""
     fix = _read_rightly(look, database)
     if each.wrong:
-        return problem(f"{cluster} {each.wrong}", fix)
+        return problem(f"{each} {each.wrong}", fix)
     if each.parameter is None:
-        return warning(f"the source of {cluster}'s snapshot is not seen", fix, blind=True)
+        return warning(f"the source of {each}'s snapshot is not seen", fix, blind=True)
     if each.parameter == database.latest_parameter:
         effect = "the next ordinary run would restore by accident"
-        return problem(f"{cluster} reads {each.parameter}, which is latest: {effect}", fix)
+        return problem(f"{each} reads {each.parameter}, which is latest: {effect}", fix)
     setting = f"SSM_{database.name.upper()}_CURRENT_SNAPSHOT_NAME={each.parameter}"
     named = f"if that is the database's parameter, {to_change(look.stage.name, setting)}"
-    return problem(f"{cluster} reads {each.parameter} instead", f"{named}; otherwise {fix}")
+    return problem(f"{each} reads {each.parameter} instead", f"{named}; otherwise {fix}")
 
 
 def _read_rightly(look: AcceptanceLook, database: Database) -> str:
@@ -98,8 +97,8 @@ def _read_rightly(look: AcceptanceLook, database: Database) -> str:
 
 
 @check("template")
-def _faults(_stack: str, template: StackTemplate) -> Iterator[Verdict]:
-    for each in mainpipeline.readings(template):
+def _faults(stack: str, template: StackTemplate) -> Iterator[Verdict]:
+    for each in mainpipeline.readings(stack, template):
         if each.parameter:
             yield from _fixed_names(template, each.cluster)
             yield from _side_effects(template, each.cluster)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from cli.configure import changes, files, write
 from cli.main import cli
-from cli.mainpipeline import StackTemplate, places
+from cli.mainpipeline import StackTemplate, readings
 from cli.output import Failure
 from cli.stages import load, own_answers, to_text
 from tests.stage import STAGE
@@ -250,5 +250,5 @@ def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:
     read = {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/current"}
     clusters = {"Orders": cluster, "Billing": cluster}
     template = StackTemplate.of({"Parameters": {"Current": read}, "Resources": clusters}, {})
-    found = [("/current", "data/Orders"), ("/current", "data/Billing")]
-    assert [*places("data", template)] == found
+    found = [(each.parameter, each.place) for each in readings("data", template)]
+    assert found == [("/current", "data/Orders"), ("/current", "data/Billing")]

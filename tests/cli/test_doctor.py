@@ -18,7 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
-from chalicelib.domain.deployment import Deployment, Preparation, StackReference
+from chalicelib.domain.deployment import Deployment, StackReference
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import APP
@@ -221,7 +221,6 @@ QUESTIONS: Questions = {
     "stack": ("deployed_stack of rds", STACK),
     "cluster": ("rds:DescribeDBClusters main-cluster-1", READY),
     "machine": (f"states:DescribeStateMachine {MACHINE}", STANDARD),
-    "preparation": ("preparation of rds", None),
     "choices": ("choices", {"rds": CHOICE}),
     "share_key": (f"rds:DescribeDBClusterSnapshots {NEW.arn} True", KEY),
     "key": (f"kms:DescribeKey {KEY}", CUSTOMERS),
@@ -433,8 +432,6 @@ FAULTS: Table = {
         (MACHINE, account(machine=STANDARD | {"type": "EXPRESS"}), "problem", "is EXPRESS", configure_with("RDS_AFTER_RESTORE=…")),
         ("cluster main-cluster-1", account(cluster=READY | {"HttpEndpointEnabled": False}), "warning", "Data API is not enabled", "write EnableHttpEndpoint: true"),
         ("cluster main-cluster-1", account(cluster=CLUSTER), "warning", "no secret", "write ManageMasterUserPassword: true"),
-        ("preparation of rds", account(preparation=Preparation("FAILED", "arn:x")),
-         "problem", "the data is not prepared: arn:x: FAILED", Reason.NOT_PREPARED.next_step),
         (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
         # No action that is seen deploys the stack.
         (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM), VERIFY)), "warning", "Ask waits for an approval", "move Ask behind the action"),
@@ -502,7 +499,6 @@ FAULTS: Table = {
         (ERRORS, account(alarms=ALARMS | {ERRORS: None}), "problem", GONE, DEPLOY),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"StateValue": "ALARM", "StateReason": "1 error"}}), "problem", "is on: 1 error", "see what happened in"),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"ActionsEnabled": False}}), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
-        (ERRORS, account(alarms=ALARMS | {ERRORS: {"StateValue": "OK"}}), "warning", "not notify", DEPLOY),
         (OVERDUE, account(alarms=ALARMS | {OVERDUE: ALARM | {"StateValue": "ALARM"}}), "warning", "is on", "nothing before the first scheduled run"),
     ],
     "API": [
@@ -574,10 +570,8 @@ RIGHT = {
         # What else the pipeline restores is not the stage's business.
         **{"template of orders": with_resource("Cluster", f"SnapshotIdentifier: {OLD.arn}")},
         template=with_resource("X", f"SnapshotIdentifier: {OLD.arn}", Condition="IsProduction"),
-        preparation=Preparation("RUNNING", "arn:x"),
         cluster=CLUSTER | {"Engine": "neptune", "HttpEndpointEnabled": False},
         share_key=None,
-        alarms=ALARMS | {f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}": {"StateValue": "OK"}},
         # Alarms do not notify the topic for chat.
         topic={},
         chat=UNDER_KEY,
@@ -697,10 +691,11 @@ def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     described = {"Parameters": [{"ParameterKey": "S", "ParameterValue": NEW.arn}]}
     answers = HEALTHY | {"cloudformation:DescribeStacks root-Data-1": described}
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), answers)
-    (template,) = filter(None, [look.template(mainpipeline.DeployedStack("root-Data-1"))])
+    stack = mainpipeline.DeployedStack("root-Data-1")
+    (template,) = filter(None, [look.template(stack)])
     pseudo = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::StackName": "root-Data-1"}
     assert template.values == PSEUDO | pseudo | {"S": NEW.arn}
-    assert [*mainpipeline.readings(template)] == [("A", None, "")]
+    assert look.readings(stack) == [("root-Data-1", "root-Data-1", "A", None, "")]
 
 
 def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
