@@ -6,7 +6,7 @@ It only reads.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError
@@ -89,9 +89,9 @@ def is_healthy(done: Sequence[Check]) -> bool:
 def lines(done: Sequence[Check]) -> Iterator[str]:
     """Yield the checks for people: grouped, one line each, with the fix below."""
     indent = " " * (_WIDTH + 4)
-    for group, members in groupby(done, key=lambda check: check.check):
+    for group in dict.fromkeys(check.check for check in done):
         yield group
-        for check in members:
+        for check in (each for each in done if each.check == group):
             # A line break in what AWS shows, such as a hold's reason, could imitate a line of ours.
             seen = " ".join(check.seen.split())
             yield f"  {check.status:{_WIDTH}}  {check.subject}: {seen}"

@@ -46,10 +46,8 @@ def functions(look: Look, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
     """Check the deployed functions and their roles."""
     for function, name in look.function_names.items():
         yield from _function(name, look, wanted[function])
-        if known(look.function, name):
-            yield from _concurrency(f"{name} concurrency", look, name, is_single=function in SINGLE)
-    for function, name in look.function_names.items():
         if configuration := known(look.function, name):
+            yield from _concurrency(f"{name} concurrency", look, name, is_single=function in SINGLE)
             arn, given = configuration["Role"], wanted[function].role
             if given:
                 yield from _given_role(given, look, function, arn)
