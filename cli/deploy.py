@@ -64,7 +64,6 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
 
 def deployable(project: Path, name: str) -> Stage:
     """Return the stage; raise SettingsError if it would not work, or Failure."""
-    stages.check_name(name)
     stage = stages.load(project, name)
     if contradictions := stages.contradictions(stage):
         raise SettingsError(contradictions)

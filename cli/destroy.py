@@ -40,7 +40,6 @@ def planned(project: Path, name: str, *, parameters: bool, everything: bool) -> 
 
     Parameters and other data are kept unless asked for.
     """
-    stages.check_name(name)
     look = opened(stages.load(project, name))
     every_alarm = stacks.alarm_names(look.stage, whatever_it_has=True)
     return [

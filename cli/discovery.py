@@ -1,9 +1,6 @@
 """Find the stack in which the main pipeline deploys a database."""
 
 from collections.abc import Callable
-from functools import cache, partial
-
-from botocore.exceptions import BotoCoreError
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError
@@ -19,14 +16,14 @@ def find_stack_names(note: Note, stage: AcceptanceStage) -> dict[str, str]:
 
     `note` gets a sentence for each value, and for each that was not found.
     """
-    found, look = {}, cache(partial(AcceptanceLook, stage))
+    found, look = {}, AcceptanceLook(stage)
     for database in stage.settings.databases:
         name = database.setting("STACK_NAME")
         if name in stage.variables:
             continue
         try:
-            found[name] = _place(look(), database)
-        except (BotoCoreError, AwsError, Failure) as error:
+            found[name] = _place(look, database)
+        except (AwsError, Failure) as error:
             note(
                 f"{name} is not set ({str(error).rstrip('.')}). Without it, the refresh relies on the newest "
                 "deploy action alone, and does not look at the cluster"

@@ -92,9 +92,14 @@ class Look:
         answers: Mapping[str, Any] | None = None,
     ) -> None:
         self.stage = stage
-        self._session = session or boto3.Session(region_name=stage.region)
-        self.calls = Calls(self._session, stage.region)
+        self._session = session
         self._answers = dict(answers or {})
+
+    @cached_property
+    def calls(self) -> Calls:
+        """Calls that are made each time."""
+        session = self._session or boto3.Session(region_name=self.stage.region)
+        return Calls(session, self.stage.region)
 
     def ask(self, name: str, question: Callable[[], T]) -> T:
         """Return the answer to a question."""
@@ -216,7 +221,7 @@ class Look:
     def aws(self) -> BotoAws:
         """The use cases' AWS."""
         source_region = getattr(self.stage.settings, "source_region", None)
-        return _ReadOnlyAws(self._session, self.now, source_region)
+        return _ReadOnlyAws(self.calls.session, self.now, source_region)
 
     @question
     def parameters(self) -> Values:

@@ -85,6 +85,7 @@ Stage: TypeAlias = AcceptanceStage | ProductionStage
 
 def load(project: Path, name: str) -> Stage:
     """Return the stage; raise SettingsError, naming every problem, or Failure."""
+    check_name(name)
     config = read_config(project)
     body = stages_of(config).get(name)
     if body is None:

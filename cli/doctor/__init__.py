@@ -9,10 +9,8 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from botocore.exceptions import BotoCoreError
-
 from chalicelib import settings
-from chalicelib.domain.errors import AwsError, SettingsError
+from chalicelib.domain.errors import SettingsError
 from cli import stages
 from cli.configure import text_of
 from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
@@ -36,18 +34,14 @@ def examine(project: Path, name: str) -> list[Check]:
     names = settings.names_of(stage.variables)
     local = [*checks.settings(stage, names, contradictions), *files]
     look: AcceptanceLook | ProductionLook
-    try:
-        if isinstance(stage, AcceptanceStage):
-            look = AcceptanceLook(stage)
-            own = _acceptance(look)
-        else:
-            look = ProductionLook(stage)
-            own = chain(production.clusters(look), production.share_key(look))
-        caller = look.caller()
-    except (BotoCoreError, AwsError) as error:
-        return [*checks.identity("credentials", stage, error), *local]
-    first = [*checks.identity("credentials", stage, caller), *local]
-    if caller["Account"] != stage.account:
+    if isinstance(stage, AcceptanceStage):
+        look = AcceptanceLook(stage)
+        own = _acceptance(look)
+    else:
+        look = ProductionLook(stage)
+        own = chain(production.clusters(look), production.share_key(look))
+    first = [*checks.identity("credentials", look), *local]
+    if first[0].fix:
         return first  # the others would be about another account
     if not look.is_deployed:
         seen = "has not been deployed: no function of it is in the account"

@@ -12,6 +12,7 @@ from chalicelib.domain.errors import AwsError, Problem
 from chalicelib.domain.schedule import Expression
 from cli.errors import DENIED
 from cli.look import Look
+from cli.output import Failure
 from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_change
 
 P = ParamSpec("P")
@@ -97,22 +98,23 @@ def check(name: str) -> Callable[[Judge[P]], Checking[P]]:
 
 
 @check("identity")
-def identity(_subject: str, stage: Stage, caller: Json | Exception) -> Verdict:
-    """Judge whose credentials are in use; an error says why nobody's are."""
-    if isinstance(caller, Exception):
+def identity(_subject: str, look: Look) -> Verdict:
+    """Judge whose credentials are in use."""
+    stage = look.stage
+    try:
+        look.check_caller()
+    except AwsError as error:
         fix = f"sign in to account {stage.account}: aws sso login, or export AWS_PROFILE=…"
-        return problem(str(caller), fix)
-    if caller["Account"] == stage.account:
-        return ok(caller["Arn"])
-    answer, unsupported = ACCOUNT, ""
-    if isinstance(stage, AcceptanceStage):
-        answer = PIPELINE
-        unsupported = "; a main pipeline in another account than the databases is not supported"
-    return problem(
-        f"{caller['Arn']} belongs to account {caller['Account']}, but the stage is in {stage.account}",
-        f"use credentials of account {stage.account}: export AWS_PROFILE=…; or, if the stage's account "
-        f"is wrong: aurora-refresh configure --stage {stage.name} {answer}=…{unsupported}",
-    )
+        return problem(str(error), fix)
+    except Failure as error:
+        answer = f"{ACCOUNT}=…"
+        if isinstance(stage, AcceptanceStage):
+            answer = f"{PIPELINE}=…; a main pipeline in another account than the databases is not supported"
+        change = f"aurora-refresh configure --stage {stage.name} {answer}"
+        return problem(
+            error.message, f"export AWS_PROFILE=…; or, if the stage's account is wrong: {change}"
+        )
+    return ok(look.caller()["Arn"])
 
 
 def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> Iterator[Check]:

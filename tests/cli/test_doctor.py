@@ -769,7 +769,7 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     assert found == with_another_s == with_misspelt
     assert {none.status, another_s.status, misspelt.status} == {"problem"}
     assert str(none.fix).startswith(f"sign in to account {ACCEPTANCE}")
-    assert str(another_s.fix).startswith(f"use credentials of account {ACCEPTANCE}")
+    assert f"is in {ACCEPTANCE}: use credentials of that account" in another_s.seen
     assert "(acceptence) could not be found" in misspelt.seen
     file.write_text("{")
     assert doctor.examine(project, NAME)[1:] == found
