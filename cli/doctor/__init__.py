@@ -6,10 +6,8 @@ It only reads.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 
-from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
 from cli import stages
 from cli.configure import text_of
@@ -30,23 +28,21 @@ def examine(project: Path, name: str) -> list[Check]:
     except SettingsError as error:
         return [checks.wrong_setting(name, problem) for problem in error.problems]
     wanted, files = wanted_functions(project, stage)
-    contradictions = stages.contradictions(stage)
-    names = settings.names_of(stage.variables)
-    local = [*checks.settings(stage, names, contradictions), *files]
+    local = [*checks.settings(stage), *files]
     look: AcceptanceLook | ProductionLook
     if isinstance(stage, AcceptanceStage):
         look = AcceptanceLook(stage)
         own = _acceptance(look)
     else:
         look = ProductionLook(stage)
-        own = chain(production.clusters(look), production.share_key(look))
+        own = production.clusters(look)
     first = [*checks.identity("credentials", look), *local]
     if first[0].fix:
         return first  # the others would be about another account
     if not look.is_deployed:
         seen = "has not been deployed: no function of it is in the account"
         first.append(Check("stage", name, *checks.problem(seen, look.deploy)))
-    return [*first, *own, *_deployment(look, wanted)]
+    return [*first, *own, *checks.own_keys(look), *_deployment(look, wanted)]
 
 
 def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
@@ -60,7 +56,6 @@ def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
     yield from refresh.databases(look)
     yield from refresh.obstacles(look)
     yield from acceptance.shares(look)
-    yield from acceptance.copy_keys(look)
 
 
 def _deployment(look: Look, wanted: Mapping[str, Wanted]) -> Iterator[Check]:

@@ -19,7 +19,6 @@ from cli.doctor.checks import (
     check,
     due,
     ok,
-    own_key,
     problem,
     unusable_key,
     warning,
@@ -229,14 +228,6 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
         return wrong._replace(seen=seen, fix=fix)
     may = "this account may describe it; whether it may use it shows only at a restore or copy"
     return ok(f"its key {arn} is customer-managed and enabled; {may}")
-
-
-def copy_keys(look: AcceptanceLook) -> Iterator[Check]:
-    """Check the keys of copies."""
-    for database in look.stage.settings.databases:
-        if database.copy_policy:
-            setting = database.setting("COPY_KMS_KEY_ID")
-            yield from check("copy key")(own_key)(database.copy_policy.key, look, setting)
 
 
 def _statements(stage: AcceptanceStage) -> str:

@@ -3,17 +3,18 @@
 Each check names its fix as a command or a change that can be carried out as it is.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Concatenate, NamedTuple, ParamSpec
 
 from chalicelib.domain.errors import AwsError, Problem
 from chalicelib.domain.schedule import Expression
+from chalicelib.settings import names_of
 from cli.errors import DENIED
 from cli.look import Look
 from cli.output import Failure
-from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_change
+from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, contradictions, to_change
 
 P = ParamSpec("P")
 
@@ -117,8 +118,9 @@ def identity(_subject: str, look: Look) -> Verdict:
     return ok(look.caller()["Arn"])
 
 
-def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> Iterator[Check]:
-    """Check each setting of a stage whose settings can be read; `wrong` ones contradict others."""
+def settings(stage: Stage) -> Iterator[Check]:
+    """Check each setting of a stage whose settings can be read, but may contradict others."""
+    names, wrong = names_of(stage.variables), contradictions(stage)
     problems = {name: problem for problem in wrong for name in problem.names}
     for name in names:
         if name in problems:
@@ -127,9 +129,7 @@ def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> It
             value = stage.variables.get(name)
             yield Check("setting", name, OK, value or "not set: the default")
     for name in sorted(stage.variables.keys() - {*names}):
-        fix = (
-            f"correct its name, or remove it: aurora-refresh configure --stage {stage.name} {name}="
-        )
+        fix = f"correct its name, or remove it: {to_change(stage.name, f'{name}=')}"
         yield Check("setting", name, WARNING, "is not a setting of this application", fix)
 
 
@@ -163,8 +163,16 @@ def due(stage: AcceptanceStage, schedule: Expression, instant: datetime | None) 
     return when(stage, instant) if instant else "never within five years"
 
 
-def own_key(key: str, look: Look, setting: str) -> Verdict:
-    """Judge a key of the stage's own account that a setting names."""
+def own_keys(look: Look) -> Iterator[Check]:
+    """Check the keys of copies that settings name."""
+    for name in names_of(look.stage.variables):
+        key = look.stage.variables.get(name)
+        if key and name.endswith("_KMS_KEY_ID"):
+            yield from _own_key(key, look, name)
+
+
+@check("copy key")
+def _own_key(key: str, look: Look, setting: str) -> Verdict:
     other = to_change(look.stage.name, f"{setting}=…")
     return unusable_key(look.key(key), other) or ok("customer-managed and enabled")
 

@@ -264,7 +264,7 @@ def account(
 
 def faults(look: AcceptanceLook) -> list[Check]:
     """What is not ok in the account, each with its fix."""
-    found = [*doctor._acceptance(look), *doctor._deployment(look, WANTED)]  # noqa: SLF001
+    found = [*doctor._acceptance(look), *checks.own_keys(look), *doctor._deployment(look, WANTED)]  # noqa: SLF001
     assert [check for check in found if bool(check.fix) == (check.status == "ok")] == []
     return [check for check in found if check.status != "ok"]
 
@@ -755,7 +755,7 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     none, *found = doctor.examine(project, NAME)
     assert {check.check for check in found} == {"setting", "policy"}
     assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in found
-    remove = f"correct its name, or remove it: aurora-refresh configure --stage {NAME} OTEL="
+    remove = f"correct its name, or remove it: {configure_with('OTEL=')}"
     assert [(check.subject, check.status, check.fix) for check in found if check.fix] == [
         ("RDS_ENGINE_VERSION", "problem", configure_with("RDS_ENGINE_VERSION=…")),
         ("OTEL", "warning", remove),
@@ -886,7 +886,7 @@ def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
     stage: ProductionStage, changed: Answers, what: str, fix: str
 ) -> None:
     look = ProductionLook(stage, Mock(), SHARED_ANSWERS | changed)
-    found = [*production.clusters(look), *production.share_key(look)]
+    found = [*production.clusters(look), *checks.own_keys(look)]
     (bad,) = (check for check in found if check.status != "ok")
     assert f"{bad.subject} {bad.status}" == what
     assert str(bad.fix).startswith(fix)
