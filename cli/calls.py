@@ -23,7 +23,7 @@ class Calls:
     """Calls with a session, in one Region unless another one is named."""
 
     def __init__(self, session: boto3.Session, region: str) -> None:
-        self._session = session
+        self.session = session
         self._region = region
         self._clients: dict[tuple[str, str | None], Any] = {}
 
@@ -31,7 +31,7 @@ class Calls:
         """Return the client of a service, as IAM names it."""
         name = _SERVICES.get(service, service)
         if (name, region) not in self._clients:
-            self._clients[name, region] = self._session.client(  # type: ignore[call-overload]
+            self._clients[name, region] = self.session.client(  # type: ignore[call-overload]
                 name, region_name=region or self._region, config=_CONFIG
             )
         return self._clients[name, region]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
-from cli.account import Say
-from cli.stages import Stage, StageError
+from cli.output import Failure, say
+from cli.stages import Stage
 
 
-def run(project: Path, stage: Stage, command: str, say: Say, *more: str) -> None:
-    """Run a command of Chalice, passing on what it prints; raise StageError if it fails.
+def run(project: Path, stage: Stage, command: str, *more: str) -> None:
+    """Run a command of Chalice, passing on what it prints; raise Failure if it fails.
 
     Of the stack trace that it prints for unexpected errors, people need only the end.
     """
@@ -36,7 +36,7 @@ def run(project: Path, stage: Stage, command: str, say: Say, *more: str) -> None
             if not has_failed or not line.startswith((" ", "Traceback")):
                 say(line.rstrip())
     if running.returncode:
-        raise StageError(f"{' '.join(words)} ended with status {running.returncode}: see above")
+        raise Failure(f"{' '.join(words)} ended with status {running.returncode}: see above")
 
 
 def _environment(stage: Stage) -> dict[str, str]:

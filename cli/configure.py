@@ -13,6 +13,7 @@ from typing import Any
 from chalicelib import settings
 from chalicelib.domain.errors import Problem, SettingsError
 from cli import stages
+from cli.output import Failure, WrongUsage
 from cli.policies import FUNCTIONS, Policy, file_name, policies, with_own_statements
 from cli.stacks import AFTER, BEFORE
 from cli.stages import (
@@ -24,8 +25,6 @@ from cli.stages import (
     REGION,
     AcceptanceStage,
     Json,
-    StageError,
-    UsageError,
 )
 
 # The settings that make a stage one of acceptance or of production.
@@ -33,8 +32,8 @@ _KINDS = (settings.ACCEPTANCE, settings.PRODUCTION)
 
 Files = dict[Path, str | None]
 Ask = Callable[[str], str]
-# Finds the values of the named settings in the account.
-Look = Callable[[AcceptanceStage, Sequence[str]], dict[str, str]]
+# Finds the values of settings in the account.
+Look = Callable[[AcceptanceStage], dict[str, str]]
 
 
 def files(
@@ -45,14 +44,14 @@ def files(
     look: Look | None = None,
     environment: Mapping[str, str] = {},
 ) -> Files:
-    """Return the stage's files with their text, None for one to delete; raise StageError.
+    """Return the stage's files with their text, None for one to delete; raise Failure.
 
     `ask` asks for required answers that are missing, and `look` finds stacks that are not named.
     Variables of the `environment` are answers, too.
     """
     stages.check_name(name)
     if name.endswith((f"-{BEFORE}", f"-{AFTER}")):
-        raise UsageError(
+        raise WrongUsage(
             f"STAGE is {name!r}: its stack would have the name of another stage's; write a name that does "
             f"not end in -{BEFORE} or -{AFTER}"
         )
@@ -63,13 +62,11 @@ def files(
         given = _given(common, before, answers, environment, ask)
     except SettingsError as error:
         listed = "\n".join(f"  - {problem}" for problem in error.problems)
-        raise UsageError(f"nothing was written for stage {name!r}:\n{listed}") from error
+        raise WrongUsage(f"nothing was written for stage {name!r}:\n{listed}") from error
 
     stage = stages.build(name, common | given, given, config)
     if look and isinstance(stage, AcceptanceStage):
-        names = [each.setting("STACK_NAME") for each in stage.settings.databases]
-        if unnamed := [each for each in names if each not in common | given]:
-            given |= look(stage, unnamed)
+        given |= look(stage)
 
     api = {} if given.get(settings.PRODUCTION) else {"api_gateway_stage": "api"}
     body = {**api, OWN_KEY: {}, **former}
@@ -97,7 +94,7 @@ def _policy_text(project: Path, file: Path, policy: Policy) -> str:
     try:
         return stages.to_text(with_own_statements(policy, text_of(project, file)))
     except ValueError as error:
-        raise StageError(
+        raise Failure(
             f"{file.relative_to(project).as_posix()} cannot be read, and may have statements of your own "
             f"({error}): correct it, or delete it to have it written anew"
         ) from error
@@ -123,7 +120,7 @@ def diff(project: Path, changed: Files) -> Iterator[str]:
 
 
 def write(changed: Files) -> None:
-    """Write the files; raise StageError if the folder cannot be written.
+    """Write the files; raise Failure if the folder cannot be written.
 
     A file is replaced as a whole, so that a full disk leaves none half written. Doing the same again
     completes what a failure has left.
@@ -138,17 +135,17 @@ def write(changed: Files) -> None:
             new.write_bytes(text.encode())
             new.replace(target)
     except OSError as error:
-        raise StageError(f"not everything was written; do the same again: {error}") from error
+        raise Failure(f"not everything was written; do the same again: {error}") from error
 
 
 def text_of(project: Path, file: Path) -> str | None:
-    """Return the text of the file; None if there is none; raise StageError."""
+    """Return the text of the file; None if there is none; raise Failure."""
     if not file.is_file():
         return None
     try:
         return file.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise StageError(f"{file.relative_to(project).as_posix()} is not text: {error}") from error
+        raise Failure(f"{file.relative_to(project).as_posix()} is not text: {error}") from error
 
 
 # --- the answers ----------------------------------------------------------------------------------
@@ -161,7 +158,7 @@ def _given(
     environment: Mapping[str, str],
     ask: Ask | None,
 ) -> dict[str, str]:
-    """Return the stage's own answers; raise SettingsError or UsageError.
+    """Return the stage's own answers; raise SettingsError or WrongUsage.
 
     `common` has the variables of all stages, `before` the stage's earlier answers.
     """
@@ -171,7 +168,7 @@ def _given(
     chosen = {name: environment[name] for name in known if name in environment}
     given = before | chosen | {**answers}
     if all(map((common | given).get, _KINDS)):
-        raise UsageError(str(_problems(common | given)[-1]))  # the one about the two kinds
+        raise WrongUsage(str(_problems(common | given)[-1]))  # the one about the two kinds
     # Settings of a database that is gone, or of the other kind of stage.
     gone = {*_known_names(common | before)} - {*known}
     # By now, an answer that makes the other kind of stage is an empty one.

@@ -10,31 +10,35 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.functions import API
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.snapshots import SnapshotArn
-from cli import chalice_cli, destroy, restapi, stacks, stages
-from cli.account import Account, Say, Step, opened
-from cli.stages import AcceptanceStage, Stage, StageError, UsageError, to_change
+from cli import chalice_cli, destroy, stacks, stages
+from cli.destroy import Step
+from cli.look import Look, opened
+from cli.output import WrongUsage, say
+from cli.stages import AcceptanceStage, Stage, to_change
 
 EMAIL = "EMAIL"
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
 
-# These take a template's properties as they are.
+# What people call a resource, and what makes it, which takes a template's properties as they are.
 _SET = {
-    "AWS::CloudWatch::Alarm": "cloudwatch:PutMetricAlarm",
-    "AWS::CloudWatch::Dashboard": "cloudwatch:PutDashboard",
-    "AWS::Lambda::EventInvokeConfig": "lambda:PutFunctionEventInvokeConfig",
+    "AWS::CloudWatch::Alarm": ("alarm {AlarmName}", "cloudwatch:PutMetricAlarm"),
+    "AWS::CloudWatch::Dashboard": ("dashboard {DashboardName}", "cloudwatch:PutDashboard"),
+    "AWS::Lambda::EventInvokeConfig": (
+        "asynchronous invocation of {FunctionName}",
+        "lambda:PutFunctionEventInvokeConfig",
+    ),
 }
 
 
-def deploy(
-    project: Path, name: str, answers: Mapping[str, str], say: Say, *, dry_run: bool = False
-) -> None:
-    """Deploy the stage, or only say what that would do; raise StageError or AwsError."""
+def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: bool = False) -> None:
+    """Deploy the stage, or only say what that would do; raise Failure or AwsError."""
     stage = deployable(project, name)
     initial, email = first_values(stage, answers), _email(stage, answers)
-    account, functions = opened(stage, say), stacks.function_names(stage)
+    look, functions = opened(stage), stacks.function_names(stage)
 
     def perform(steps: Iterable[Step]) -> None:
         for step in steps:
@@ -43,41 +47,38 @@ def deploy(
             say(str(step))
 
     say("1. what the functions rely on")
-    perform(_foundations(account, initial, email))
+    perform(_foundations(look, initial, email))
 
     say(f"2. chalice deploy --stage {name}")
     if dry_run:
         perform(Step("set", f"function {function}") for function in functions.values())
     else:
-        has_api = API in functions
-        apis = restapi.invoking(account.client("apigateway"), name) if has_api else []
-        chalice_cli.record(project, name, apis)
-        chalice_cli.run(project, stage, "deploy", say)
-    perform(_unused(account))
+        chalice_cli.record(project, name, look.rest_apis() if API in functions else [])
+        chalice_cli.run(project, stage, "deploy")
+    perform(_unused(look))
 
     say("3. what monitors them")
-    perform(_monitoring(account))
-    perform(_log_groups(account))
+    perform(_monitoring(look))
+    perform(_log_groups(look))
 
 
 def deployable(project: Path, name: str) -> Stage:
-    """Return the stage; raise StageError if it would not work."""
-    stages.check_name(name)
+    """Return the stage; raise SettingsError if it would not work, or Failure."""
     stage = stages.load(project, name)
     if contradictions := stages.contradictions(stage):
-        raise StageError("\n".join([f"stage {name!r} would not work:", *map(str, contradictions)]))
+        raise SettingsError(contradictions)
     return stage
 
 
-def _unused(account: Account) -> Iterator[Step]:
+def _unused(look: Look) -> Iterator[Step]:
     """Yield what is left of functions that the stage no longer has."""
-    wanted = stacks.function_names(account.stage)
+    wanted = stacks.function_names(look.stage)
     unused = (each for each in destroy.ANY_FUNCTION if each not in wanted)
-    return destroy.code(account, (each for each in unused if destroy.is_deployed(account, each)))
+    return destroy.code(look, (each for each in unused if destroy.is_deployed(look, each)))
 
 
 def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
-    """Return the first values of *current* by parameter name; raise StageError.
+    """Return the first values of *current* by parameter name; raise Failure.
 
     They are answers, or variables of the environment or the stage.
     """
@@ -86,7 +87,7 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
     if len(databases) == 1:
         known[INITIAL] = databases[0]
     if unknown := [name for name in answers if name not in (EMAIL, *known)]:
-        raise UsageError(
+        raise WrongUsage(
             f"deploy takes no answer {', '.join(unknown)}. It takes: {', '.join([EMAIL, *known])}"
         )
     values = {}
@@ -98,70 +99,72 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
         arn, accounts = SnapshotArn.parse(value), (database.criteria.account, stage.account)
         if arn is None or arn.account not in accounts or arn.region != stage.region:
             right = f"of account {' or '.join(accounts)} in {stage.region}"
-            raise UsageError(f"{name} is {value!r}: write the ARN of a cluster snapshot {right}")
+            raise WrongUsage(f"{name} is {value!r}: write the ARN of a cluster snapshot {right}")
         values[database.current_parameter] = value
     return values
 
 
 def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
-    """Return the address to subscribe; None without an answer; raise StageError."""
+    """Return the address to subscribe; None without an answer; raise Failure."""
     email = answers.get(EMAIL)
     if email and stacks.own_topic(stage) is None:
         fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)}")
-        raise UsageError(f"{EMAIL} is {email!r}, but the stage has no topic of this account: {fix}")
+        raise WrongUsage(f"{EMAIL} is {email!r}, but the stage has no topic of this account: {fix}")
     return email
 
 
-def _foundations(account: Account, initial: Mapping[str, str], email: str | None) -> Iterator[Step]:
+def _foundations(look: Look, initial: Mapping[str, str], email: str | None) -> Iterator[Step]:
     """Yield the parameters, the topic and the subscription; what exists is left alone."""
-    existing = account.parameters()
-    for name, value in {**stacks.parameters(account.stage), **initial}.items():
+    existing = look.parameters()
+    for name, value in {**stacks.parameters(look.stage), **initial}.items():
         if name in existing:
-            differs = value != PLACEHOLDER and value != existing[name]
+            differs = value != PLACEHOLDER and value != existing[name].value
             note = f", but does not hold {value}" if differs else ""
             yield Step("unchanged", f"parameter {name}, which exists{note}")
             continue
         given = {"Name": name, "Value": value, "Type": "String"}
-        create = partial(account.call, "ssm:PutParameter", **given)
+        create = partial(look.calls.call, "ssm:PutParameter", **given)
         yield Step("create", f"parameter {name}", create)
-    topic = account.topic or ""
-    if topic and not account.has_own_topic():
+    topic = stacks.own_topic(look.stage) or ""
+    if topic and look.topic(topic) is None:
         name = topic.rsplit(":", 1)[1]
-        yield Step("create", f"topic {name}", partial(account.call, "sns:CreateTopic", Name=name))
+        yield Step(
+            "create", f"topic {name}", partial(look.calls.call, "sns:CreateTopic", Name=name)
+        )
     if not email:
         return
     # SNS lists one that has unsubscribed for up to three days.
     path = "Subscriptions[?SubscriptionArn != 'Deleted'].Endpoint"
-    if email in (account.all("sns:ListSubscriptionsByTopic", path, TopicArn=topic) or ()):
+    if email in look.all("sns:ListSubscriptionsByTopic", path, TopicArn=topic):
         yield Step("unchanged", f"e-mail subscription of {email}")
         return
     given = {"TopicArn": topic, "Protocol": "email", "Endpoint": email}
     what = f"e-mail subscription of {email}, which begins once the link in AWS's e-mail is clicked"
-    yield Step("create", what, partial(account.call, "sns:Subscribe", **given))
+    yield Step("create", what, partial(look.calls.call, "sns:Subscribe", **given))
 
 
-def _monitoring(account: Account) -> Iterator[Step]:
+def _monitoring(look: Look) -> Iterator[Step]:
     """Yield alarms, dashboard and asynchronous invocations, and the alarms that are no longer wanted."""
-    stage = account.stage
+    stage = look.stage
     for resource in stacks.after(stage)["Resources"].values():
-        act = partial(account.call, _SET[resource["Type"]], **resource["Properties"])
-        yield Step("set", stacks.label(resource), act)
+        (what, action), given = _SET[resource["Type"]], resource["Properties"]
+        yield Step("set", what.format(**given), partial(look.calls.call, action, **given))
     wanted, every = stacks.alarm_names(stage), stacks.alarm_names(stage, whatever_it_has=True)
-    yield from destroy.alarms(account, [name for name in every if name not in wanted])
+    yield from destroy.alarms(look, [name for name in every if name not in wanted])
 
 
-def _log_groups(account: Account) -> Iterator[Step]:
+def _log_groups(look: Look) -> Iterator[Step]:
     """Yield the functions' log groups, which Lambda may not have made yet, with their retention.
 
     A longer retention stays: a shorter one would delete logs.
     """
-    groups = stacks.log_groups(account.stage)
-    existing = account.log_groups(groups)
+    groups = stacks.log_groups(look.stage)
+    existing = look.log_groups(groups)
     for name in groups:
         if name not in existing:
-            create = partial(account.call, "logs:CreateLogGroup", logGroupName=name)
+            create = partial(look.calls.call, "logs:CreateLogGroup", logGroupName=name)
             yield Step("create", f"log group {name}", create)
         if (existing.get(name) or 0) < stacks.LOG_DAYS:
             given: dict[str, Any] = {"logGroupName": name, "retentionInDays": stacks.LOG_DAYS}
-            act = partial(account.call, "logs:PutRetentionPolicy", **given)
+            act = partial(look.calls.call, "logs:PutRetentionPolicy", **given)
             yield Step("set", f"log group {name}: kept for {stacks.LOG_DAYS} days", act)

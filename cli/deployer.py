@@ -119,7 +119,7 @@ def deploy(
     """
     from cli import deploy as deployment
 
-    deployment.deploy(project, name, answers, say, dry_run=dry_run)
+    deployment.deploy(project, name, answers, dry_run=dry_run)
     if dry_run:
         say("this is a dry run; nothing was changed")
     else:
@@ -163,7 +163,7 @@ def package(name: str, out: Path | None, project: Path) -> None:
     from cli.package import next_steps, package
 
     folder = out or project / ".chalice/deployments" / name
-    parameters = package(project, name, folder, say)
+    parameters = package(project, name, folder)
     say(next_steps(name, folder, parameters).rstrip())
 
 
@@ -197,9 +197,7 @@ def destroy(
     """
     from cli import destroy as destruction
 
-    steps = destruction.planned(
-        project, name, say, parameters=delete_parameters, everything=everything
-    )
+    steps = destruction.planned(project, name, parameters=delete_parameters, everything=everything)
     for step in steps:
         say(str(step))
     if dry_run:

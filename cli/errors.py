@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import click
 from botocore import exceptions
 
-from chalicelib.domain.errors import AwsError
+from chalicelib.domain.errors import AwsError, SettingsError
 from cli.output import Failure
 
 _MISSING = (
@@ -96,20 +96,24 @@ def unknown_answer(missing: KeyError) -> ApiError:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise a failed call of AWS as ApiError."""
+    """Raise a failed call of AWS as ApiError, in botocore's words."""
     try:
         yield
-    except exceptions.ClientError as error:
+    except (AwsError, exceptions.ClientError, exceptions.BotoCoreError) as error:
+        raise _translated(error) from error
+
+
+def _translated(error: BaseException) -> ApiError:
+    if isinstance(error, AwsError) and error.__cause__:
+        error = error.__cause__
+    if isinstance(error, exceptions.ClientError):
         from chalicelib.aws.errors import code_and_message  # which takes long to import
 
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        raise ApiError(status, code_and_message(error)[0], str(error)) from error
-    except AwsError as error:
-        raise ApiError(None, error.code, str(error)) from error
-    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        raise ApiError(None, "Unreachable", str(error)) from error
-    except exceptions.BotoCoreError as error:
-        raise ApiError(None, type(error).__name__.removesuffix("Error"), str(error)) from error
+        return ApiError(status, code_and_message(error)[0], str(error))
+    is_unreachable = isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
+    name = "Unreachable" if is_unreachable else type(error).__name__.removesuffix("Error")
+    return ApiError(None, name, str(error))
 
 
 @contextmanager
@@ -118,6 +122,8 @@ def as_failures() -> Iterator[None]:
     try:
         with translated_errors():
             yield
+    except SettingsError as error:
+        raise Failure(str(error)) from error
     except ModuleNotFoundError as error:
         raise Failure(_MISSING.format(error.name)) from error
     except OSError as error:  # such as a full disk

@@ -11,19 +11,23 @@ from cli.stages import AcceptanceStage, Json
 
 CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
 READS_AT_EVERY_UPDATE = "AWS::SSM::Parameter::Value<String>"
-REPLACES = "REPLACE_ON_FAILURE"  # of an action; it deletes a stack that failed
 
 
 class Reading(NamedTuple):
-    """Where a cluster's snapshot comes from.
+    """Where a cluster's snapshot comes from; `place` is STACK or STACK/LOGICAL-ID of the cluster.
 
     `parameter` is the stored parameter that CloudFormation reads at every update. If it is None,
     `wrong` says what the template does instead; it is empty if that is unknown.
     """
 
+    place: str
+    stack: str
     cluster: str
     parameter: str | None
     wrong: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.cluster} of stack {self.stack}"
 
 
 class DeployedStack(NamedTuple):
@@ -33,7 +37,7 @@ class DeployedStack(NamedTuple):
     """
 
     name: str
-    mode: str = ""
+    in_pipeline: bool = False
     elsewhere: str = ""
 
 
@@ -52,11 +56,7 @@ class StackTemplate:
     def resources(self, types: Sequence[str]) -> dict[str, Json]:
         """Return the resources of some types by their logical ids."""
         found = self.body.get("Resources", {}).items()
-        return {
-            name: each
-            for name, each in found
-            if isinstance(each, dict) and each.get("Type") in types
-        }
+        return {name: each for name, each in found if each["Type"] in types}
 
 
 def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedStack]:
@@ -66,12 +66,11 @@ def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedSta
     for action in actions:
         if (name := stack_of(action)) is None:
             continue
-        mode = action["configuration"].get("ActionMode", "")
         unknown = "under a name that only the run knows" if "#{" in name else ""
         place = elsewhere(stage, action) or unknown
         # A pipeline may deploy a stack of the same name in several Regions.
         if name not in found or (found[name].elsewhere and not place):
-            found[name] = DeployedStack(name, mode, place)
+            found[name] = DeployedStack(name, True, place)
     for database in stage.settings.databases:
         if database.stack:
             found.setdefault(database.stack.stack, DeployedStack(database.stack.stack))
@@ -95,22 +94,17 @@ def elsewhere(stage: AcceptanceStage, action: Json) -> str:
     return "" if is_here else f"in account {account}, {region}"
 
 
-def readings(template: StackTemplate) -> Iterator[Reading]:
+def readings(stack: str, template: StackTemplate) -> Iterator[Reading]:
     """Yield the reading of each cluster that is restored from a snapshot."""
-    for name, body in template.resources(CLUSTERS).items():
+    clusters = template.resources(CLUSTERS)
+    for name, body in clusters.items():
         values = branches(body.get("Properties", {}).get("SnapshotIdentifier", templates.NO_VALUE))
         sources = {_source(each, template) for each in values if each != templates.NO_VALUE}
         if sources:
+            place = stack if len(clusters) == 1 else f"{stack}/{name}"
             # If there are several, an unknown condition decides.
-            yield Reading(name, *(sources.pop() if len(sources) == 1 else (None, "")))
-
-
-def places(stack: str, template: StackTemplate) -> Iterator[tuple[str, str]]:
-    """Yield each parameter from which a cluster is restored, and STACK or STACK/LOGICAL-ID of it."""
-    is_only = len(template.resources(CLUSTERS)) == 1
-    for reading in readings(template):
-        if reading.parameter:
-            yield reading.parameter, stack if is_only else f"{stack}/{reading.cluster}"
+            source = sources.pop() if len(sources) == 1 else (None, "")
+            yield Reading(place, stack, name, *source)
 
 
 def branches(value: Any) -> Iterator[Any]:

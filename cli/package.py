@@ -12,8 +12,6 @@ from pathlib import Path
 import boto3
 
 from cli import chalice_cli, stacks, stages
-from cli.account import Say
-from cli.cloudformation import deletions
 from cli.deploy import deployable
 
 _NEXT = """\
@@ -36,8 +34,8 @@ Later deployments without them keep these values, and overwrite nothing that has
 """
 
 
-def package(project: Path, name: str, out: Path, say: Say) -> list[str]:
-    """Write the templates to the folder; return the parameters of the first; raise StageError."""
+def package(project: Path, name: str, out: Path) -> list[str]:
+    """Write the templates to the folder; return the parameters of the first; raise Failure."""
     stage = deployable(project, name)
     boto3.Session()  # which raises for a profile that does not exist; Chalice would end with a trace
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +43,7 @@ def package(project: Path, name: str, out: Path, say: Say) -> list[str]:
         names.write_text(json.dumps(stacks.names_of_packaged(stage)))
         target = str(out.resolve())
         merged = ("--pkg-format", "cloudformation", "--merge-template", str(names))
-        chalice_cli.run(project, stage, "package", say, *merged, target)
+        chalice_cli.run(project, stage, "package", *merged, target)
     before = stacks.packaged_before(stage)
     for which, template in (("before", before), ("after", stacks.after(stage))):
         (out / f"{which}.json").write_text(stages.to_text(template), encoding="utf-8")
@@ -54,7 +52,7 @@ def package(project: Path, name: str, out: Path, say: Say) -> list[str]:
 
 def next_steps(name: str, out: Path, parameters: Sequence[str]) -> str:
     """Return how to deploy and delete the templates; `parameters` are those of the first."""
-    before, functions, after = stacks.packaged_stacks(name).values()
+    before, functions, after = stacks.packaged_stacks(name)
     given = " ".join(f"{each}=…" for each in parameters)
     return _NEXT.format(
         out=shlex.quote(str(out)),
@@ -62,5 +60,5 @@ def next_steps(name: str, out: Path, parameters: Sequence[str]) -> str:
         functions=functions,
         after=after,
         parameters=_PARAMETERS.format(given) if given else "",
-        deletions=deletions(name),
+        deletions=stacks.deletions(name),
     )

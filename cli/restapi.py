@@ -5,11 +5,6 @@ from typing import Any
 from chalicelib.domain.functions import API, APP, deployed_name
 
 
-def deletion(api: str) -> str:
-    """Return the command that deletes an API."""
-    return f"aws apigateway delete-rest-api --rest-api-id {api}"
-
-
 def invoking(client: Any, stage: str) -> list[str]:
     """Return the ids of the REST APIs that invoke the stage's function, by creation time and id.
 

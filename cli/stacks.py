@@ -21,7 +21,6 @@ from cli.stages import AcceptanceStage, Stage
 from cli.templates import evaluated, parsed
 
 BEFORE, AFTER = "before", "after"
-NOTIFICATION_ALARM = "notification-failed"
 LOG_DAYS = 90
 
 Resource = dict[str, Any]
@@ -33,11 +32,6 @@ _WEEK = timedelta(days=7)  # an alarm looks back no further
 
 
 # --- names ----------------------------------------------------------------------------------------
-
-
-def stack_name(stage_name: str, which: str) -> str:
-    """Return the name of the stage's stack `before` or `after`."""
-    return f"{APP}-{stage_name}-{which}"
 
 
 def function_names(stage: Stage) -> dict[str, str]:
@@ -81,13 +75,19 @@ def dashboard_name(stage_name: str) -> str:
     return f"{APP}-{stage_name}"
 
 
-def packaged_stacks(stage_name: str) -> dict[str, str]:
-    """Return the stacks of a packaged stage in the order of their creation, by template."""
-    return {
-        "before.json": stack_name(stage_name, BEFORE),
-        "sam.json": f"{APP}-{stage_name}",
-        "after.json": stack_name(stage_name, AFTER),
-    }
+def packaged_stacks(stage_name: str) -> list[str]:
+    """Return the stacks of a packaged stage, in the order of their creation."""
+    functions = f"{APP}-{stage_name}"
+    return [f"{functions}-{BEFORE}", functions, f"{functions}-{AFTER}"]
+
+
+def deletions(stage_name: str) -> str:
+    """Return the commands that delete the stacks of a packaged stage, in order."""
+    return "\n".join(
+        f"  aws cloudformation delete-stack --stack-name {each} && "
+        f"aws cloudformation wait stack-delete-complete --stack-name {each}"
+        for each in reversed(packaged_stacks(stage_name))
+    )
 
 
 def names_of_packaged(stage: Stage) -> Template:
@@ -117,18 +117,6 @@ def own_topic(stage: Stage) -> str | None:
     """Return the ARN of the topic if it belongs to the stage's account and Region."""
     arn = stage.settings.topic_arn
     return arn if arn and arn.split(":")[3:5] == [stage.region, stage.account] else None
-
-
-_LABELS = {
-    "AWS::CloudWatch::Alarm": "alarm {AlarmName}",
-    "AWS::CloudWatch::Dashboard": "dashboard {DashboardName}",
-    "AWS::Lambda::EventInvokeConfig": "asynchronous invocation of {FunctionName}",
-}
-
-
-def label(resource: Resource) -> str:
-    """Return what people call a resource that monitors the functions."""
-    return _LABELS[resource["Type"]].format(**resource["Properties"])
 
 
 # --- before ---------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from chalicelib.domain.functions import API, APP, NAMES, UPDATE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.settings.variables import Variable, matching, read
-from cli.output import Failure
+from cli.output import Failure, WrongUsage
 
 CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
@@ -42,16 +42,6 @@ _EXAMPLES = {"111111111111", "222222222222"}
 _USED = ("_TOPIC_ARN", "_KMS_KEY_ID", "_AFTER_RESTORE")
 # Major versions of MySQL and PostgreSQL that Aurora has do not overlap.
 _LAST_MYSQL = 9
-
-
-class StageError(Failure):
-    """A user's mistake; the message says what is wrong, and what would be right."""
-
-
-class UsageError(StageError):
-    """A mistake in the command itself: an option, an answer or a name is missing, unknown or wrong."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,20 +84,16 @@ Stage: TypeAlias = AcceptanceStage | ProductionStage
 
 
 def load(project: Path, name: str) -> Stage:
-    """Return the stage; raise StageError, naming every problem."""
+    """Return the stage; raise SettingsError, naming every problem, or Failure."""
+    check_name(name)
     config = read_config(project)
     body = stages_of(config).get(name)
     if body is None:
         known = ", ".join(stages_of(config)) or "none"
-        raise UsageError(
+        raise WrongUsage(
             f"{CONFIG} has no stage {name!r}, only: {known}. aurora-refresh configure --stage {name} … adds it"
         )
-    variables = variables_of(config) | variables_of(body)
-    try:
-        return build(name, variables, own_answers(body), config)
-    except SettingsError as error:
-        listed = "".join(f"\n  - {each}" for each in error.problems)
-        raise StageError(f"stage {name!r} has wrong settings:{listed}") from error
+    return build(name, variables_of(config) | variables_of(body), own_answers(body), config)
 
 
 def build(
@@ -184,9 +170,9 @@ _PLACE = (Variable(ACCOUNT, _ACCOUNT, required=True), Variable(REGION, _region, 
 
 
 def check_name(stage: str) -> None:
-    """Raise StageError for a name that roles, rules and stacks cannot have."""
+    """Raise Failure for a name that roles, rules and stacks cannot have."""
     if not re.fullmatch(f"[A-Za-z0-9][A-Za-z0-9-]{{0,{_LONGEST - 1}}}", stage):
-        raise UsageError(
+        raise WrongUsage(
             f"STAGE is {stage!r}: write a name such as acceptance, of letters, digits and hyphens, at "
             f"most {_LONGEST} characters, because EventBridge limits the names of rules"
         )
@@ -289,23 +275,23 @@ def tuned(config: Json, stage: str, function: str) -> Json:
 
 
 def read_config(project: Path) -> Json:
-    """Return the content of `.chalice/config.json`; raise StageError if it cannot be used."""
+    """Return the content of `.chalice/config.json`; raise Failure if it cannot be used."""
     file = project / CONFIG
     if not file.is_file():
-        raise UsageError(f"there is no {file}: name the folder that holds app.py with --project")
+        raise WrongUsage(f"there is no {file}: name the folder that holds app.py with --project")
     try:
         config: Json = json.loads(file.read_text(encoding="utf-8"))
         variables = [each.get("environment_variables", {}).items() for each in _levels(config)]
     except ValueError as error:
-        raise StageError(f"{CONFIG} is not JSON: {error}") from error
+        raise Failure(f"{CONFIG} is not JSON: {error}") from error
     except (AttributeError, TypeError) as error:
-        raise StageError(
+        raise Failure(
             f"{CONFIG}: the file, its stages and functions and their environment_variables must be objects"
         ) from error
     for name, value in chain.from_iterable(variables):
         if not isinstance(value, str):  # which Lambda refuses
             right = f"write {json.dumps(str(value))}"
-            raise StageError(f"{CONFIG}: {name} is {json.dumps(value)}, not text: {right}")
+            raise Failure(f"{CONFIG}: {name} is {json.dumps(value)}, not text: {right}")
     return config
 
 

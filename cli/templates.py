@@ -64,7 +64,7 @@ class _Evaluation:
         resources = {
             name: body
             for name, body in self._template.get("Resources", {}).items()
-            if not isinstance(body, dict) or self._condition(body.get("Condition")) is not False
+            if self._condition(body.get("Condition")) is not False
         }
         return {**self._template, "Resources": self._value(resources)}
 

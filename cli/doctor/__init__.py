@@ -6,55 +6,43 @@ It only reads.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain, groupby
 from pathlib import Path
 
-from botocore.exceptions import BotoCoreError
-
-from chalicelib import settings
-from chalicelib.domain.errors import AwsError, SettingsError
+from chalicelib.domain.errors import SettingsError
 from cli import stages
 from cli.configure import text_of
 from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
-from cli.doctor.look import AcceptanceLook, Look, ProductionLook
+from cli.look import AcceptanceLook, Look, ProductionLook
 from cli.policies import file_name, policies, with_own_statements
-from cli.stages import AcceptanceStage, Stage, StageError
+from cli.stages import AcceptanceStage, Stage
 
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
 
 
 def examine(project: Path, name: str) -> list[Check]:
-    """Return every check of the stage, in order; raise StageError if there is no such stage."""
+    """Return every check of the stage, in order; raise Failure if there is no such stage."""
     try:
         stage = stages.load(project, name)
-    except StageError as error:
-        if not isinstance(error.__cause__, SettingsError):
-            raise
-        return [checks.wrong_setting(name, problem) for problem in error.__cause__.problems]
+    except SettingsError as error:
+        return [checks.wrong_setting(name, problem) for problem in error.problems]
     wanted, files = wanted_functions(project, stage)
-    contradictions = stages.contradictions(stage)
-    names = settings.names_of(stage.variables)
-    local = [*checks.settings(stage, names, contradictions), *files]
+    local = [*checks.settings(stage), *files]
     look: AcceptanceLook | ProductionLook
-    try:
-        if isinstance(stage, AcceptanceStage):
-            look = AcceptanceLook(stage)
-            own = _acceptance(look)
-        else:
-            look = ProductionLook(stage)
-            own = chain(production.clusters(look), production.share_key(look))
-        caller = look.caller()
-    except (BotoCoreError, AwsError) as error:
-        return [*checks.identity("credentials", stage, error), *local]
-    first = [*checks.identity("credentials", stage, caller), *local]
-    if caller["Account"] != stage.account:
+    if isinstance(stage, AcceptanceStage):
+        look = AcceptanceLook(stage)
+        own = _acceptance(look)
+    else:
+        look = ProductionLook(stage)
+        own = production.clusters(look)
+    first = [*checks.identity("credentials", look), *local]
+    if first[0].fix:
         return first  # the others would be about another account
     if not look.is_deployed:
         seen = "has not been deployed: no function of it is in the account"
         first.append(Check("stage", name, *checks.problem(seen, look.deploy)))
-    return [*first, *own, *_deployment(look, wanted)]
+    return [*first, *own, *checks.own_keys(look), *_deployment(look, wanted)]
 
 
 def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
@@ -64,12 +52,10 @@ def _acceptance(look: AcceptanceLook) -> Iterator[Check]:
         parameters = (each for each in parameters if each.blind or each.subject in look.values)
     yield from parameters
     yield from acceptance.pipeline(look.stage.pipeline, look)
-    yield from acceptance.runs("runs", look)
     yield from template.reading(look)
     yield from refresh.databases(look)
     yield from refresh.obstacles(look)
     yield from acceptance.shares(look)
-    yield from acceptance.copy_keys(look)
 
 
 def _deployment(look: Look, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
@@ -92,9 +78,9 @@ def is_healthy(done: Sequence[Check]) -> bool:
 def lines(done: Sequence[Check]) -> Iterator[str]:
     """Yield the checks for people: grouped, one line each, with the fix below."""
     indent = " " * (_WIDTH + 4)
-    for group, members in groupby(done, key=lambda check: check.check):
+    for group in dict.fromkeys(check.check for check in done):
         yield group
-        for check in members:
+        for check in (each for each in done if each.check == group):
             # A line break in what AWS shows, such as a hold's reason, could imitate a line of ours.
             seen = " ".join(check.seen.split())
             yield f"  {check.status:{_WIDTH}}  {check.subject}: {seen}"

@@ -13,21 +13,18 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
-from chalicelib.usecases.status import LONG_RUN
 from cli.doctor.checks import (
     Check,
     Verdict,
     check,
     due,
     ok,
-    own_key,
     problem,
     unusable_key,
     warning,
-    when,
 )
-from cli.doctor.look import AcceptanceLook, known
 from cli.errors import DENIED
+from cli.look import AcceptanceLook, known
 from cli.stages import AcceptanceStage, to_change
 
 # A denial because of these concerns only the identity in use, and says nothing about the key.
@@ -171,21 +168,6 @@ def pipeline(name: str, look: AcceptanceLook) -> Verdict:
     return ok(f"exists, with execution mode {mode}")
 
 
-@check("pipeline")
-def runs(_subject: str, look: AcceptanceLook) -> Iterator[Verdict]:
-    """Judge the pipeline's runs as the status does."""
-    found, name = look.runs(), look.stage.pipeline
-    for run in found:
-        if run.in_progress and look.now - run.started > LONG_RUN:
-            seen = f"{run.execution_id} has been in progress since {when(look.stage, run.started)}"
-            fix = f"see where it waits: aws codepipeline get-pipeline-state --name {name}"
-            yield warning(seen, fix)
-    if found and found[0].has_failed:
-        seen = f"the last one, {found[0].execution_id}, ended as {found[0].status}"
-        fix = f"see why: aws codepipeline list-action-executions --pipeline-name {name}"
-        yield warning(seen, fix)
-
-
 # --- shares and keys ------------------------------------------------------------------------------
 
 
@@ -246,14 +228,6 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
         return wrong._replace(seen=seen, fix=fix)
     may = "this account may describe it; whether it may use it shows only at a restore or copy"
     return ok(f"its key {arn} is customer-managed and enabled; {may}")
-
-
-def copy_keys(look: AcceptanceLook) -> Iterator[Check]:
-    """Check the keys of copies."""
-    for database in look.stage.settings.databases:
-        if database.copy_policy:
-            setting = database.setting("COPY_KMS_KEY_ID")
-            yield from check("copy key")(own_key)(database.copy_policy.key, look, setting)
 
 
 def _statements(stage: AcceptanceStage) -> str:

@@ -3,16 +3,18 @@
 Each check names its fix as a command or a change that can be carried out as it is.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Concatenate, NamedTuple, ParamSpec
 
 from chalicelib.domain.errors import AwsError, Problem
 from chalicelib.domain.schedule import Expression
-from cli.doctor.look import Look
+from chalicelib.settings import names_of
 from cli.errors import DENIED
-from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, to_change
+from cli.look import Look
+from cli.output import Failure
+from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, contradictions, to_change
 
 P = ParamSpec("P")
 
@@ -97,26 +99,28 @@ def check(name: str) -> Callable[[Judge[P]], Checking[P]]:
 
 
 @check("identity")
-def identity(_subject: str, stage: Stage, caller: Json | Exception) -> Verdict:
-    """Judge whose credentials are in use; an error says why nobody's are."""
-    if isinstance(caller, Exception):
+def identity(_subject: str, look: Look) -> Verdict:
+    """Judge whose credentials are in use."""
+    stage = look.stage
+    try:
+        look.check_caller()
+    except AwsError as error:
         fix = f"sign in to account {stage.account}: aws sso login, or export AWS_PROFILE=…"
-        return problem(str(caller), fix)
-    if caller["Account"] == stage.account:
-        return ok(caller["Arn"])
-    answer, unsupported = ACCOUNT, ""
-    if isinstance(stage, AcceptanceStage):
-        answer = PIPELINE
-        unsupported = "; a main pipeline in another account than the databases is not supported"
-    return problem(
-        f"{caller['Arn']} belongs to account {caller['Account']}, but the stage is in {stage.account}",
-        f"use credentials of account {stage.account}: export AWS_PROFILE=…; or, if the stage's account "
-        f"is wrong: aurora-refresh configure --stage {stage.name} {answer}=…{unsupported}",
-    )
+        return problem(str(error), fix)
+    except Failure as error:
+        answer = f"{ACCOUNT}=…"
+        if isinstance(stage, AcceptanceStage):
+            answer = f"{PIPELINE}=…; a main pipeline in another account than the databases is not supported"
+        change = f"aurora-refresh configure --stage {stage.name} {answer}"
+        return problem(
+            error.message, f"export AWS_PROFILE=…; or, if the stage's account is wrong: {change}"
+        )
+    return ok(look.caller()["Arn"])
 
 
-def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> Iterator[Check]:
-    """Check each setting of a stage whose settings can be read; `wrong` ones contradict others."""
+def settings(stage: Stage) -> Iterator[Check]:
+    """Check each setting of a stage whose settings can be read, but may contradict others."""
+    names, wrong = names_of(stage.variables), contradictions(stage)
     problems = {name: problem for problem in wrong for name in problem.names}
     for name in names:
         if name in problems:
@@ -125,9 +129,7 @@ def settings(stage: Stage, names: Sequence[str], wrong: Sequence[Problem]) -> It
             value = stage.variables.get(name)
             yield Check("setting", name, OK, value or "not set: the default")
     for name in sorted(stage.variables.keys() - {*names}):
-        fix = (
-            f"correct its name, or remove it: aurora-refresh configure --stage {stage.name} {name}="
-        )
+        fix = f"correct its name, or remove it: {to_change(stage.name, f'{name}=')}"
         yield Check("setting", name, WARNING, "is not a setting of this application", fix)
 
 
@@ -161,8 +163,16 @@ def due(stage: AcceptanceStage, schedule: Expression, instant: datetime | None) 
     return when(stage, instant) if instant else "never within five years"
 
 
-def own_key(key: str, look: Look, setting: str) -> Verdict:
-    """Judge a key of the stage's own account that a setting names."""
+def own_keys(look: Look) -> Iterator[Check]:
+    """Check the keys of copies that settings name."""
+    for name in names_of(look.stage.variables):
+        key = look.stage.variables.get(name)
+        if key and name.endswith("_KMS_KEY_ID"):
+            yield from _own_key(key, look, name)
+
+
+@check("copy key")
+def _own_key(key: str, look: Look, setting: str) -> Verdict:
     other = to_change(look.stage.name, f"{setting}=…")
     return unusable_key(look.key(key), other) or ok("customer-managed and enabled")
 

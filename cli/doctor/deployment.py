@@ -13,8 +13,7 @@ from chalicelib.domain.functions import (
     SHARE,
     UPDATE,
 )
-from cli import restapi, stacks
-from cli.cloudformation import deletion
+from cli import stacks
 from cli.doctor.checks import (
     Check,
     Verdict,
@@ -25,7 +24,7 @@ from cli.doctor.checks import (
     unavailable,
     warning,
 )
-from cli.doctor.look import AcceptanceLook, Look, known
+from cli.look import AcceptanceLook, Look, known
 from cli.policies import FUNCTIONS, Policy, file_name
 from cli.stages import Json, ProductionStage
 
@@ -47,10 +46,8 @@ def functions(look: Look, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
     """Check the deployed functions and their roles."""
     for function, name in look.function_names.items():
         yield from _function(name, look, wanted[function])
-        if known(look.function, name):
-            yield from _concurrency(f"{name} concurrency", look, name, is_single=function in SINGLE)
-    for function, name in look.function_names.items():
         if configuration := known(look.function, name):
+            yield from _concurrency(f"{name} concurrency", look, name, is_single=function in SINGLE)
             arn, given = configuration["Role"], wanted[function].role
             if given:
                 yield from _given_role(given, look, function, arn)
@@ -127,8 +124,9 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
         return problem("is not deployed", look.deploy)
     if len(apis) > is_wanted:
         found = f"{', '.join(apis)} invoke the stage's function, which should have "
-        fix = f"delete what is not used, for instance: {restapi.deletion(apis[-1])}"
-        return warning(found + ("one API" if is_wanted else "none"), fix)
+        delete = f"aws apigateway delete-rest-api --rest-api-id {apis[-1]}"
+        wanted = "one API" if is_wanted else "none"
+        return warning(found + wanted, f"delete what is not used, for instance: {delete}")
     return ok(", ".join(apis) or "none, as it is set")
 
 
@@ -187,15 +185,14 @@ def alarms(look: Look) -> Iterator[Check]:
     except AwsError as error:
         yield Check("alarm", "all", *unavailable(error))
         return
-    for name, alarm in found.items():
-        yield from _alarm(name, look, alarm)
+    for name in stacks.alarm_names(look.stage):
+        yield from _alarm(name, look, found.get(name))
 
 
 @check("alarm")
 def _alarm(name: str, look: Look, alarm: Json | None) -> Verdict:
-    topic = look.stage.settings.topic_arn
     if alarm is None:
-        return problem("does not exist", _remake(look))
+        return problem("does not exist", look.deploy)
     if alarm["StateValue"] == "ALARM":
         seen = f"is on: {alarm.get('StateReason', 'no reason given')}"
         if name.endswith("-overdue"):
@@ -207,13 +204,4 @@ def _alarm(name: str, look: Look, alarm: Json | None) -> Verdict:
     if not alarm.get("ActionsEnabled", True):
         fix = f"aws cloudwatch enable-alarm-actions --alarm-names {name}"
         return warning("its actions are disabled, so it would notify nobody", fix)
-    is_silent = name.endswith(stacks.NOTIFICATION_ALARM)
-    if topic not in (None, *alarm.get("AlarmActions", ())) and not is_silent:
-        return warning("does not notify the topic", _remake(look))
     return ok(f"is {alarm['StateValue']}")
-
-
-def _remake(look: Look) -> str:
-    """Return how to restore an alarm: CloudFormation would not notice changes by others."""
-    after = stacks.stack_name(look.stage.name, stacks.AFTER)
-    return f"{deletion(after)} && {look.deploy}" if look.is_packaged else look.deploy

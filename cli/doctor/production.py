@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from cli.doctor.checks import Check, Verdict, check, ok, own_key, problem, unusable_key, warning
-from cli.doctor.look import ProductionLook, known
+from cli.doctor.checks import Check, Verdict, check, ok, problem, unusable_key, warning
+from cli.look import ProductionLook, known
 from cli.stages import to_change
 
 
@@ -39,9 +39,3 @@ def _cluster_key(_subject: str, look: ProductionLook, arn: str) -> Verdict:
         "copies under SHARE_KMS_KEY_ID are shared" if own else "acceptance needs rights to use it"
     )
     return ok(f"enabled; {shared}")
-
-
-def share_key(look: ProductionLook) -> Iterator[Check]:
-    """Check the key of copies."""
-    if look.stage.settings.key:
-        yield from check("key")(own_key)(look.stage.settings.key, look, "SHARE_KMS_KEY_ID")

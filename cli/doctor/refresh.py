@@ -6,18 +6,13 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, StackReference
 from chalicelib.domain.reasons import Reason
 from cli import mainpipeline
-from cli.cloudformation import LEFT_OVER, way_out
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning, when
-from cli.doctor.look import AcceptanceLook, known
+from cli.look import AcceptanceLook, known
 from cli.stages import AcceptanceStage, Json, to_change
-
-# The states in which CloudFormation updates no stack.
-# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
-_STUCK = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "UPDATE_ROLLBACK_FAILED")
 
 
 def databases(look: AcceptanceLook) -> Iterator[Check]:
-    """Check for each database that the refresh sees what is deployed, and that it is prepared."""
+    """Check for each database that the refresh sees what is deployed, and can prepare it."""
     stage = look.stage
     for database in stage.settings.databases:
         if database.stack:
@@ -26,7 +21,6 @@ def databases(look: AcceptanceLook) -> Iterator[Check]:
             yield from _without_stack(database.name, look, database)
         if database.after_restore:
             yield from _machine(database.after_restore, look, database)
-            yield from _preparation(f"preparation of {database.name}", look, database)
             if cluster := known(look.deployed_cluster, database):
                 yield from _cluster(f"cluster {cluster['DBClusterIdentifier']}", cluster)
     if not any(database.after_restore for database in stage.settings.databases):
@@ -94,15 +88,6 @@ def _hindrances(_subject: str, stage: Json, deploys_at: int | None) -> Iterator[
             "nothing-restored",
             f"give the conditions of stage {stage['name']} the result FAIL",
         )
-    conditions = stage.get("beforeEntry", {}).get("conditions", [])
-    rules = [
-        rule["ruleTypeId"]["provider"] for each in conditions for rule in each.get("rules", [])
-    ]
-    if "DeploymentWindow" in rules:
-        yield warning(
-            "a run waits there until its deployment window opens, and then restores, also at noon",
-            "let that window open inside the maintenance window",
-        )
     if deploys_at is not None and "ROLLBACK" in _results(stage, "onFailure", "onSuccess"):
         yield warning(
             "it rolls back automatically: the roll-back deploys an older template but reads current again, so "
@@ -131,15 +116,14 @@ def _in_stack(
         seen = f"stack {name} is not seen: the pipeline deploys it {place.elsewhere}, and {here}"
         return warning(seen, unset, blind=True)
     stack = look.deployed_stack(database)
-    if stack and stack.status in _STUCK and place.mode != mainpipeline.REPLACES:
-        fix = f"{way_out(name, stack.status)}, and run the pipeline again"
-        if stack.clusters and stack.status != "UPDATE_ROLLBACK_FAILED":
-            fix = f"this deletes the database, {', '.join(stack.clusters.values())}: {fix}"
-        return problem(f"stack {name} is {stack.status}: CloudFormation cannot update it", fix)
+    if stack and stack.status == "ROLLBACK_COMPLETE":
+        seen = f"stack {name} is ROLLBACK_COMPLETE: its creation failed, and it cannot be updated"
+        delete = f"aws cloudformation delete-stack --stack-name {name}"
+        return problem(seen, f"{delete}, and run the pipeline again")
     deployment = look.deployment(database)
     if deployment.unknown:
         return _unknown(look, database, deployment)
-    if place.mode and (stack is None or stack.status in LEFT_OVER):
+    if stack is None and place.in_pipeline:
         seen = f"stack {name} has not been deployed by the pipeline yet"
         return warning(seen, "nothing before the pipeline's first run")
     cluster = look.deployed_cluster(database)
@@ -195,13 +179,6 @@ def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
         return problem(f"is EXPRESS, not STANDARD: {unseen}", change)
     status = machine.get("status", "ACTIVE")
     return ok("is ACTIVE") if status == "ACTIVE" else problem(f"is {status}", change)
-
-
-@check("deployment")
-def _preparation(_subject: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
-    found = look.preparation(database)
-    if found and found.state == "not-prepared":
-        yield problem(f"the data is not prepared: {found}", Reason.NOT_PREPARED.next_step)
 
 
 @check("deployment")

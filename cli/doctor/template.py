@@ -9,8 +9,8 @@ from typing import Any
 from chalicelib.domain.database import Database
 from cli import mainpipeline
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning
-from cli.doctor.look import AcceptanceLook, known
-from cli.mainpipeline import DeployedStack, Reading, StackTemplate
+from cli.look import AcceptanceLook, known
+from cli.mainpipeline import Reading, StackTemplate
 from cli.stages import to_change
 from cli.templates import NO_VALUE
 
@@ -20,7 +20,6 @@ _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::D
 _SIDE_EFFECTS = {
     "EngineVersion": "is missing: the Region's default is used, which may be older than the snapshot's",
     "KmsKeyId": "is missing: acceptance's data stays under production's key, and is lost with that key's grant",
-    "MasterUsername": "is there: if SnapshotIdentifier is ever removed, an empty cluster replaces the data",
     "DeletionProtection": "is on: each refresh keeps the old cluster, and its costs",
     "UpdateReplacePolicy": "is not Delete: each refresh leaves one more snapshot or cluster behind",
     "ManageMasterUserPassword": "is not on: acceptance's database keeps production's password",
@@ -34,7 +33,8 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
     for database in look.stage.settings.databases:
         yield from _reads(database.current_parameter, look, database)
     for stack in look.stacks():
-        yield from _faults(stack.name, stack, known(look.template, stack))
+        if template := known(look.template, stack):
+            yield from _faults(stack.name, template)
 
 
 @check("template")
@@ -46,18 +46,17 @@ def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[V
     own, databases = database.stack, look.stage.settings.databases
     others = {each.current_parameter for each in databases if each != database}
     stacks = [each for each in look.stacks() if own is None or each.name == own.stack]
-    templates = [(stack, look.template(stack)) for stack in stacks]
     found = [
-        (f"{each.cluster} of stack {stack.name}", each)
-        for stack, template in templates
-        for each in (mainpipeline.readings(template) if template else ())
+        each
+        for stack in stacks
+        for each in look.readings(stack)
         if (own.logical_id in (None, each.cluster) if own else each.parameter not in others)
     ]
-    if right := [cluster for cluster, each in found if each.parameter == current]:
+    if right := [str(each) for each in found if each.parameter == current]:
         yield ok(f"is read at every update by {', '.join(right)}")
         return
-    yield from (_misread(look, database, cluster, each) for cluster, each in found)
-    unseen = [stack for stack, template in templates if template is None]
+    yield from (_misread(look, database, each) for each in found)
+    unseen = [stack for stack in stacks if look.template(stack) is None]
     if own and not found and not unseen:
         missing = f"no cluster of stack {own} has a SnapshotIdentifier: it is never restored"
         yield problem(missing, _read_rightly(look, database))
@@ -69,19 +68,19 @@ def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[V
         yield warning(seen, _BY_HAND, blind=bool(away))
 
 
-def _misread(look: AcceptanceLook, database: Database, cluster: str, each: Reading) -> Verdict:
+def _misread(look: AcceptanceLook, database: Database, each: Reading) -> Verdict:
     """Judge a cluster that does not read *current*."""
     fix = _read_rightly(look, database)
     if each.wrong:
-        return problem(f"{cluster} {each.wrong}", fix)
+        return problem(f"{each} {each.wrong}", fix)
     if each.parameter is None:
-        return warning(f"the source of {cluster}'s snapshot is not seen", fix, blind=True)
+        return warning(f"the source of {each}'s snapshot is not seen", fix, blind=True)
     if each.parameter == database.latest_parameter:
         effect = "the next ordinary run would restore by accident"
-        return problem(f"{cluster} reads {each.parameter}, which is latest: {effect}", fix)
+        return problem(f"{each} reads {each.parameter}, which is latest: {effect}", fix)
     setting = f"SSM_{database.name.upper()}_CURRENT_SNAPSHOT_NAME={each.parameter}"
     named = f"if that is the database's parameter, {to_change(look.stage.name, setting)}"
-    return problem(f"{cluster} reads {each.parameter} instead", f"{named}; otherwise {fix}")
+    return problem(f"{each} reads {each.parameter} instead", f"{named}; otherwise {fix}")
 
 
 def _read_rightly(look: AcceptanceLook, database: Database) -> str:
@@ -98,16 +97,11 @@ def _read_rightly(look: AcceptanceLook, database: Database) -> str:
 
 
 @check("template")
-def _faults(_name: str, stack: DeployedStack, template: StackTemplate | None) -> Iterator[Verdict]:
-    for each in mainpipeline.readings(template) if template else ():
-        if template and each.parameter:
+def _faults(stack: str, template: StackTemplate) -> Iterator[Verdict]:
+    for each in mainpipeline.readings(stack, template):
+        if each.parameter:
             yield from _fixed_names(template, each.cluster)
             yield from _side_effects(template, each.cluster)
-    if stack.mode == mainpipeline.REPLACES:
-        yield warning(
-            f"its action's mode is {stack.mode}: a stack that could not roll back is deleted, and the database with it",
-            "write ActionMode: CREATE_UPDATE",
-        )
 
 
 def _fixed_names(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
@@ -140,7 +134,6 @@ def _side_effects(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
     wrong = {
         "EngineVersion": "EngineVersion" not in properties,
         "KmsKeyId": "KmsKeyId" not in properties,
-        "MasterUsername": isinstance(properties.get("MasterUsername"), str),
         "DeletionProtection": _is_true(properties.get("DeletionProtection")),
         "UpdateReplacePolicy": body.get("UpdateReplacePolicy", "Delete") != "Delete",
         "ManageMasterUserPassword": not (is_managed or has_own),

@@ -7,7 +7,7 @@ from typing import Any
 
 from cli import stacks
 from cli.doctor.checks import Check, Verdict, check, ok, problem, unusable_key, warning
-from cli.doctor.look import Look, known
+from cli.look import Look, known
 from cli.policies import USE_TOPIC_KEY, Policy
 from cli.stages import Json, to_change
 

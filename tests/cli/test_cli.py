@@ -285,7 +285,7 @@ def test_a_stage_that_contradicts_itself_is_neither_deployed_nor_packaged(
     monkeypatch.setattr(stages, "contradictions", lambda stage: [problem])
     status, printed, errors = run(line)
     assert (status, printed) == (1, "")
-    refusal = "stage 'acceptance' would not work:\nSOURCE_ACCOUNT is the stage's own\n"
+    refusal = "The stage's settings are wrong:\n  - SOURCE_ACCOUNT is the stage's own\n"
     assert errors.startswith(refusal)
 
 

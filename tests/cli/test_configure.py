@@ -11,8 +11,9 @@ from click.testing import CliRunner
 
 from cli.configure import changes, files, write
 from cli.main import cli
-from cli.mainpipeline import StackTemplate, places
-from cli.stages import StageError, load, own_answers, to_text
+from cli.mainpipeline import StackTemplate, readings
+from cli.output import Failure
+from cli.stages import load, own_answers, to_text
 from tests.stage import STAGE
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -161,14 +162,14 @@ def test_a_linked_file_stays_a_link_and_a_write_that_fails_half_way_can_be_repea
     policy = project / ".chalice/policy-new-api-handler.json"
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", Mock(side_effect=OSError("no")))
-        with pytest.raises(StageError, match="not everything was written; do the same again: no"):
+        with pytest.raises(Failure, match="not everything was written; do the same again: no"):
             configured(project, PIN_API_ENABLED="false")
     assert policy.exists()
     configured(project, PIN_API_ENABLED="false")
     assert not policy.exists()
     before = snapshot(project)
     monkeypatch.setattr(Path, "replace", Mock(side_effect=OSError("full")))
-    with pytest.raises(StageError, match="full"):
+    with pytest.raises(Failure, match="full"):
         configured(project, PIN_API_ENABLED="true")
     assert before.items() <= snapshot(project).items()
 
@@ -235,14 +236,10 @@ def test_leaving_a_prompt_changes_nothing(project: Path, monkeypatch: pytest.Mon
     assert run(project, "acceptance SOURCE_ACCOUNT=") == stopped
 
 
-def test_stacks_are_looked_for_unless_named(project: Path) -> None:
+def test_a_stack_that_is_found_is_written(project: Path) -> None:
     look = Mock(return_value={"RDS_STACK_NAME": "acceptance-data"})
-    for stack in ("", "own"):
-        files(project, "new", ANSWERS | {"RDS_STACK_NAME": stack}, look=look)
-    look.assert_not_called()
     answers = ANSWERS | {"MAX_SNAPSHOT_AGE_DAYS": "3"}
     write(changes(project, files(project, "new", answers, look=look)))
-    assert look.call_args.args[1] == ["RDS_STACK_NAME"]
     last = [*load(project, "new").variables.items()][-2:]  # in the order of the documentation
     assert last == [("RDS_STACK_NAME", "acceptance-data"), ("MAX_SNAPSHOT_AGE_DAYS", "3")]
 
@@ -253,5 +250,5 @@ def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:
     read = {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/current"}
     clusters = {"Orders": cluster, "Billing": cluster}
     template = StackTemplate.of({"Parameters": {"Current": read}, "Resources": clusters}, {})
-    found = [("/current", "data/Orders"), ("/current", "data/Billing")]
-    assert [*places("data", template)] == found
+    found = [(each.parameter, each.place) for each in readings("data", template)]
+    assert found == [("/current", "data/Orders"), ("/current", "data/Billing")]

@@ -10,15 +10,16 @@ from unittest.mock import Mock
 
 import pytest
 
-from cli import account, chalice_cli, deploy, stacks
-from cli.stages import StageError, load
+from cli import chalice_cli, deploy, look, stacks
+from cli.output import Failure
+from cli.stages import load
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGE = load(PROJECT, "acceptance")
 
 
 def test_of_a_stack_trace_of_chalice_people_read_the_end_only(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = """Updating
   a policy
@@ -30,10 +31,10 @@ botocore.exceptions.ClientError: no right
     run.__enter__ = lambda _: run
     run.__exit__ = lambda *_: None
     monkeypatch.setattr(chalice_cli.subprocess, "Popen", lambda *_, **__: run)
-    said: list[str] = []
-    with pytest.raises(StageError, match="chalice deploy --stage acceptance ended with status 2"):
-        chalice_cli.run(PROJECT, STAGE, "deploy", said.append)
-    assert said == ["Updating", "  a policy", "botocore.exceptions.ClientError: no right"]
+    with pytest.raises(Failure, match="chalice deploy --stage acceptance ended with status 2"):
+        chalice_cli.run(PROJECT, STAGE, "deploy")
+    said = ["Updating", "  a policy", "botocore.exceptions.ClientError: no right"]
+    assert capsys.readouterr().out.splitlines() == said
 
 
 @pytest.mark.parametrize("apis", [[], ["a1", "b2"]])
@@ -50,19 +51,22 @@ def test_chalice_finds_the_first_rest_api_whatever_it_has_recorded(
 
 def test_a_stage_that_has_a_stack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of a package, or of an earlier version."""
-    identity = {"Account": STAGE.account, "Arn": "me"}
     former = "aurora-refresh-acceptance-after"
-    seen = Mock(call=lambda _: identity, one=lambda *_, **named: named == {"StackName": former})
-    monkeypatch.setattr(account, "Account", lambda _: seen)
-    with pytest.raises(StageError, match=f"'acceptance' has the stack {former}, of ") as refused:
-        account.opened(STAGE, print)
+    seen = Mock(caller=lambda: {"Arn": "me"}, stack=lambda name: name == former)
+    monkeypatch.setattr(look, "Look", lambda _: seen)
+    with pytest.raises(Failure, match=f"'acceptance' has the stack {former}, of ") as refused:
+        look.opened(STAGE)
     deletion = "aws cloudformation delete-stack --stack-name aurora-refresh-acceptance"
     assert str(refused.value).count(deletion) == 3
 
 
 def test_a_function_that_the_stage_no_longer_has_is_deleted_after_what_belongs_to_it() -> None:
     former = "aurora-refresh-acceptance-db-follow-copies"
-    seen: Any = Mock(stage=STAGE, one=lambda *_, **named: former in str(named))
+    seen: Any = Mock(
+        stage=STAGE,
+        one=lambda *_, **named: former in str(named),
+        function=lambda name: {} if name == former else None,
+    )
     deleted = [each.what for each in deploy._unused(seen)]  # noqa: SLF001
     assert deleted == [f"rule {former}-event", f"role {former}", f"function {former}"]
 
@@ -70,12 +74,13 @@ def test_a_function_that_the_stage_no_longer_has_is_deleted_after_what_belongs_t
 def test_alarms_that_a_stage_has_no_longer_are_deleted_and_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seen: Any = Mock(stage=STAGE, one=lambda *_, **named: named["AlarmNames"])
+    existing = [*stacks.alarm_names(STAGE, whatever_it_has=True), "aurora-refresh-acceptance-2-own"]
+    seen: Any = Mock(stage=STAGE, alarms=lambda: dict.fromkeys(existing))
 
     def deleted() -> set[str]:
         return {each.what for each in deploy._monitoring(seen) if each.verb == "delete"}  # noqa: SLF001
 
-    assert deleted() == set()  # without a call, which would list everybody's
+    assert deleted() == set()
     wanted = stacks.after(STAGE)
     wanted["Resources"] = {"One": wanted["Resources"].pop("AlarmRefreshFailed972c14")}
     monkeypatch.setattr(stacks, "after", lambda _: wanted)

@@ -18,11 +18,10 @@ import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
-from chalicelib.domain.deployment import Deployment, Preparation, StackReference
+from chalicelib.domain.deployment import Deployment, StackReference
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import APP
-from chalicelib.domain.ledger import Run
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
@@ -32,11 +31,11 @@ from cli import configure, discovery, doctor, mainpipeline, stacks, stages, temp
 from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
-from cli.doctor.look import AcceptanceLook, Look, ProductionLook
+from cli.look import AcceptanceLook, Look, ProductionLook
 from cli.main import cli
-from cli.output import printable
+from cli.output import Failure, printable
 from cli.policies import file_name, policies
-from cli.stages import CONFIG, AcceptanceStage, ProductionStage, StageError
+from cli.stages import CONFIG, AcceptanceStage, ProductionStage
 from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME, TWO
 from tests.stage import STAGE as REQUIRED
@@ -55,7 +54,6 @@ HOLD = "/acceptance/refresh/hold"
 MACHINE = f"arn:aws:states:eu-west-1:{ACCEPTANCE}:stateMachine:mask"
 RESTORE = f"{APP}-{NAME}-db-restore-from-snapshot"
 RULE = f"{RESTORE}-event"
-AFTER = f"{APP}-{NAME}-after"
 # The keys of production's shares, of acceptance's copies and of its topic.
 KEY = f"arn:aws:kms:eu-west-1:{PRODUCTION}:key/1234"
 COPY_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -201,14 +199,8 @@ FUNCTIONS = {
 }
 ROOT = {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"}
 CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
-CREATED = {"StackStatus": "CREATE_COMPLETE"}
 ALARM: Answers = {"StateValue": "OK", "AlarmActions": [TOPIC]}
 ALARMS = dict.fromkeys(stacks.alarm_names(HEALTHY_STAGE), ALARM)
-
-
-def run(execution_id: str, status: str, hours: float) -> Run:
-    started = NOW - timedelta(hours=hours)
-    return Run(execution_id, status, started, started)
 
 
 QUESTIONS: Questions = {
@@ -222,7 +214,6 @@ QUESTIONS: Questions = {
     ),
     "pipeline": (f"codepipeline:GetPipeline {PIPELINE}", pipeline_of()),
     "transitions": (f"codepipeline:GetPipelineState {PIPELINE}", []),
-    "runs": ("runs", []),
     "template": ("template of main", stack_of(TEMPLATE, {})),
     "candidate": ("candidate of rds", NEW),
     "present": ("present of rds", OLD),
@@ -230,12 +221,10 @@ QUESTIONS: Questions = {
     "stack": ("deployed_stack of rds", STACK),
     "cluster": ("rds:DescribeDBClusters main-cluster-1", READY),
     "machine": (f"states:DescribeStateMachine {MACHINE}", STANDARD),
-    "preparation": ("preparation of rds", None),
     "choices": ("choices", {"rds": CHOICE}),
     "share_key": (f"rds:DescribeDBClusterSnapshots {NEW.arn} True", KEY),
     "key": (f"kms:DescribeKey {KEY}", CUSTOMERS),
     "copy_key": (f"kms:DescribeKey {COPY_KEY}", CUSTOMERS),
-    "packaged": (f"cloudformation:DescribeStacks {APP}-{NAME}", None),
     "topic": (f"sns:GetTopicAttributes {TOPIC}", UNDER_KEY),
     "subscriptions": (f"sns:ListSubscriptionsByTopic {TOPIC}", [EMAIL]),
     "topic_key": (f"kms:DescribeKey {ACCEPTANCES_KEYS}:alias/topics", CUSTOMERS),
@@ -275,7 +264,7 @@ def account(
 
 def faults(look: AcceptanceLook) -> list[Check]:
     """What is not ok in the account, each with its fix."""
-    found = [*doctor._acceptance(look), *doctor._deployment(look, WANTED)]  # noqa: SLF001
+    found = [*doctor._acceptance(look), *checks.own_keys(look), *doctor._deployment(look, WANTED)]  # noqa: SLF001
     assert [check for check in found if bool(check.fix) == (check.status == "ok")] == []
     return [check for check in found if check.status != "ok"]
 
@@ -327,11 +316,8 @@ ROLE = "arn:aws:iam::{}:role/deployer"
 HERE = {"roleArn": ROLE.format(ACCEPTANCE), "region": "eu-west-1"}
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
 ASK = action("Approval", "Ask")
-AT_NINE = {"ruleTypeId": {"category": "Rule", "provider": "DeploymentWindow"}}
 TERRAFORM = action("Build", "Terraform", runOrder=2)
 ORDERS = action("Deploy", "Orders", configuration={"StackName": "orders"})
-REPLACE = {"configuration": {"StackName": "main", "ActionMode": "REPLACE_ON_FAILURE"}}
-REPLACING = pipeline_of(stage_named("Deploy", DATABASE | REPLACE))
 BOTH = stage_named("Deploy", DATABASE, ORDERS)
 ORDERS_STACK = {"template of orders": stack_of(TEMPLATE, {})}
 REGION, THERE = {"region": "us-east-1"}, {"roleArn": ROLE.format(PRODUCTION), "runOrder": 3}
@@ -353,7 +339,6 @@ CONFIGURATION, FIRING = QUESTIONS["configuration"][1], QUESTIONS["rule"][1]
 UPDATING = QUESTIONS["update_rule"][1]
 HOURLY = "cron(0 4-23 ? * * *)"
 TWICE = {"ScheduleExpression": "cron(0 2,3 ? * SUN *)"}
-REMAKE = f"stack-delete-complete --stack-name {AFTER} && aurora-refresh package --stage {NAME}"
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
@@ -389,8 +374,6 @@ FAULTS: Table = {
         (HOLD, account({HOLD: ON_HOLD}), "warning", "on hold until 2026-01-19 by Kim: release", put(HOLD, "dummyvalue")),
     ],
     "pipeline": [
-        ("runs", account(runs=[run("r", "InProgress", hours=3)]), "warning", "r has been in progress since Saturday", f"get-pipeline-state --name {PIPELINE}"),
-        ("runs", account(runs=[run("r", "Failed", hours=1), run("q", "Failed", hours=2)]), "warning", "the last one, r, ended as Failed", f"list-action-executions --pipeline-name {PIPELINE}"),
         (PIPELINE, account(pipeline=None), "problem", GONE, f"aurora-refresh configure --stage {NAME} MAIN_PIPELINE_ARN="),
         (PIPELINE, account(pipeline=pipeline_of(executionMode="PARALLEL")), "problem", "two runs may restore at once", "aws codepipeline update-pipeline"),
     ],
@@ -427,21 +410,19 @@ FAULTS: Table = {
             ("ManageMasterUserPassword", "false", "warning"),
             ("EngineVersion", "null", "warning"),
             ("KmsKeyId", "null", "warning"),
-            ("MasterUsername", "admin", "warning"),
         ]),
         ("main", account(template=with_resource("Cluster", "DeletionProtection: 'true'")), "warning", "DeletionProtection of Cluster is on", "write DeletionProtection as"),
         ("main", account(template=with_resource("Cluster", "{}", UpdateReplacePolicy="Snapshot")),
          "warning", "one more snapshot", "write UpdateReplacePolicy"),
         ("main", account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
          "problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
-        ("main", account(pipeline=REPLACING), "warning", "is deleted", "write ActionMode: CREATE_UPDATE"),
     ],
     "deployment": [
         ("rds", account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
         ("rds", seen_stack("UPDATE_IN_PROGRESS"), "warning", "is UPDATE_IN_PROGRESS", "run the doctor again"),
-        ("rds", seen_stack("UPDATE_ROLLBACK_FAILED"), "problem", "CloudFormation cannot update it", "aws cloudformation continue-update-rollback --stack-name main"),
-        *(("rds", seen_stack(status), "problem", f"is {status}: CloudFormation cannot update it", "deletes the database, main-cluster-1: aws cloudformation delete-stack --stack-name main")
-          for status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")),
+        ("rds", seen_stack("ROLLBACK_COMPLETE"), "problem", "it cannot be updated", "aws cloudformation delete-stack --stack-name main, and"),
+        *(("rds", seen_stack(status), "problem", f"stack main is {status}: {todo}", Reason.DEPLOYED_UNKNOWN.next_step)
+          for status, todo in [("UPDATE_ROLLBACK_FAILED", "continue its rollback"), ("ROLLBACK_FAILED", "delete it")]),
         ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in P_STACK_NAME: main/A, main/B", Reason.DEPLOYED_UNKNOWN.next_step),
         ("rds", account(cluster=None), "problem", "there is no DB cluster of stack main", "if it was deleted, pin a snapshot"),
         ("rds", account(deployment=UNKNOWN), "problem", "cannot determine what is deployed: current was set", "Correct what is named above"),
@@ -451,14 +432,11 @@ FAULTS: Table = {
         (MACHINE, account(machine=STANDARD | {"type": "EXPRESS"}), "problem", "is EXPRESS", configure_with("RDS_AFTER_RESTORE=…")),
         ("cluster main-cluster-1", account(cluster=READY | {"HttpEndpointEnabled": False}), "warning", "Data API is not enabled", "write EnableHttpEndpoint: true"),
         ("cluster main-cluster-1", account(cluster=CLUSTER), "warning", "no secret", "write ManageMasterUserPassword: true"),
-        ("preparation of rds", account(preparation=Preparation("FAILED", "arn:x")),
-         "problem", "the data is not prepared: arn:x: FAILED", Reason.NOT_PREPARED.next_step),
         (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
         # No action that is seen deploys the stack.
         (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM), VERIFY)), "warning", "Ask waits for an approval", "move Ask behind the action"),
         (f"transitions of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "into stage Deploy is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "SKIP"}]}})), "warning", "a condition may skip it", "the result FAIL"),
-        (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "FAIL", "rules": [AT_NINE]}]}})), "warning", "until its deployment window opens", "inside the maintenance window"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
          "warning", "it rolls back automatically", "remove the result ROLLBACK"),
     ],
@@ -519,10 +497,8 @@ FAULTS: Table = {
     ],
     "alarm": [
         (ERRORS, account(alarms=ALARMS | {ERRORS: None}), "problem", GONE, DEPLOY),
-        (ERRORS, account(alarms=ALARMS | {ERRORS: None}, packaged=CREATED), "problem", GONE, REMAKE),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"StateValue": "ALARM", "StateReason": "1 error"}}), "problem", "is on: 1 error", "see what happened in"),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"ActionsEnabled": False}}), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
-        (ERRORS, account(alarms=ALARMS | {ERRORS: {"StateValue": "OK"}}), "warning", "not notify", DEPLOY),
         (OVERDUE, account(alarms=ALARMS | {OVERDUE: ALARM | {"StateValue": "ALARM"}}), "warning", "is on", "nothing before the first scheduled run"),
     ],
     "API": [
@@ -549,7 +525,6 @@ BESIDE: Table = {
         ("rds", account(stage=UNNAMED, deployment=UNKNOWN), "problem", "current was set", configure_with("RDS_STACK_NAME=main")),
         ("rds", account(stage=ELSEWHERE, **NO_STACK), "problem", "there is no DB cluster of stack gone", configure_with("RDS_STACK_NAME=main")),
         ("rds", account(stage=ELSEWHERE, **NO_STACK, deployment=Deployment(unknown="no stack")), "problem", "no stack", configure_with("RDS_STACK_NAME=main")),
-        ("rds", account(pipeline=REPLACING, stack=SeenStack("ROLLBACK_COMPLETE", {}, {})), "warning", "has not been deployed by the pipeline yet", "nothing before"),
         ("rds", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REGION)), **UNSEEN), "warning", f"it in account {ACCEPTANCE}, us-east-1, and", configure_with("RDS_STACK_NAME=")),
         ("rds", account(stage=UNNAMED, pipeline=pipeline_of(stage_named("Deploy", DATABASE | THERE)), **UNSEEN), "warning", "relies on the newest successful deploy action alone", "compare it with the status by hand"),
         (f"stage Review of {PIPELINE}", account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", "Ask waits", "move Ask"),
@@ -595,10 +570,8 @@ RIGHT = {
         # What else the pipeline restores is not the stage's business.
         **{"template of orders": with_resource("Cluster", f"SnapshotIdentifier: {OLD.arn}")},
         template=with_resource("X", f"SnapshotIdentifier: {OLD.arn}", Condition="IsProduction"),
-        preparation=Preparation("RUNNING", "arn:x"),
         cluster=CLUSTER | {"Engine": "neptune", "HttpEndpointEnabled": False},
         share_key=None,
-        alarms=ALARMS | {f"{APP}-{NAME}-{stacks.NOTIFICATION_ALARM}": {"StateValue": "OK"}},
         # Alarms do not notify the topic for chat.
         topic={},
         chat=UNDER_KEY,
@@ -649,11 +622,8 @@ def test_an_unusual_but_valid_setup_is_ok(seen: AcceptanceLook) -> None:
 
 # --- how the doctor looks, and what it says -------------------------------------------------------
 
-# What is known by then, and what only decides how a fix is worded.
-UNASKED = {NAMES["caller"], NAMES["packaged"]}
 
-
-@pytest.mark.parametrize("question", sorted(HEALTHY.keys() - UNASKED))
+@pytest.mark.parametrize("question", sorted(HEALTHY.keys() - {NAMES["caller"]}))
 def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(question: str) -> None:
     found = faults(account(**{question: DENIED}))
     assert {check.status for check in found} == {"warning"}
@@ -721,10 +691,11 @@ def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     described = {"Parameters": [{"ParameterKey": "S", "ParameterValue": NEW.arn}]}
     answers = HEALTHY | {"cloudformation:DescribeStacks root-Data-1": described}
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), answers)
-    (template,) = filter(None, [look.template(mainpipeline.DeployedStack("root-Data-1"))])
+    stack = mainpipeline.DeployedStack("root-Data-1")
+    (template,) = filter(None, [look.template(stack)])
     pseudo = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::StackName": "root-Data-1"}
     assert template.values == PSEUDO | pseudo | {"S": NEW.arn}
-    assert [*mainpipeline.readings(template)] == [("A", None, "")]
+    assert look.readings(stack) == [("root-Data-1", "root-Data-1", "A", None, "")]
 
 
 def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
@@ -743,7 +714,9 @@ def test_what_configure_cannot_find_is_named(monkeypatch: pytest.MonkeyPatch) ->
     """It asks the same questions."""
     seen, notes = account(pipeline=None), list[str]()
     monkeypatch.setattr(discovery, "AcceptanceLook", lambda *_: seen)
-    assert discovery.find_stack_names(notes.append, HEALTHY_STAGE, ["RDS_STACK_NAME"]) == {}
+    named = [replace(UNNAMED, variables={"RDS_STACK_NAME": name}) for name in ("", "own")]
+    for stage in (*named, UNNAMED):
+        assert discovery.find_stack_names(notes.append, stage) == {}
     (stack,) = notes
     assert stack.startswith(f"RDS_STACK_NAME is not set (there is no pipeline {PIPELINE}). Without")
 
@@ -782,7 +755,7 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     none, *found = doctor.examine(project, NAME)
     assert {check.check for check in found} == {"setting", "policy"}
     assert Check("setting", "RDS_ENGINE", "ok", "aurora-postgresql") in found
-    remove = f"correct its name, or remove it: aurora-refresh configure --stage {NAME} OTEL="
+    remove = f"correct its name, or remove it: {configure_with('OTEL=')}"
     assert [(check.subject, check.status, check.fix) for check in found if check.fix] == [
         ("RDS_ENGINE_VERSION", "problem", configure_with("RDS_ENGINE_VERSION=…")),
         ("OTEL", "warning", remove),
@@ -796,12 +769,12 @@ def test_without_the_account_s_credentials_only_settings_and_policy_files_are_ch
     assert found == with_another_s == with_misspelt
     assert {none.status, another_s.status, misspelt.status} == {"problem"}
     assert str(none.fix).startswith(f"sign in to account {ACCEPTANCE}")
-    assert str(another_s.fix).startswith(f"use credentials of account {ACCEPTANCE}")
+    assert f"is in {ACCEPTANCE}: use credentials of that account" in another_s.seen
     assert "(acceptence) could not be found" in misspelt.seen
     file.write_text("{")
     assert doctor.examine(project, NAME)[1:] == found
     file.write_bytes(b"\xff")
-    with pytest.raises(StageError, match=f"{file.name} is not text"):
+    with pytest.raises(Failure, match=f"{file.name} is not text"):
         doctor.examine(project, NAME)
 
 
@@ -913,7 +886,7 @@ def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
     stage: ProductionStage, changed: Answers, what: str, fix: str
 ) -> None:
     look = ProductionLook(stage, Mock(), SHARED_ANSWERS | changed)
-    found = [*production.clusters(look), *production.share_key(look)]
+    found = [*production.clusters(look), *checks.own_keys(look)]
     (bad,) = (check for check in found if check.status != "ok")
     assert f"{bad.subject} {bad.status}" == what
     assert str(bad.fix).startswith(fix)

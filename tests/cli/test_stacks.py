@@ -128,7 +128,7 @@ def test_each_alarm_watches_its_metric_and_notifies_the_topic(
         assert " ".join(map(str, facts)) == CONDITIONS[metric]
         assert alarm.get("DatapointsToAlarm", 1) == alarm["EvaluationPeriods"]
         # The topic may be what fails.
-        notified = [] if name == stacks.NOTIFICATION_ALARM else [made.settings.topic_arn]
+        notified = [] if name == "notification-failed" else [made.settings.topic_arn]
         assert alarm.get("AlarmActions", []) == notified
     assert watched == {
         name: (metric, functions.get(of, of), periods)

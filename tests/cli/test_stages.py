@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.functions import API, NAMES, RESTORE
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from cli import stages
-from cli.stages import OWN_KEY, AcceptanceStage, ProductionStage, StageError
+from cli.output import Failure
+from cli.stages import OWN_KEY, AcceptanceStage, ProductionStage
 from tests.stage import STAGE
 
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
@@ -32,7 +34,7 @@ def rewrite(project: Path, common: dict[str, Any] | None = None, **body: Any) ->
 
 
 def refusal(project: Path) -> str:
-    with pytest.raises(StageError) as caught:
+    with pytest.raises((Failure, SettingsError)) as caught:
         stages.load(project, "acceptance")
     return str(caught.value)
 
@@ -98,7 +100,7 @@ def test_every_problem_of_the_settings_is_reported(
 ) -> None:
     rewrite(project, environment_variables=variables, **{OWN_KEY: own})
     head, *problems = refusal(project).splitlines()
-    assert head == "stage 'acceptance' has wrong settings:"
+    assert head == "The stage's settings are wrong:"
     assert [line.removeprefix("  - ").split(": ")[0] for line in problems] == wrong
 
 
@@ -128,7 +130,7 @@ def test_a_stage_s_name_is_one_that_every_resource_can_bear() -> None:
     for name in ("a", "Test-2", longest):
         stages.check_name(name)
     for name in ("", f"{longest}a", "../x", "-a", "a\n"):
-        with pytest.raises(StageError, match="STAGE is "):
+        with pytest.raises(Failure, match="STAGE is "):
             stages.check_name(name)
 
 

@@ -1,6 +1,6 @@
-"""What the doctor looks at: AWS's answers to calls that only read, each made once, when it is needed."""
+"""What a stage has in its account: AWS's answers, each asked for once, when it is needed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial, wraps
@@ -11,21 +11,21 @@ import boto3
 from chalicelib.aws.clients import BotoAws
 from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import Deployment, Preparation
+from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.functions import APP
 from chalicelib.domain.ledger import Ledger, Run
 from chalicelib.domain.parameters import Values
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
 from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.deployments import Deployments
-from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, restapi, stacks, templates
 from cli.calls import Calls
-from cli.cloudformation import LEFT_OVER
-from cli.mainpipeline import DeployedStack, StackTemplate
+from cli.mainpipeline import DeployedStack, Reading, StackTemplate
+from cli.output import Failure, say
 from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_deploy
 
 P = ParamSpec("P")
@@ -92,9 +92,14 @@ class Look:
         answers: Mapping[str, Any] | None = None,
     ) -> None:
         self.stage = stage
-        self._session = session or boto3.Session(region_name=stage.region)
-        self._calls = Calls(self._session, stage.region)
+        self._session = session
         self._answers = dict(answers or {})
+
+    @cached_property
+    def calls(self) -> Calls:
+        """Calls that are made each time."""
+        session = self._session or boto3.Session(region_name=self.stage.region)
+        return Calls(session, self.stage.region)
 
     def ask(self, name: str, question: Callable[[], T]) -> T:
         """Return the answer to a question."""
@@ -114,11 +119,11 @@ class Look:
 
         The question's name is the action with the values of its parameters, and the Region if one is given.
         """
-        return self._called(action, partial(self._calls.one, action, path, region), given, region)
+        return self._called(action, partial(self.calls.one, action, path, region), given, region)
 
     def all(self, action: str, path: str, **given: Any) -> list[Any]:
         """Return a part of the answers to a call, from all their pages."""
-        return self._called(action, partial(self._calls.all, action, path), given) or []
+        return self._called(action, partial(self.calls.all, action, path), given) or []
 
     def _called(
         self, action: str, call: Callable[..., T], given: Json, region: str | None = None
@@ -133,8 +138,18 @@ class Look:
     @translate_errors("sts:GetCallerIdentity", "the credentials in use")
     def caller(self) -> Json:
         """Return AWS's answer about whose credentials are in use."""
-        found: Json = self._calls.call("sts:GetCallerIdentity")
+        found: Json = self.calls.call("sts:GetCallerIdentity")
         return found
+
+    def check_caller(self) -> None:
+        """Raise Failure if the credentials in use are another account's."""
+        stage, who = self.stage, self.caller()
+        if who["Account"] != stage.account:
+            raise Failure(
+                f"the credentials in use belong to account {who['Account']} ({who['Arn']}), but stage "
+                f"{stage.name!r} is in {stage.account}: use credentials of that account, for example "
+                "with AWS_PROFILE"
+            )
 
     @cached_property
     def now(self) -> datetime:
@@ -150,17 +165,9 @@ class Look:
             return True
 
     @property
-    def is_packaged(self) -> bool:
-        """Whether the templates of `aurora-refresh package` were deployed."""
-        found = known(self.stack, stacks.packaged_stacks(self.stage.name)["sam.json"])
-        return found is not None and found["StackStatus"] not in LEFT_OVER
-
-    @property
     def deploy(self) -> str:
-        """The command that deploys the stage in the way in which it was deployed before."""
-        if not self.is_packaged:
-            return to_deploy(self.stage.name)
-        return f"aurora-refresh package --stage {self.stage.name}, and then deploy its templates"
+        """The command that deploys the stage."""
+        return to_deploy(self.stage.name)
 
     @cached_property
     def function_names(self) -> dict[str, str]:
@@ -189,12 +196,39 @@ class Look:
 
     @question
     def alarms(self) -> Mapping[str, Json | None]:
-        """Return each alarm that the stage should have by its name; None if it does not exist."""
-        names = stacks.alarm_names(self.stage)
-        given: Json = {"AlarmNames": names, "AlarmTypes": ["MetricAlarm"], "MaxRecords": 100}
-        found = self.one("cloudwatch:DescribeAlarms", "MetricAlarms", **given)
-        alarms = {alarm["AlarmName"]: alarm for alarm in found or ()}
-        return {name: alarms.get(name) for name in names}
+        """Return the alarms whose names begin as the stage's do, by their names."""
+        given = {"AlarmNamePrefix": f"{APP}-{self.stage.name}-"}
+        found = self.all("cloudwatch:DescribeAlarms", "MetricAlarms[]", **given)
+        return {alarm["AlarmName"]: alarm for alarm in found}
+
+    def log_groups(self, names: Iterable[str]) -> dict[str, int | None]:
+        """Return those of the log groups that exist, with their retention in days; None is forever."""
+        listed = [
+            group
+            for name in names
+            for group in self.all("logs:DescribeLogGroups", "logGroups[]", logGroupNamePrefix=name)
+            if group["logGroupName"] == name
+        ]
+        return {group["logGroupName"]: group.get("retentionInDays") for group in listed}
+
+    @question
+    @translate_errors("apigateway:GET", "the REST APIs")
+    def rest_apis(self) -> Sequence[str]:
+        """Return the REST APIs that invoke the stage's function."""
+        return restapi.invoking(self.calls.client("apigateway"), self.stage.name)
+
+    @cached_property
+    def aws(self) -> BotoAws:
+        """The use cases' AWS."""
+        source_region = getattr(self.stage.settings, "source_region", None)
+        return _ReadOnlyAws(self.calls.session, self.now, source_region)
+
+    @question
+    def parameters(self) -> Values:
+        """Return the stage's parameters that exist."""
+        stage = self.stage
+        names = stage.settings.promotion_parameters if isinstance(stage, AcceptanceStage) else ()
+        return self.aws.parameters.get(names)
 
     def key(self, key: str, region: str | None = None) -> Json | None:
         """Return a key's metadata."""
@@ -212,16 +246,6 @@ class AcceptanceLook(Look):
     """What an acceptance stage has besides, much of it as the use cases see it."""
 
     stage: AcceptanceStage
-
-    @cached_property
-    def aws(self) -> BotoAws:
-        """The use cases' AWS."""
-        return _ReadOnlyAws(self._session, self.now, self.stage.settings.source_region)
-
-    @question
-    def parameters(self) -> Values:
-        """Return the parameters that exist."""
-        return self.aws.parameters.get(self.stage.settings.promotion_parameters)
 
     @property
     def values(self) -> Values:
@@ -275,15 +299,15 @@ class AcceptanceLook(Look):
         }
         return StackTemplate.of(templates.parsed(body), values)
 
+    def readings(self, stack: DeployedStack) -> list[Reading]:
+        """Return where the clusters of a stack are restored from, as far as its template is seen."""
+        template = self.template(stack)
+        return [*mainpipeline.readings(stack.name, template)] if template else []
+
     def places(self, database: Database) -> list[str]:
         """Return STACK or STACK/LOGICAL-ID of the clusters restored from a database's *current*."""
-        return [
-            place
-            for stack in self.stacks()
-            if (template := self.template(stack))
-            for parameter, place in mainpipeline.places(stack.name, template)
-            if parameter == database.current_parameter
-        ]
+        found = (reading for stack in self.stacks() for reading in self.readings(stack))
+        return [each.place for each in found if each.parameter == database.current_parameter]
 
     @cached_property
     def _deployments(self) -> Deployments:
@@ -319,12 +343,6 @@ class AcceptanceLook(Look):
         return self.cluster(identifier) if identifier else None
 
     @question
-    def preparation(self, database: Database) -> Preparation | None:
-        """Return the preparation of the deployed cluster, if it has one."""
-        deployment = known(self.deployment, database) or Deployment()
-        return preparation_of(self.aws, database, deployment)
-
-    @question
     def choices(self) -> dict[str, Choice]:
         """Return what the shares contain for each database, by its name."""
         databases = self.stage.settings.databases
@@ -345,8 +363,16 @@ class AcceptanceLook(Look):
         found: str | None = self.one("rds:DescribeDBClusterSnapshots", path, region, **given)
         return found
 
-    @question
-    @translate_errors("apigateway:GET", "the REST APIs")
-    def rest_apis(self) -> Sequence[str]:
-        """Return the REST APIs that invoke the stage's function."""
-        return restapi.invoking(self._calls.client("apigateway"), self.stage.name)
+
+def opened(stage: Stage) -> Look:
+    """Return the stage's account to change it; raise Failure for wrong credentials or a stage in stacks."""
+    look = Look(stage)
+    look.check_caller()
+    say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {look.caller()['Arn']}")
+    for stack in filter(look.stack, stacks.packaged_stacks(stage.name)):
+        raise Failure(
+            f"stage {stage.name!r} has the stack {stack}, of aurora-refresh package or an earlier version: "
+            "deploy the templates of a package again, or delete its stacks, which keeps parameters, topic "
+            f"and logs:\n{stacks.deletions(stage.name)}"
+        )
+    return look
