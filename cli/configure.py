@@ -133,6 +133,8 @@ def write(changed: Files) -> None:
                 continue
             new = target.with_name(f"{target.name}.new")
             new.write_bytes(text.encode())
+            if target.exists():
+                new.chmod(target.stat().st_mode)
             new.replace(target)
     except OSError as error:
         raise Failure(f"not everything was written; do the same again: {error}") from error

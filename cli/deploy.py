@@ -5,7 +5,8 @@ has moved is reset. Everything else is set anew each time, whoever has changed o
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.functions import API
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.snapshots import SnapshotArn
+from chalicelib.settings.acceptance import Database
 from cli import chalice_cli, destroy, stacks, stages
 from cli.destroy import Step
 from cli.look import Look, opened
 from cli.output import WrongUsage, say
-from cli.stages import AcceptanceStage, Stage, to_change
+from cli.stages import INITIAL, AcceptanceStage, Stage, to_change
 
 EMAIL = "EMAIL"
-INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
 
 # What people call a resource, and what makes it, which takes a template's properties as they are.
 _SET = {
@@ -78,22 +79,30 @@ def _unused(look: Look) -> Iterator[Step]:
 
 
 def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
-    """Return the first values of *current* by parameter name; raise Failure.
-
-    They are answers, or variables of the environment or the stage.
-    """
-    databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
-    known = {f"{each.name.upper()}_{INITIAL}": each for each in databases}
-    if len(databases) == 1:
-        known[INITIAL] = databases[0]
+    """Return the answered first values of *current* by parameter name; raise Failure."""
+    known = _names_of_first_values(stage)
     if unknown := [name for name in answers if name not in (EMAIL, *known)]:
         raise WrongUsage(
             f"deploy takes no answer {', '.join(unknown)}. It takes: {', '.join([EMAIL, *known])}"
         )
+    return _first_values(stage, answers)
+
+
+def _names_of_first_values(stage: Stage) -> dict[str, Database]:
+    """Return what names the first value of *current*, with the database; a more exact name comes later."""
+    databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
+    short = {INITIAL: databases[0]} if len(databases) == 1 else {}
+    return {**short, **{f"{each.name.upper()}_{INITIAL}": each for each in databases}}
+
+
+def _first_values(
+    stage: Stage, variables: Mapping[str, str], existing: Container[str] = ()
+) -> dict[str, str]:
+    """Return the first values of the parameters that do not exist; raise Failure."""
     values = {}
-    for name, database in known.items():
-        value = answers.get(name) or os.environ.get(name) or stage.variables.get(name)
-        if not value:
+    for name, database in _names_of_first_values(stage).items():
+        value = variables.get(name)
+        if not value or database.current_parameter in existing:
             continue
         # Anyone may share a snapshot with the account.
         arn, accounts = SnapshotArn.parse(value), (database.criteria.account, stage.account)
@@ -107,6 +116,8 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
 def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
     """Return the address to subscribe; None without an answer; raise Failure."""
     email = answers.get(EMAIL)
+    if email is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+        raise WrongUsage(f"{EMAIL} is {email!r}: write an address such as team@example.com")
     if email and stacks.own_topic(stage) is None:
         fix = to_change(stage.name, f"NOTIFICATION_TOPIC_ARN={stacks.proposed_topic(stage)}")
         raise WrongUsage(f"{EMAIL} is {email!r}, but the stage has no topic of this account: {fix}")
@@ -115,8 +126,10 @@ def _email(stage: Stage, answers: Mapping[str, str]) -> str | None:
 
 def _foundations(look: Look, initial: Mapping[str, str], email: str | None) -> Iterator[Step]:
     """Yield the parameters, the topic and the subscription; what exists is left alone."""
-    existing = look.parameters()
-    for name, value in {**stacks.parameters(look.stage), **initial}.items():
+    existing, wanted = look.parameters(), stacks.parameters(look.stage)
+    for variables in (look.stage.variables, os.environ):
+        wanted |= _first_values(look.stage, variables, existing)
+    for name, value in {**wanted, **initial}.items():
         if name in existing:
             differs = value != PLACEHOLDER and value != existing[name].value
             note = f", but does not hold {value}" if differs else ""

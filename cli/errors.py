@@ -37,7 +37,7 @@ _WRONG_USAGE = {
 _SIGN_IN = "Sign in, for example with aws sso login, or set AWS_PROFILE."
 _ASK_FOR_PERMISSION = (
     "Check that your profile belongs to the stage's account, and ask its owner for the missing permission. "
-    "docs/operations.md and docs/rights.md have policies. With --url, no API is looked up."
+    "docs/operations.md and docs/rights.md have policies."
 )
 _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region. A production stage has no API, and one "

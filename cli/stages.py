@@ -27,6 +27,8 @@ from cli.output import Failure, WrongUsage
 
 CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
+# Ends the names of a first value of *current*, which `aurora-refresh deploy` takes.
+INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
 # The answers of `aurora-refresh configure` that are no settings, and their names under OWN_KEY.
 PIPELINE, ACCOUNT, REGION = "MAIN_PIPELINE_ARN", "ACCOUNT", "REGION"
 OWN_NAMES = {PIPELINE: "main_pipeline_arn", ACCOUNT: "account", REGION: "region"}
@@ -40,6 +42,9 @@ _VPC = ("subnet_ids", "security_group_ids")
 _EXAMPLES = {"111111111111", "222222222222"}
 # The settings of what the functions use.
 _USED = ("_TOPIC_ARN", "_KMS_KEY_ID", "_AFTER_RESTORE")
+# Of all environment variables of a function, in bytes.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+_LAMBDA_LIMIT = 4_096
 # Major versions of MySQL and PostgreSQL that Aurora has do not overlap.
 _LAST_MYSQL = 9
 
@@ -205,7 +210,17 @@ def contradictions(stage: Stage) -> list[Problem]:
         wrong.append(("CHAT_TOPIC_ARN", chat, right))
     if isinstance(stage, AcceptanceStage):
         wrong += _wrong_versions(stage)
-    return [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
+        region, own = stage.settings.source_region, stage.partition
+        if region and partition_of(region) != own:
+            right = f"write a Region of the partition {own}, the stage's"
+            wrong.append(("SOURCE_REGION", region, right))
+    problems = [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
+    size = len(json.dumps({**stage.variables}, separators=(",", ":")))
+    if size > _LAMBDA_LIMIT:
+        right = "deploy some of its databases as another stage, or shorten names"
+        detail = f"has settings of {size:,} bytes, and Lambda takes {_LAMBDA_LIMIT:,}: {right}"
+        problems.append(Problem(("DATABASES",), detail))
+    return problems
 
 
 # The name of a setting, its value, and what would be right.

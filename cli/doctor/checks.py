@@ -14,7 +14,16 @@ from chalicelib.settings import names_of
 from cli.errors import DENIED
 from cli.look import Look
 from cli.output import Failure
-from cli.stages import ACCOUNT, PIPELINE, AcceptanceStage, Json, Stage, contradictions, to_change
+from cli.stages import (
+    ACCOUNT,
+    INITIAL,
+    PIPELINE,
+    AcceptanceStage,
+    Json,
+    Stage,
+    contradictions,
+    to_change,
+)
 
 P = ParamSpec("P")
 
@@ -129,6 +138,8 @@ def settings(stage: Stage) -> Iterator[Check]:
             value = stage.variables.get(name)
             yield Check("setting", name, OK, value or "not set: the default")
     for name in sorted(stage.variables.keys() - {*names}):
+        if name.endswith(INITIAL):
+            continue
         fix = f"correct its name, or remove it: {to_change(stage.name, f'{name}=')}"
         yield Check("setting", name, WARNING, "is not a setting of this application", fix)
 

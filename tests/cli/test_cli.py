@@ -16,7 +16,6 @@ from click.testing import CliRunner
 
 from chalicelib.domain.errors import Problem
 from cli import operator, stages
-from cli.deploy import INITIAL
 from cli.errors import ApiError
 from cli.main import cli
 from cli.output import say_table
@@ -251,7 +250,8 @@ WRONG = {
     "AWS_PROFILE=x package --stage acceptance": "found. Name one that exists: --profile or AWS_PR",
     "AWS_ENDPOINT_URL_STS=host:80 live-check": f"AWS_ENDPOINT_URL_STS is 'host:80': {ENDPOINT}",
     "configure": "Missing option '--stage'",
-    f"{INITIAL}=orders {DEPLOY}": f"{INITIAL} is 'orders': write the ARN of a ",
+    f"{DEPLOY} EMAIL=team": "EMAIL is 'team': write an address such as team@example.com",
+    f"{DEPLOY} EMAIL=": "EMAIL is '': write an address",
     f"{DEPLOY} EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
     **{
         f"{DEPLOY} {INITIAL}={value}": f"{INITIAL} is '{value}': write the ARN of a "

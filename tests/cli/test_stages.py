@@ -150,6 +150,7 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
     ("variables", "name", "message"),
     [
         ({"SOURCE_ACCOUNT": "222222222222"}, "SOURCE_ACCOUNT", "own account"),
+        (COPIED | {"SOURCE_REGION": "us-gov-east-1"}, "SOURCE_REGION", "of the partition aws"),
         ({"NOTIFICATION_TOPIC_ARN": ELSEWHERE}, "NOTIFICATION_TOPIC_ARN", "one in eu-west-1"),
         ({"NOTIFICATION_TOPIC_ARN": HERE, "CHAT_TOPIC_ARN": HERE}, "CHAT_TOPIC_ARN", "another"),
         ({"RDS_COPY_KMS_KEY_ID": KEY_ELSEWHERE}, "RDS_COPY_KMS_KEY_ID", "one in eu-west-1"),
@@ -161,6 +162,8 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
         ({"SOURCE_ACCOUNT": "444444444444"}, "MAIN_PIPELINE_ARN", "example account"),
         (SHARING | {"SHARE_WITH_ACCOUNT": "111111111111"}, "SHARE_WITH_ACCOUNT", "own account"),
         (SHARING | {"SHARE_WITH_ACCOUNT": "444444444444"}, "ACCOUNT", "example account"),
+        ({"EXTRA": "é" * 700}, "DATABASES", "Lambda takes 4,096"),
+        ({"EXTRA": "é" * 500}, "", ""),
         (preparing() | COPIED | {"SOURCE_REGION": "us-east-1", "CHAT_TOPIC_ARN": HERE}, "", ""),
         ({"RDS_ENGINE": "docdb", "RDS_ENGINE_VERSION": "5.0.0"}, "", ""),
         ({"pipeline": REAL, "SOURCE_ACCOUNT": "444444444444"}, "", ""),
