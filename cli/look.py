@@ -26,7 +26,7 @@ from cli import mainpipeline, restapi, stacks, templates
 from cli.calls import Calls
 from cli.mainpipeline import DeployedStack, Reading, StackTemplate
 from cli.output import Failure, say
-from cli.stages import AcceptanceStage, Json, ProductionStage, Stage, to_deploy
+from cli.stages import AcceptanceStage, Json, Stage, to_deploy
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -234,12 +234,6 @@ class Look:
         """Return a key's metadata."""
         found: Json | None = self.one("kms:DescribeKey", "KeyMetadata", region, KeyId=key)
         return found
-
-
-class ProductionLook(Look):
-    """What a production stage has."""
-
-    stage: ProductionStage
 
 
 class AcceptanceLook(Look):

@@ -14,7 +14,7 @@ from cli.configure import text_of
 from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
-from cli.look import AcceptanceLook, Look, ProductionLook
+from cli.look import AcceptanceLook, Look
 from cli.policies import file_name, policies, with_own_statements
 from cli.stages import AcceptanceStage, Stage
 
@@ -29,13 +29,13 @@ def examine(project: Path, name: str) -> list[Check]:
         return [checks.wrong_setting(name, problem) for problem in error.problems]
     wanted, files = wanted_functions(project, stage)
     local = [*checks.settings(stage), *files]
-    look: AcceptanceLook | ProductionLook
+    look: Look
     if isinstance(stage, AcceptanceStage):
         look = AcceptanceLook(stage)
         own = _acceptance(look)
     else:
-        look = ProductionLook(stage)
-        own = production.clusters(look)
+        look = Look(stage)
+        own = production.clusters(look, stage)
     first = [*checks.identity("credentials", look), *local]
     if first[0].fix:
         return first  # the others would be about another account

@@ -3,22 +3,22 @@
 from collections.abc import Iterator
 
 from cli.doctor.checks import Check, Verdict, check, ok, problem, unusable_key, warning
-from cli.look import ProductionLook, known
-from cli.stages import to_change
+from cli.look import Look, known
+from cli.stages import ProductionStage, to_change
 
 
-def clusters(look: ProductionLook) -> Iterator[Check]:
+def clusters(look: Look, stage: ProductionStage) -> Iterator[Check]:
     """Check that every cluster exists and is available, and that acceptance may get its key."""
-    for name in look.stage.settings.clusters:
-        yield from _cluster(name, look)
+    for name in stage.settings.clusters:
+        yield from _cluster(name, look, stage)
         cluster = known(look.cluster, name)
         if cluster and cluster.get("StorageEncrypted"):
-            yield from _cluster_key(f"of {name}", look, cluster["KmsKeyId"])
+            yield from _cluster_key(f"of {name}", look, stage, cluster["KmsKeyId"])
 
 
 @check("cluster")
-def _cluster(name: str, look: ProductionLook) -> Verdict:
-    stage, cluster = look.stage, look.cluster(name)
+def _cluster(name: str, look: Look, stage: ProductionStage) -> Verdict:
+    cluster = look.cluster(name)
     if cluster is None:
         fix = to_change(stage.name, "CLUSTERS=…")
         return problem(f"does not exist in {stage.account}, {stage.region}", fix)
@@ -29,10 +29,10 @@ def _cluster(name: str, look: ProductionLook) -> Verdict:
 
 
 @check("key")
-def _cluster_key(_subject: str, look: ProductionLook, arn: str) -> Verdict:
+def _cluster_key(_subject: str, look: Look, stage: ProductionStage, arn: str) -> Verdict:
     """Judge the key of a cluster; copies under another one are shared if SHARE_KMS_KEY_ID is set."""
-    own = look.stage.settings.key
-    other = to_change(look.stage.name, "SHARE_KMS_KEY_ID=…")
+    own = stage.settings.key
+    other = to_change(stage.name, "SHARE_KMS_KEY_ID=…")
     if wrong := unusable_key(look.key(arn), other, may_be_aws=own is not None):
         return wrong
     shared = (

@@ -31,7 +31,7 @@ from cli import configure, discovery, doctor, mainpipeline, stacks, stages, temp
 from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
-from cli.look import AcceptanceLook, Look, ProductionLook
+from cli.look import AcceptanceLook, Look
 from cli.main import cli
 from cli.output import Failure, printable
 from cli.policies import file_name, policies
@@ -885,8 +885,8 @@ SHARED_ANSWERS: Answers = {SOURCE: AVAILABLE, ITS_KEY: AWS_MANAGED, OWN_KEY: CUS
 def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
     stage: ProductionStage, changed: Answers, what: str, fix: str
 ) -> None:
-    look = ProductionLook(stage, Mock(), SHARED_ANSWERS | changed)
-    found = [*production.clusters(look), *checks.own_keys(look)]
+    look = Look(stage, Mock(), SHARED_ANSWERS | changed)
+    found = [*production.clusters(look, stage), *checks.own_keys(look)]
     (bad,) = (check for check in found if check.status != "ok")
     assert f"{bad.subject} {bad.status}" == what
     assert str(bad.fix).startswith(fix)
