@@ -87,7 +87,7 @@ def history(settings: Settings, aws: Aws, database: Database) -> Json:
     return {"history": [_entry(version, ledger) for version in reversed(ledger)]}
 
 
-def snapshots(aws: Aws, database: Database) -> Json:
+def snapshots(_: Settings, aws: Aws, database: Database) -> Json:
     """Return the verdict on every share, newest first; raise AwsError."""
     shared = sorted(
         aws.snapshots.shared(), key=lambda each: (each.created or _NEVER, each.arn), reverse=True
