@@ -46,16 +46,13 @@ class Snapshots(Protocol):
         """
 
     def delete(self, identifier: str) -> None:
-        """Delete a manual snapshot of this account. Idempotent."""
+        """Delete a manual snapshot of this account, shared or not. Idempotent."""
 
     def shared_with(self, identifier: str) -> Collection[str]:
         """Return the accounts with which this account's manual snapshot is shared."""
 
     def share(self, identifier: str, account: str) -> None:
         """Allow an account to copy and restore this account's manual snapshot."""
-
-    def unshare(self, identifier: str, account: str) -> None:
-        """Withdraw what `share` allowed."""
 
 
 class Clusters(Protocol):

@@ -213,10 +213,6 @@ class InMemorySnapshots:
             raise AwsError("ModifyDBClusterSnapshotAttribute", identifier, code, f"it is {status}")
         self.read_by.setdefault(shared, set()).add(account)
 
-    @_call
-    def unshare(self, identifier: str, account: str) -> None:
-        self.read_by[arn(identifier, self.aws.account)].discard(account)
-
     def settle(self, status: str = "available") -> None:
         """Complete every snapshot that is being made."""
         self.all = [

@@ -117,6 +117,7 @@ class RdsSnapshots:
         return None
 
     def delete(self, identifier: str) -> None:
+        """https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-delete-snapshot.html"""
         with translate_errors("DeleteDBClusterSnapshot", identifier, ignored=_NOT_FOUND):
             self._client.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=identifier)
 
@@ -134,15 +135,11 @@ class RdsSnapshots:
 
     def share(self, identifier: str, account: str) -> None:
         """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBClusterSnapshotAttribute.html"""
-        self._modify(identifier, ValuesToAdd=[account])
-
-    def unshare(self, identifier: str, account: str) -> None:
-        self._modify(identifier, ValuesToRemove=[account])
-
-    def _modify(self, identifier: str, **values: Any) -> None:
         with translate_errors("ModifyDBClusterSnapshotAttribute", identifier):
             self._client.modify_db_cluster_snapshot_attribute(
-                DBClusterSnapshotIdentifier=identifier, AttributeName=_RESTORE_ATTRIBUTE, **values
+                DBClusterSnapshotIdentifier=identifier,
+                AttributeName=_RESTORE_ATTRIBUTE,
+                ValuesToAdd=[account],
             )
 
     @contextmanager

@@ -430,6 +430,19 @@ def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:
     return bool(ledger) and not deployment.unknown and ledger[-1].value != deployment.value
 
 
+def to_restore(deployment: Deployment, ledger: Ledger) -> str | None:
+    """Return the value that the next deployment restores; None if it restores nothing."""
+    if deployment.is_deploying:
+        # Somebody may have moved current since the run of an order has read it.
+        order, seen = last_order(ledger), last_restored(ledger)
+        run = ledger.own_run(order) if order and not order.run_id else None
+        read = order if order and run and run.in_progress else ledger[-1]
+        return read.value if not seen or read.value != seen.value else None
+    if deployment.held:
+        return deployment.held.value if deployment.held.value != deployment.value else None
+    return ledger[-1].value if is_waiting(deployment, ledger) else None
+
+
 def _of_deployed(deployment: Deployment, runs: Sequence[Run]) -> Iterator[Verdict]:
     """Judge the version that is deployed by the run that restored it."""
     version = deployment.version

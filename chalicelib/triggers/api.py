@@ -43,26 +43,17 @@ class Route(NamedTuple):
     fields: tuple[validation.Field, ...] = ()
 
 
-def _pin(settings: Settings, aws: Aws, database: Database, **request: Any) -> Any:
-    """Pin a snapshot, or roll back if the request has none."""
-    return pin.pin(settings, aws, database, pin.PinRequest(**request))
-
-
 def _refresh(settings: Settings, aws: Aws, **fields: Any) -> Json:
-    request = promote.RefreshRequest(**fields)
-    return promote.refresh_now(settings, aws, request).to_json() | {"dry_run": request.dry_run}
-
-
-def _snapshots(_: Settings, aws: Aws, database: Database) -> Json:
-    return status.snapshots(aws, database)
+    result = promote.refresh_now(settings, aws, **fields)
+    return result.to_json() | {"dry_run": fields["dry_run"]}
 
 
 _DATABASE = (validation.DATABASE,)
 ROUTES = (
-    Route("PUT", "/snapshots/current", "pin", _pin, validation.PIN),
-    Route("POST", "/snapshots/current/rollback", "rollback", _pin, validation.ROLLBACK),
+    Route("PUT", "/snapshots/current", "pin", pin.pin, validation.PIN),
+    Route("POST", "/snapshots/current/rollback", "rollback", pin.pin, validation.ROLLBACK),
     Route("GET", "/snapshots/current/history", "history", status.history, _DATABASE),
-    Route("GET", "/snapshots", "snapshots", _snapshots, _DATABASE),
+    Route("GET", "/snapshots", "snapshots", status.snapshots, _DATABASE),
     Route("GET", "/status", "status", status.status),
     Route("PUT", "/hold", "hold", hold.hold, validation.HOLD),
     Route("DELETE", "/hold", "resume", hold.resume),

@@ -11,22 +11,22 @@ Output = TypeVar("Output")
 
 def run_each(
     items: Iterable[Item], action: Callable[[Item], Output]
-) -> tuple[list[Output], list[tuple[Item, AwsError]]]:
-    """Return the results, and the failed items with their errors."""
+) -> tuple[list[Output], list[AwsError]]:
+    """Return the results, and the errors of the failed items."""
     results: list[Output] = []
-    failed: list[tuple[Item, AwsError]] = []
+    errors: list[AwsError] = []
     for item in items:
         try:
             results.append(action(item))
         except AwsError as error:
-            failed.append((item, error))
-    return results, failed
+            errors.append(error)
+    return results, errors
 
 
-def raise_errors(failed: Sequence[tuple[object, AwsError]], notes: Iterable[str] = ()) -> None:
-    """Raise the first error of the failed items, if any, with the others and `notes` as its notes."""
-    if failed:
-        first, *others = (error for _, error in failed)
+def raise_errors(errors: Sequence[AwsError], notes: Iterable[str] = ()) -> None:
+    """Raise the first error, if any, with the others and `notes` as its notes."""
+    if errors:
+        first, *others = errors
         for note in (*map(str, others), *notes):
             first.add_note(note)
         raise first

@@ -17,8 +17,10 @@ from chalicelib.domain.deployment import (
     makers_of,
     remembered,
     restored_from,
+    to_restore,
 )
 from chalicelib.domain.ledger import CLOCK_TOLERANCE, Ledger, Run, Version, last_order
+from chalicelib.domain.parameters import visible
 from chalicelib.ports import Aws
 
 # An action goes on after its run has failed beside it, or was stopped and abandoned.
@@ -30,6 +32,11 @@ def describe(run: Run, position: Position | None) -> str:
     place = f", {position}" if position else ""
     since = f"{run.started:%Y-%m-%d %H:%M} UTC{place}"
     return f"run {run.execution_id} has been in progress since {since}"
+
+
+def in_words(restored: Mapping[str, str]) -> str:
+    """Return what a run restores, by database, in words."""
+    return ", ".join(f"{name} from {value}" for name, value in restored.items())
 
 
 class Deployments:
@@ -65,7 +72,24 @@ class Deployments:
         held = self._held(database, ledger)
         return self._deployed(database, ledger)._replace(held=held)
 
-    def is_past(self, database: Database, run: Run) -> bool:
+    def under_way(self, deployed: Mapping[Database, Deployment]) -> tuple[Run, dict[str, str]]:
+        """Return the run in progress that restores a database next, and from what, by database.
+
+        There must be one in progress. If none restores any, return the oldest one. Raise AwsError.
+        """
+        under_way = [run for run in reversed(self.runs) if run.in_progress]
+        values = {each: to_restore(deployed[each], found) for each, found in self.ledgers.items()}
+        for run in under_way:
+            restored = {
+                each.name: visible(value)
+                for each, value in values.items()
+                if value and not self._is_past(each, run)
+            }
+            if restored:
+                return run, restored
+        return under_way[0], {}
+
+    def _is_past(self, database: Database, run: Run) -> bool:
         """Return whether a run in progress has deployed the database's stack; raise AwsError."""
         return any(
             action.category == "Deploy"

@@ -3,14 +3,15 @@
 from datetime import date
 from typing import Any
 
-from chalicelib.domain.errors import Refused
+from chalicelib.domain.errors import RefreshError, Refused
 from chalicelib.domain.hold import Hold
-from chalicelib.domain.ledger import Note
+from chalicelib.domain.ledger import Note, in_progress
 from chalicelib.domain.parameters import PLACEHOLDER, value_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.under_way import under_way
+from chalicelib.usecases.current import Pipeline
+from chalicelib.usecases.deployments import describe, in_words
 
 Json = dict[str, Any]
 
@@ -56,5 +57,25 @@ def _answer(settings: Settings, aws: Aws, new: Hold | None) -> Json:
     return {
         "hold": new.to_json() if new else None,
         "next_restore": next_restore.isoformat() if next_restore else None,
-        "under_way": under_way(settings, aws),
+        "under_way": _under_way(settings, aws),
     }
+
+
+def _under_way(settings: Settings, aws: Aws) -> str | None:
+    """Return the run in progress that will restore a database, in words. Never raises.
+
+    It is an addition to an answer whose own work is done.
+    """
+    try:
+        values = aws.parameters.get([settings.pipeline_parameter])
+        pipeline = Pipeline.main(settings, aws, values, settings.databases)
+        if in_progress(pipeline.runs) is None:
+            return None
+        deployed = {each: pipeline.of(each, ledger) for each, ledger in pipeline.ledgers.items()}
+        run, restored = pipeline.under_way(deployed)
+        if not restored:
+            return None
+        position = aws.pipelines.positions(pipeline.name).get(run.execution_id)
+        return f"{describe(run, position)}: it restores {in_words(restored)}"
+    except RefreshError as error:
+        return f"cannot determine whether a run is in progress: {error}"

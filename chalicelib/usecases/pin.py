@@ -16,19 +16,6 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline, put
 
 
-class PinRequest(NamedTuple):
-    """A person's request.
-
-    `snapshot` is an ARN, an identifier, or `latest`. None means the newest earlier snapshot that
-    differs from the present one: a rollback.
-    """
-
-    actor: str
-    reason: str
-    deploy: bool = False
-    snapshot: str | None = None
-
-
 class PinResult(NamedTuple):
     """What `current` holds now and held before, and which run restores it.
 
@@ -46,8 +33,20 @@ class PinResult(NamedTuple):
         return self._asdict()
 
 
-def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -> PinResult:
-    """Set `current` to a snapshot, and start the pipeline if the request says so.
+def pin(
+    settings: Settings,
+    aws: Aws,
+    database: Database,
+    *,
+    actor: str,
+    reason: str,
+    deploy: bool = False,
+    snapshot: str | None = None,
+) -> PinResult:
+    """Set `current` to a snapshot because a person asks for it, and start the pipeline with `deploy`.
+
+    `snapshot` is an ARN, an identifier, or `latest`. None means the newest earlier snapshot that
+    differs from the present one: a rollback.
 
     With `deploy`, a version is written even if `current` already has this value, so that the ledger
     shows the request. Without it, nothing is written if the value is already pinned.
@@ -57,34 +56,33 @@ def pin(settings: Settings, aws: Aws, database: Database, request: PinRequest) -
     """
     values = aws.parameters.get([database.latest_parameter, settings.pipeline_parameter])
     # Before the runs are listed, for the look-up takes a while.
-    named = _find(aws, database, values, request.snapshot) if request.snapshot else None
-    pipeline = Pipeline.main(settings, aws, values, settings.databases) if request.deploy else None
+    named = None if snapshot is None else _find(aws, database, values, snapshot)
+    pipeline = Pipeline.main(settings, aws, values, settings.databases) if deploy else None
     ledger: Sequence[Version]
     if pipeline:
         ledger = pipeline.ledgers[database]
     else:
         ledger = aws.parameters.history(database.current_parameter)
-    snapshot = named or _earlier(aws, database, ledger, pipeline)
-    _check(settings, snapshot, database)
-    action = "rollback" if request.snapshot is None else "pin"
-    note = Note(action, request.actor, request.reason)
+    found = named or _earlier(aws, database, ledger, pipeline)
+    _check(settings, found, database)
+    note = Note("rollback" if snapshot is None else "pin", actor, reason)
     if pipeline:
-        move = pipeline.ledgers[database].next_move(snapshot.arn, note.actor, aws.now())
+        move = pipeline.ledgers[database].next_move(found.arn, actor, aws.now())
         pipeline.check_free({database: move})
         note = replace(note, token=str(uuid.uuid4()))
         run = pipeline.deploy_or_revert({database: move}, note)
         number = move.after + (move.token is None)
-        return PinResult(snapshot.arn, move.previous, number, run, None)
-    move = Move(snapshot.arn, ledger[-1] if ledger else None)
+        return PinResult(found.arn, move.previous, number, run, None)
+    move = Move(found.arn, ledger[-1] if ledger else None)
     number, present = move.after, move.present
     is_pinned = present and present.token is None and not present.is_correction
-    if not present or present.value != snapshot.arn or not is_pinned:
-        number = put(aws, database.current_parameter, snapshot.arn, note, move.after)
+    if not present or present.value != found.arn or not is_pinned:
+        number = put(aws, database.current_parameter, found.arn, note, move.after)
     try:
         busy = Pipeline.main(settings, aws, values).busy()
     except RefreshError as error:  # the pin itself is done
         busy = f"cannot determine whether a run is in progress: {error}"
-    return PinResult(snapshot.arn, move.previous, number, None, busy)
+    return PinResult(found.arn, move.previous, number, None, busy)
 
 
 def _earlier(

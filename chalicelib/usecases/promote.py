@@ -7,7 +7,6 @@ raised after an undo, so that Lambda retries.
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
@@ -35,15 +34,6 @@ from chalicelib.usecases.scheduled import (
     scheduled_actor,
     scheduled_token,
 )
-
-
-class RefreshRequest(NamedTuple):
-    """A person's request; a dry run writes nothing."""
-
-    actor: str
-    reason: str
-    outside_window: bool = False
-    dry_run: bool = False
 
 
 @notify_failures(RESTORE)
@@ -75,21 +65,29 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     return attempt.started(run)
 
 
-def refresh_now(settings: Settings, aws: Aws, request: RefreshRequest) -> Result:
+def refresh_now(
+    settings: Settings,
+    aws: Aws,
+    *,
+    actor: str,
+    reason: str,
+    outside_window: bool = False,
+    dry_run: bool = False,
+) -> Result:
     """Do what the schedule would do now, in any week, because a person asks for it.
 
     A dry run writes nothing, returns the outcome that a refresh would have, and checks every
     condition of time even if one is not met. Raise AwsError and BusyError after an undo; a dry run
     reports BusyError.
     """
-    note = Note("refresh", request.actor, request.reason, str(uuid.uuid4()))
-    attempt = _Attempt(settings, aws, note, request.outside_window, collect_all=request.dry_run)
+    note = Note("refresh", actor, reason, str(uuid.uuid4()))
+    attempt = _Attempt(settings, aws, note, outside_window, collect_all=dry_run)
     attempt.read()
     try:
         with attempt.log.step("week") as detail:
             detail("not checked: requested by a person")
         pipeline = attempt.check()
-        if request.dry_run:
+        if dry_run:
             return attempt.started(None)
         run = pipeline.deploy_or_revert(attempt.moves, note)
     except Refused as refused:
@@ -97,7 +95,7 @@ def refresh_now(settings: Settings, aws: Aws, request: RefreshRequest) -> Result
             raise
         return attempt.refusal(refused)
     except BusyError as busy:
-        if not request.dry_run:
+        if not dry_run:
             raise
         databases = tuple(unmoved(each, attempt.values) for each in settings.databases)
         return Result("failed", None, str(busy), databases, steps=attempt.log.steps)

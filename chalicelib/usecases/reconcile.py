@@ -86,10 +86,9 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
         message = f"{ended} is not the main pipeline"
         return Result("ignored", Reason.OTHER_PIPELINE, message)
     # Read the ledgers before listing the runs, so that a new version never seems to lack its run.
-    read, unread = run_each(
+    read, errors = run_each(
         settings.databases, lambda each: (each, aws.parameters.history(each.current_parameter))
     )
-    failed: list[tuple[object, AwsError]] = [*unread]
     try:
         pipeline = Pipeline.main(settings, aws, values)
     except Refused as refused:
@@ -99,32 +98,29 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
     results: list[DatabaseResult] = []
     notified: set[tuple[Database, Verdict]] = set()
     while ledgers:
-        looks, uncorrected = run_each(ledgers, lambda each: _correct(pipeline, failed, *each))
+        looks, uncorrected = run_each(ledgers, lambda each: _correct(pipeline, errors, *each))
         # Parameter Store may not list a label at once.
         to_notify = [look for look in looks if look and (look.database, look.found) not in notified]
         notified |= {(look.database, look.found) for look in to_notify}
         results += _notify(pipeline, function, to_notify)
         ledgers, unlabelled = run_each(to_notify, lambda look: _remember(pipeline, look))
-        failed.extend([*uncorrected, *unlabelled])
-    raise_errors(failed)
+        errors.extend([*uncorrected, *unlabelled])
+    raise_errors(errors)
     return combine(results) if results else Result("ignored", None, "everything is in line")
 
 
 def _correct(
-    pipeline: Pipeline,
-    failed: list[tuple[object, AwsError]],
-    database: Database,
-    ledger: Ledger,
+    pipeline: Pipeline, errors: list[AwsError], database: Database, ledger: Ledger
 ) -> _Look | None:
     """Remember what is deployed, correct `current`, and return the verdict to notify people of.
 
-    An AwsError of the preparation is added to `failed` and stops neither.
+    An AwsError of the preparation is added to `errors` and stops neither.
     """
     parameters = pipeline.aws.parameters
     for _ in range(_MAX_ROUNDS):
         deployment = pipeline.of(database, ledger)
         if deployment.is_remembered:
-            deployment = _prepared(pipeline.aws, database, deployment, failed)
+            deployment = _prepared(pipeline.aws, database, deployment, errors)
         for notified, label in recovered(deployment, ledger):
             parameters.unlabel(database.current_parameter, notified.number, {label})
         found = verdict(deployment, ledger, pipeline.aws.now())
@@ -144,13 +140,13 @@ def _correct(
 
 
 def _prepared(
-    aws: Aws, database: Database, deployment: Deployment, failed: list[tuple[object, AwsError]]
+    aws: Aws, database: Database, deployment: Deployment, errors: list[AwsError]
 ) -> Deployment:
     """Return what is deployed with its preparation, which is started if that is due."""
     try:
         preparation = prepare(aws, database, deployment)
     except AwsError as error:
-        failed.append((database, error))
+        errors.append(error)
         preparation = Preparation(UNKNOWN)
     return deployment._replace(preparation=preparation)
 

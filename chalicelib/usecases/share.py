@@ -35,7 +35,8 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
     try:
         raise_errors(failures)
     except AwsError as error:
-        names = [cluster for cluster, _ in failures]
+        done = {each.name for each in results}
+        names = [cluster for cluster in settings.clusters if cluster not in done]
         aws.notifier.notify(notifications.of_error(SHARE, cause, names, error, "clusters"))
         raise
     return result
@@ -58,15 +59,16 @@ def follow_shares(
     # An AwsError raises the alarm but sends no notification, because this runs all day.
     notify_refusals(aws, FOLLOW_SHARES, cause, result)
     # Delete after notifying: if the function is killed in between, people are notified twice, not never.
-    _, not_deleted = run_each(to_delete, lambda share: _delete(policy, aws, share))
+    # RDS may refuse to delete a failed one: its documentation requires an available one.
+    _, not_deleted = run_each(to_delete, lambda share: aws.snapshots.delete(share.identifier))
     raise_errors([*failures, *not_deleted])
     return result
 
 
 def _each_cluster(
     settings: ProductionSettings, action: Callable[[str], ClusterResult]
-) -> tuple[list[ClusterResult], list[tuple[str, AwsError]]]:
-    """Return each cluster's result, refusals included, and the failed clusters with their errors."""
+) -> tuple[list[ClusterResult], list[AwsError]]:
+    """Return each cluster's result, refusals included, and the errors of the failed clusters."""
 
     def run(cluster: str) -> ClusterResult:
         try:
@@ -149,16 +151,6 @@ def _follow(
         return result
     message = f"{name}: RDS could not create {', '.join(_arns(failed))}"
     return result._replace(outcome="failed", reason=Reason.SHARE_FAILED, message=message)
-
-
-def _delete(policy: SharePolicy, aws: Aws, share: Snapshot) -> None:
-    """Stop sharing the snapshot, then delete it.
-
-    RDS may refuse to delete a failed one: its documentation requires an available one.
-    """
-    if share.available and policy.account in aws.snapshots.shared_with(share.identifier):
-        aws.snapshots.unshare(share.identifier, policy.account)
-    aws.snapshots.delete(share.identifier)
 
 
 def _arns(shares: Sequence[Snapshot]) -> list[str]:

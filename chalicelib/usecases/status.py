@@ -32,9 +32,8 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, list_own_once
-from chalicelib.usecases.deployments import Deployments, describe
+from chalicelib.usecases.deployments import Deployments, describe, in_words
 from chalicelib.usecases.preparation import preparation_of
-from chalicelib.usecases.under_way import run_under_way, to_restore
 from chalicelib.usecases.update_latest import newest
 
 # A Lambda function answers with at most 6 MB.
@@ -87,7 +86,7 @@ def history(settings: Settings, aws: Aws, database: Database) -> Json:
     return {"history": [_entry(version, ledger) for version in reversed(ledger)]}
 
 
-def snapshots(aws: Aws, database: Database) -> Json:
+def snapshots(_: Settings, aws: Aws, database: Database) -> Json:
     """Return the verdict on every share, newest first; raise AwsError."""
     shared = sorted(
         aws.snapshots.shared(), key=lambda each: (each.created or _NEVER, each.arn), reverse=True
@@ -255,11 +254,11 @@ class _Look:
             return None
         positions = dict[str, Position]()
         try:
-            run, self.restored = run_under_way(self.pipeline, self.deployed)
+            run, self.restored = self.pipeline.under_way(self.deployed)
             positions |= self.aws.pipelines.positions(self.pipeline.name)
         except RefreshError as error:
             self.problems.append(f"{error}.")
-        restores = to_restore(self.restored)
+        restores = in_words(self.restored) or None
         for each in self.pipeline.runs:
             if each.in_progress and self.now - each.started > LONG_RUN:
                 goes_on = f" When it continues, it restores {restores}." if restores else ""

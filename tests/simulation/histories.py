@@ -23,9 +23,9 @@ from chalicelib.domain.errors import AwsError, BusyError, RefreshError, Refused
 from chalicelib.domain.ledger import Version
 from chalicelib.domain.results import Result
 from chalicelib.usecases import hold as holding
-from chalicelib.usecases.pin import PinRequest, pin
+from chalicelib.usecases.pin import pin
 from chalicelib.usecases.poll import poll
-from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
+from chalicelib.usecases.promote import promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.update_latest import update
 from tests.fakes import ACCEPTANCE, arn
@@ -193,15 +193,16 @@ class Histories(RuleBasedStateMachine):
     def _pin(self, which: int, actor: str, *, deploy: bool) -> Any:
         chosen = self.aws.snapshots.all[which % len(self.aws.snapshots.all)]
         database = self._database(1 if chosen.cluster == "docs" else 0)
-        return pin(self.settings, self.aws, database, PinRequest(actor, "try", deploy, chosen.arn))
+        asked = {"actor": actor, "reason": "try", "deploy": deploy, "snapshot": chosen.arn}
+        return pin(self.settings, self.aws, database, **asked)
 
     @rule(index=INDEX, deploy=st.booleans(), fault=ONE_ATTEMPT, ends=ENDS)
     def operator_rolls_back(
         self, index: int, deploy: bool, fault: Any = None, ends: str | None = "succeed"
     ) -> None:
         database = self._database(index)
-        ask = partial(pin, self.settings, self.aws, database, PinRequest("lee", "back", deploy))
-        self._operator("rollback", ask, fault)
+        asked = {"actor": "lee", "reason": "back", "deploy": deploy}
+        self._operator("rollback", partial(pin, self.settings, self.aws, database, **asked), fault)
         self._its_run_ends(ends)
 
     @rule(outside_window=st.booleans(), faults=ATTEMPTS, ends=ENDS)
@@ -211,8 +212,9 @@ class Histories(RuleBasedStateMachine):
         """A person asks for it, and again after a failure or out of impatience."""
         self.outside_window = outside_window
         for fault in faults or [None]:
-            request = RefreshRequest("kim", "needed", outside_window)
-            self._operator("refresh", partial(refresh_now, self.settings, self.aws, request), fault)
+            asked = {"actor": "kim", "reason": "needed", "outside_window": outside_window}
+            ask = partial(refresh_now, self.settings, self.aws, **asked)
+            self._operator("refresh", ask, fault)
         self._its_run_ends(ends)
 
     def _operator(self, verb: str, ask: Callable[[], Any], fault: Any) -> None:

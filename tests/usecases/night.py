@@ -16,9 +16,9 @@ from chalicelib.domain.ledger import Version
 from chalicelib.domain.results import Result
 from chalicelib.settings.acceptance import Settings
 from chalicelib.triggers import api
-from chalicelib.usecases.pin import PinRequest, PinResult, pin
+from chalicelib.usecases.pin import PinResult, pin
 from chalicelib.usecases.poll import poll
-from chalicelib.usecases.promote import RefreshRequest, promote, refresh_now
+from chalicelib.usecases.promote import promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.status import status
 from chalicelib.usecases.update_latest import follow_copies, update
@@ -75,14 +75,14 @@ class Night:
         return promote(self.settings, self.aws, scheduled)
 
     def refresh(self, by: str = KIM, *, dry_run: bool = False) -> Result:
-        request = RefreshRequest(by, "we need it", dry_run=dry_run)
-        return refresh_now(self.settings, self.aws, request)
+        asked = {"actor": by, "reason": "we need it", "dry_run": dry_run}
+        return refresh_now(self.settings, self.aws, **asked)
 
     def pin(
         self, name: str | None, *, deploy: bool = False, reason: str = "", index: int = 0
     ) -> PinResult:
-        request = PinRequest(KIM, reason, deploy, name)
-        return pin(self.settings, self.aws, self.settings.databases[index], request)
+        asked = {"actor": KIM, "reason": reason, "deploy": deploy, "snapshot": name}
+        return pin(self.settings, self.aws, self.settings.databases[index], **asked)
 
     def rollback(self, *, deploy: bool = True) -> PinResult:
         return self.pin(None, deploy=deploy)
