@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from chalicelib.domain.database import Database
 from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.functions import API
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.snapshots import SnapshotArn
-from chalicelib.settings.acceptance import Database
 from cli import chalice_cli, destroy, stacks, stages
 from cli.destroy import Step
 from cli.look import Look, opened

@@ -97,8 +97,8 @@ def say_table(headings: Sequence[str], rows: Sequence[Row]) -> None:
         # A Text is never read as markup.
         table.add_row(*(Text(printable(text), _TONES.get(text, "")) for text in row))
     console = Console()
-    console.width = max(console.width, least) if console.is_terminal else _WIDTH
+    console.width = max(console.width, least) if sys.stdout.isatty() else _WIDTH
     with console.capture() as captured:
-        console.print(table)
+        console.print(table, crop=False)
     for line in captured.get().splitlines():
         _echo(line.rstrip())

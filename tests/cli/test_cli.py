@@ -19,6 +19,7 @@ from cli import operator, stages
 from cli.errors import ApiError
 from cli.main import cli
 from cli.output import say_table
+from cli.stages import INITIAL
 from tests.console_states import OMAR, RUN, FakeClient, attention, database, nightly, version
 
 NEW, OLD = nightly("orders", 1), nightly("orders", 7)
@@ -131,14 +132,15 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     name = "aurora-refresh-share-0123456789abcdef0123456789abcdef"
     say_table(
-        ["why", "snapshot", "result"], [["so long " * 9, name, "good"], [hostile, name, None]]
+        ["why", "snapshot", "result", "found"],
+        [["so long " * 9, name, "good", f"it is {NEW}"], [hostile, name, None, "so long " * 9]],
     )
     plain = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
     assert (
-        [plain.count(each) for each in (name, shown.split(maxsplit=1)[0])],
+        [plain.count(each) for each in (name, NEW, shown.split(maxsplit=1)[0])],
         "\x1b" in plain,
     ) == (
-        [2, 1],
+        [2, 1, 1],
         False,
     )
     assert len(plain.splitlines()) > 3  # which a terminal of 80 columns takes for "so long" alone

@@ -147,7 +147,8 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
     address = user.rest_url()
     user.forget_api()
     other = f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other"
-    status, printed = user.run("deploy", other, AWS_DEFAULT_REGION="eu-west-2")
+    unused = {"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN": "of a parameter that exists"}
+    status, printed = user.run("deploy", other, AWS_DEFAULT_REGION="eu-west-2", **unused)
     assert (status, user.rest_url()) == (0, address)
     changes = {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
     assert changes == {"unchanged", "set"}
@@ -258,8 +259,8 @@ def test_what_exists_is_left_alone_and_what_was_deleted_is_recreated(
     cloudwatch = user.client("cloudwatch")
     cloudwatch.put_dashboard(DashboardName="aurora-refresh-acceptance-2", DashboardBody="{}")
     own = SNAPSHOT.replace(PRODUCTION, ACCEPTANCE)  # which may be restored as well
-    first = {"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN": f"{own}1"}
-    _, deployed = user.run("deploy", "EMAIL=a@b.de", **first)
+    first = f"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN={own}1"
+    _, deployed = user.run("deploy", "EMAIL=a@b.de", first)
 
     def monitoring() -> tuple[list[str], list[str]]:
         dashboards = cloudwatch.list_dashboards()["DashboardEntries"]

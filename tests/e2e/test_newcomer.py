@@ -50,10 +50,10 @@ class Newcomer(Project):
         }
         cloud.client("sns").create_topic(Name="aurora-refresh", Attributes=topic)
 
-    def succeed(self, command: str, *words: str) -> str:
+    def succeed(self, command: str, *words: str, **environment: str) -> str:
         """Return what a command that succeeds prints."""
         self.cloud.clear_calls()
-        done = run(self, command, *words)
+        done = run(self, command, *words, **environment)
         assert done.exit_code == 0, done.output
         self.actions |= self.actions_of_calls()
         return done.stdout
@@ -85,7 +85,8 @@ def newcomer(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Newc
     newcomer = Newcomer(cloud, new_project())
     first = newcomer.share(TWO - timedelta(days=14))
     newcomer.succeed("configure", *(f"{name}={value}" for name, value in ANSWERS.items()))
-    newcomer.succeed("deploy", f"EMAIL={PERSON}", f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={first}")
+    environment = {"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN": first}
+    newcomer.succeed("deploy", f"EMAIL={PERSON}", **environment)
     given = reference_parameters(cloud, CURRENT)
     create_pipeline(cloud, MAIN, [], run_seconds=0.2, template=REFERENCE, parameters=given)
     cloud.confirm_subscription(PERSON)
