@@ -157,7 +157,9 @@ def test_a_linked_file_stays_a_link_and_a_write_that_fails_half_way_can_be_repea
     """No file is half written."""
     linked = project / CONFIG
     linked.symlink_to(linked.rename(project / "shared.json"))
+    linked.chmod(0o640)
     configured(project, **ANSWERS)
+    assert linked.stat().st_mode & 0o777 == 0o640
     assert "new" in json.loads(linked.readlink().read_text())["stages"]
     policy = project / ".chalice/policy-new-api-handler.json"
     with monkeypatch.context() as patched:

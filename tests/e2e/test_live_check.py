@@ -144,7 +144,8 @@ def test_what_is_refused_is_named_and_what_a_killed_check_left_is_deleted_by_its
     assert ("DeleteRole" in role, ":role/" in kept) == (True, True)
     cloud.set_faults([])
     assert run(cloud, "--yes", "--delete", "aurora-refresh-acceptance").exit_code == 2
-    assert run(cloud, "--yes", "--delete", name).exit_code == 0
+    ended = run(cloud, "--yes", "--delete", name)
+    assert (ended.exit_code, ended.stderr.splitlines()[-1]) == (0, f"{name} is deleted")
     assert made(cloud) == [kept]
 
 

@@ -16,6 +16,7 @@ import pytest
 from botocore import xform_name
 
 from chalicelib.domain.functions import RESTORE, UPDATE
+from cli import stages
 from demo import acceptance
 from demo.acceptance import Project, arn_of, nightly
 from demo.pipeline import REFERENCE, create_pipeline, reference_parameters
@@ -85,8 +86,14 @@ def newcomer(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Newc
     newcomer = Newcomer(cloud, new_project())
     first = newcomer.share(TWO - timedelta(days=14))
     newcomer.succeed("configure", *(f"{name}={value}" for name, value in ANSWERS.items()))
+    config = newcomer.project / stages.CONFIG
+    less = (
+        f'"DATABASE_BACKUP_SNAPSHOT_ID_ARN": "{first}-2", "SOURCE_ACCOUNT"'  # than the environment
+    )
+    config.write_text(config.read_text().replace('"SOURCE_ACCOUNT"', less))
     environment = {"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN": first}
     newcomer.succeed("deploy", f"EMAIL={PERSON}", **environment)
+    assert newcomer.parameter(CURRENT) == first
     given = reference_parameters(cloud, CURRENT)
     create_pipeline(cloud, MAIN, [], run_seconds=0.2, template=REFERENCE, parameters=given)
     cloud.confirm_subscription(PERSON)
