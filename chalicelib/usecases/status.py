@@ -31,7 +31,7 @@ from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
-from chalicelib.usecases.copies import described, list_own_once
+from chalicelib.usecases.copies import described, list_own_once, promotable_copy
 from chalicelib.usecases.deployments import Deployments, describe, in_words
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
@@ -201,10 +201,10 @@ class _Look:
                     f"Refresh{wait}, or pin one and deploy it now.{self.for_all if wait else ''}"
                 )
             is_deployed = latest is not None and latest == deployed
-            # A newer copy than the one that is deployed may be in progress.
-            is_checked = database.copy_policy or not is_deployed
-            if is_checked and database.latest_parameter in self.values:
+            if database.latest_parameter in self.values and not is_deployed:
                 candidate(self.settings, self.aws, self.own, database, self.values)
+            elif database.copy_policy:
+                promotable_copy(self.own, database.copy_policy)  # a newer one may be in progress
         except Refused as refused:
             if refused.reason is not Reason.NO_LATEST or not self.is_new():
                 found.append(f"latest would not be promoted: {_described(refused)}{self.for_all}")
