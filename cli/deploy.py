@@ -38,7 +38,7 @@ _SET = {
 def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: bool = False) -> None:
     """Deploy the stage, or only say what that would do; raise Failure or AwsError."""
     stage = deployable(project, name)
-    initial, email = first_values(stage, answers), _email(stage, answers)
+    initial, email = _answered_values(stage, answers), _email(stage, answers)
     look, functions = opened(stage), stacks.function_names(stage)
 
     def perform(steps: Iterable[Step]) -> None:
@@ -78,7 +78,7 @@ def _unused(look: Look) -> Iterator[Step]:
     return destroy.code(look, (each for each in unused if destroy.is_deployed(look, each)))
 
 
-def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
+def _answered_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
     """Return the answered first values of *current* by parameter name; raise Failure."""
     known = _names_of_first_values(stage)
     if unknown := [name for name in answers if name not in (EMAIL, *known)]:
@@ -89,7 +89,7 @@ def first_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _names_of_first_values(stage: Stage) -> dict[str, Database]:
-    """Return what names the first value of *current*, with the database; a more exact name comes later."""
+    """Return each name that a first value of *current* may have, with its database; the last one counts."""
     databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
     short = {INITIAL: databases[0]} if len(databases) == 1 else {}
     return {**short, **{f"{each.name.upper()}_{INITIAL}": each for each in databases}}
@@ -128,7 +128,7 @@ def _foundations(look: Look, initial: Mapping[str, str], email: str | None) -> I
     """Yield the parameters, the topic and the subscription; what exists is left alone."""
     existing, wanted = look.parameters(), stacks.parameters(look.stage)
     for variables in (look.stage.variables, os.environ):
-        wanted |= _first_values(look.stage, variables, existing)
+        wanted |= _first_values(look.stage, variables, {*existing, *initial})
     for name, value in {**wanted, **initial}.items():
         if name in existing:
             differs = value != PLACEHOLDER and value != existing[name].value
