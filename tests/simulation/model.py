@@ -9,7 +9,7 @@ from typing import Any
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Action
-from chalicelib.domain.ledger import Note, Version, last_order
+from chalicelib.domain.ledger import Note, Version, accepted, last_order
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.status import status
@@ -183,7 +183,7 @@ class Model:
         `latest` named in the last 15 minutes.
         """
         versions, current = self.ledger(database), self.current(database)
-        before = [each for each in versions if each.value not in (current, "dummyvalue")]
+        before = [each for each in accepted(versions) if each.value not in (current, "dummyvalue")]
         good = [each for each in versions if each.is_good]
         seen = [each for each in versions if each.run_id]
         found = [*before[-1:], *good, *seen[-1:], *filter(None, [last_order(versions)])]
