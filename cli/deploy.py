@@ -104,10 +104,9 @@ def _first_values(
         value = variables.get(name)
         if not value or database.current_parameter in existing:
             continue
-        # Anyone may share a snapshot with the account.
-        arn, accounts = SnapshotArn.parse(value), (database.criteria.account, stage.account)
-        if arn is None or arn.account not in accounts or arn.region != stage.region:
-            right = f"of account {' or '.join(accounts)} in {stage.region}"
+        arn = SnapshotArn.parse(value)
+        if arn is None or not stage.may_restore(database, arn):
+            right = f"of account {database.criteria.account} or {stage.account} in {stage.region}"
             raise WrongUsage(f"{name} is {value!r}: write the ARN of a cluster snapshot {right}")
         values[database.current_parameter] = value
     return values

@@ -333,7 +333,7 @@ class AcceptanceLook(Look):
         stack = self.deployed_stack(database)
         if stack is None or database.stack is None:
             return None
-        identifier = stack.clusters.get(database.stack.cluster_in(stack.clusters))
+        identifier = stack.cluster_of(database.stack)
         return self.cluster(identifier) if identifier else None
 
     @question

@@ -18,8 +18,10 @@ from typing import Any, TypeAlias
 from botocore.loaders import create_loader
 
 from chalicelib import settings
+from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.functions import API, APP, NAMES, UPDATE
+from chalicelib.domain.snapshots import SnapshotArn
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.settings.variables import Variable, matching, read
@@ -63,6 +65,14 @@ class _Stage:
     def partition(self) -> str:
         """`aws`, or the partition of China, GovCloud or another sovereign cloud."""
         return partition_of(self.region) or "aws"
+
+    def may_restore(self, database: Database, snapshot: SnapshotArn) -> bool:
+        """Return whether a snapshot is one of this account or of production's, in the stage's Region.
+
+        Anyone may share a snapshot with the account.
+        """
+        accounts = (database.criteria.account, self.account)
+        return snapshot.account in accounts and snapshot.region == self.region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +225,7 @@ def contradictions(stage: Stage) -> list[Problem]:
             right = f"write a Region of the partition {own}, the stage's"
             wrong.append(("SOURCE_REGION", region, right))
     problems = [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
-    size = len(json.dumps({**stage.variables}, separators=(",", ":")))
+    size = len(json.dumps(dict(stage.variables), separators=(",", ":")))
     if size > _LAMBDA_LIMIT:
         right = "deploy some of its databases as another stage, or shorten names"
         detail = f"has settings of {size:,} bytes, and Lambda takes {_LAMBDA_LIMIT:,}: {right}"

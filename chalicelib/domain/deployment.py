@@ -40,10 +40,6 @@ class StackReference(NamedTuple):
             None in (self.logical_id, other.logical_id) or self == other
         )
 
-    def cluster_in(self, clusters: Iterable[str]) -> str:
-        """Return its cluster's logical id, given those in the stack; empty if there is none."""
-        return self.logical_id or next(iter(clusters), "")
-
 
 class Stack(NamedTuple):
     """A stack as CloudFormation shows it: cluster identifiers by logical id, SSM parameters' values.
@@ -55,6 +51,10 @@ class Stack(NamedTuple):
     clusters: dict[str, str]
     resolved: dict[str, str]
     arn: str = ""
+
+    def cluster_of(self, reference: StackReference) -> str | None:
+        """Return the identifier of the cluster that a reference names; None if it is not in the stack."""
+        return self.clusters.get(reference.logical_id or next(iter(self.clusters), ""))
 
     def value_of(self, parameter: str) -> str | None:
         """Return an SSM parameter's value at the last update; None if it is unknown."""

@@ -18,7 +18,7 @@ class RefreshError(Exception):
 class Problem(NamedTuple):
     """What is wrong with one setting, or with several that contradict each other.
 
-    One that is `unknown` is probably a typo.
+    It is `missing` if a required value is, and `unknown` if the name is probably a typo.
     """
 
     names: tuple[str, ...]

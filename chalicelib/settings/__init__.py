@@ -22,8 +22,8 @@ def load(environment: Mapping[str, str]) -> Settings | ProductionSettings:
         detail = (
             f"{found}: set {ACCEPTANCE} in an acceptance stage, {PRODUCTION} in a production stage"
         )
-        neither = Problem((ACCEPTANCE, PRODUCTION), detail)
-        raise SettingsError([neither, *_other_problems(environment)])
+        unclear = Problem((ACCEPTANCE, PRODUCTION), detail)
+        raise SettingsError([unclear, *_other_problems(environment)])
     if is_acceptance:
         return Settings.from_environment(environment)
     return ProductionSettings.from_environment(environment)

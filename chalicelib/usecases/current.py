@@ -34,7 +34,7 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.checks import pipeline_problem
-from chalicelib.usecases.deployments import Deployments, describe
+from chalicelib.usecases.deployments import Deployments
 
 
 class Pipeline(Deployments):
@@ -59,9 +59,7 @@ class Pipeline(Deployments):
     def busy(self) -> str | None:
         """Return in words which run is in progress and where it is, if one is; raise AwsError and Refused."""
         run = in_progress(self.runs)
-        if run is None:
-            return None
-        return describe(run, self.aws.pipelines.positions(self.name).get(run.execution_id))
+        return self.describe_run(run) if run else None
 
     def check_free(self, moves: Mapping[Database, Move]) -> None:
         """Raise BusyError unless a run that starts now restores the moves, and nothing else by surprise.

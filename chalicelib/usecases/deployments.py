@@ -72,6 +72,10 @@ class Deployments:
         held = self._held(database, ledger)
         return self._deployed(database, ledger)._replace(held=held)
 
+    def describe_run(self, run: Run) -> str:
+        """Return in words since when a run is in progress and where it is; raise AwsError and Refused."""
+        return describe(run, self.aws.pipelines.positions(self.name).get(run.execution_id))
+
     def under_way(self, deployed: Mapping[Database, Deployment]) -> tuple[Run, dict[str, str]]:
         """Return the run in progress that restores a database next, and from what, by database.
 
@@ -120,9 +124,8 @@ class Deployments:
         stack = self.stack(database.stack.stack) if database.stack else None
         if stack is None or database.stack is None or unreadable_stack(database.stack, stack):
             return Deployment()
-        identifier = stack.clusters.get(database.stack.cluster_in(stack.clusters))
-        value = stack.value_of(database.current_parameter) if identifier else None
-        return Deployment(value)
+        has_cluster = stack.cluster_of(database.stack) is not None
+        return Deployment(stack.value_of(database.current_parameter) if has_cluster else None)
 
     def _deployed(self, database: Database, ledger: Ledger) -> Deployment:
         if database.stack is None:
@@ -135,7 +138,7 @@ class Deployments:
         unreadable = unreadable_stack(reference, stack)
         if unreadable:
             return unreadable
-        identifier = stack.clusters.get(reference.cluster_in(stack.clusters))
+        identifier = stack.cluster_of(reference)
         cluster = self._cluster(identifier) if identifier else None
         if cluster is None:
             return self._nothing(database, f"cluster in stack {reference}", ledger)

@@ -11,7 +11,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline
-from chalicelib.usecases.deployments import describe, in_words
+from chalicelib.usecases.deployments import in_words
 
 Json = dict[str, Any]
 
@@ -75,7 +75,6 @@ def _under_way(settings: Settings, aws: Aws) -> str | None:
         run, restored = pipeline.under_way(deployed)
         if not restored:
             return None
-        position = aws.pipelines.positions(pipeline.name).get(run.execution_id)
-        return f"{describe(run, position)}: it restores {in_words(restored)}"
+        return f"{pipeline.describe_run(run)}: it restores {in_words(restored)}"
     except RefreshError as error:
         return f"cannot determine whether a run is in progress: {error}"

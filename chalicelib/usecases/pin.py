@@ -75,8 +75,13 @@ def pin(
         return PinResult(found.arn, move.previous, number, run, None)
     move = Move(found.arn, ledger[-1] if ledger else None)
     number, present = move.after, move.present
-    is_pinned = present and present.token is None and not present.is_correction
-    if not present or present.value != found.arn or not is_pinned:
+    is_pinned = (
+        present
+        and present.value == found.arn
+        and present.token is None
+        and not present.is_correction
+    )
+    if not is_pinned:
         number = put(aws, database.current_parameter, found.arn, note, move.after)
     try:
         busy = Pipeline.main(settings, aws, values).busy()

@@ -287,9 +287,8 @@ def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Ledger]:
     """
     name = look.database.current_parameter
     if look.found.put and pipeline.delete_created(look.database, look.ledger):
-        return look.database, Ledger(
-            (), ()
-        )  # it had created the parameter, and nothing is deployed
+        # The version had created the parameter, and nothing is deployed.
+        return look.database, Ledger((), ())
     labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
     pipeline.aws.parameters.label(name, look.found.version.number, labels)
     return look.database, pipeline.read_again(look.database)

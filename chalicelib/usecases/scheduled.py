@@ -25,6 +25,7 @@ def scheduled_actor(scheduled: datetime) -> str:
 
 def scheduled_token(scheduled: datetime) -> str:
     """Return the token of the run that a scheduled time starts."""
+    # Not from the actor's words: across an upgrade, a retry has to find the token of the first attempt.
     return str(uuid.uuid5(_SCHEDULED_TIMES, f"the schedule of {scheduled.isoformat()}"))
 
 

@@ -60,7 +60,7 @@ def follow_shares(
     notify_refusals(aws, FOLLOW_SHARES, cause, result)
     # Delete after notifying: if the function is killed in between, people are notified twice, not never.
     # RDS may refuse to delete a failed one: its documentation requires an available one.
-    _, not_deleted = run_each(to_delete, lambda share: aws.snapshots.delete(share.identifier))
+    _, not_deleted = run_each(to_delete, lambda each: aws.snapshots.delete(each.identifier))
     raise_errors([*failures, *not_deleted])
     return result
 

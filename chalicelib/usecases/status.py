@@ -122,9 +122,11 @@ class _Look:
         self.error: RefreshError | None = None
         self.problems: list[str] = []
         self.restored: dict[str, str] = {}  # by the run under way: from what, by database
-        name, runs = pipeline_name(value_of(self.values, settings.pipeline_parameter)), []
+        name = pipeline_name(value_of(self.values, settings.pipeline_parameter))
+        runs: Sequence[Run] = ()
         try:
-            runs = aws.pipelines.runs(name) if name else []
+            if name:
+                runs = aws.pipelines.runs(name)
         except RefreshError as error:
             self.error = error
         self.pipeline = Deployments(aws, name or "", runs, histories)

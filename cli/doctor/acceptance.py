@@ -92,10 +92,10 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
             return problem(seen, fix)
         before = "nothing if the pipeline does not run before the first refresh"
         return warning(seen, f"{before}; otherwise {fix}")
-    arn, accounts = SnapshotArn.parse(value), (database.criteria.account, look.stage.account)
+    arn = SnapshotArn.parse(value)
     if arn is None:
         return problem(f"{_no_arn(value)}; the next run would read it", fix)
-    if arn.account not in accounts or arn.region != look.stage.region:
+    if not look.stage.may_restore(database, arn):
         seen = f"{value} is a stranger's, or in another Region: the next run would read it"
         return problem(seen, fix)
     snapshot = look.present(database, value)

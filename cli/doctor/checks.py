@@ -137,9 +137,8 @@ def settings(stage: Stage) -> Iterator[Check]:
         else:
             value = stage.variables.get(name)
             yield Check("setting", name, OK, value or "not set: the default")
-    for name in sorted(stage.variables.keys() - {*names}):
-        if name.endswith(INITIAL):
-            continue
+    unknown = sorted(stage.variables.keys() - {*names})
+    for name in (each for each in unknown if not each.endswith(INITIAL)):
         fix = f"correct its name, or remove it: {to_change(stage.name, f'{name}=')}"
         yield Check("setting", name, WARNING, "is not a setting of this application", fix)
 

@@ -1,4 +1,4 @@
-"""Check what `aurora-refresh deploy` makes: stacks, functions and their roles, the API, schedules, alarms."""
+"""Check what `aurora-refresh deploy` makes: functions and their roles, the API, schedules, alarms."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple

@@ -107,11 +107,8 @@ def pipelines(box: Sandbox) -> Iterator[Found]:
 
 def stacks(box: Sandbox) -> Iterator[Found]:
     """Try a parameter of a stack whose update is rolled back."""
-    cloudformation, ssm, value = (
-        box.client("cloudformation"),
-        box.client("ssm"),
-        f"{box.name}-value",
-    )
+    cloudformation, ssm = box.client("cloudformation"), box.client("ssm")
+    value = f"{box.name}-value"
     template = (_HERE / "stack.yaml").read_text(encoding="utf-8")
 
     def deploy(operation: Callable[..., object], waiter: str, made: str) -> None:
