@@ -1,8 +1,8 @@
 """Stacks and the pipeline's runs, held to the user guides and the schemas of the resource types.
 
 What the reference template does (replacement, roll-back, a creation that failed, the parameter that is resolved at every
-update) is in tests/e2e/test_main_pipeline.py, what `aurora-refresh deploy` makes of stacks, finds and keeps, in
-tests/e2e/test_deploy_stage.py. Tokens of runs are in tests/contract, approvals in tests/e2e/test_night.py, retries and
+update) is in tests/e2e/test_main_pipeline.py, what the first stack of `aurora-refresh package`
+keeps, in tests/e2e/test_deploy_stage.py. Tokens of runs are in tests/contract, approvals in tests/e2e/test_night.py, retries and
 skipped stages in the demo.
 """
 
