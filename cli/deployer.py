@@ -170,7 +170,9 @@ def package(name: str, out: Path | None, project: Path) -> None:
 @click.command()
 @options.together(
     options.REQUIRED_STAGE,
-    click.option("--delete-parameters", is_flag=True, help="Also delete latest, current and the hold."),
+    click.option(
+        "--delete-parameters", is_flag=True, help="Also delete latest, current and the hold."
+    ),
     click.option(
         "--everything",
         is_flag=True,

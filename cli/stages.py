@@ -227,9 +227,9 @@ def contradictions(stage: Stage) -> list[Problem]:
     problems = [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
     size = len(json.dumps(dict(stage.variables), separators=(",", ":")))
     if size > _LAMBDA_LIMIT:
-        right = "deploy some of its databases as another stage, or shorten names"
-        detail = f"has settings of {size:,} bytes, and Lambda takes {_LAMBDA_LIMIT:,}: {right}"
-        problems.append(Problem(("DATABASES",), detail))
+        taken = f"take {size:,} bytes, and Lambda takes {_LAMBDA_LIMIT:,}"
+        detail = f"and the other settings {taken}: deploy some of them as another stage, or shorten names"
+        problems.append(Problem(("DATABASES" if is_acceptance else "CLUSTERS",), detail))
     return problems
 
 

@@ -163,6 +163,7 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
         (SHARING | {"SHARE_WITH_ACCOUNT": "111111111111"}, "SHARE_WITH_ACCOUNT", "own account"),
         (SHARING | {"SHARE_WITH_ACCOUNT": "444444444444"}, "ACCOUNT", "example account"),
         ({"EXTRA": "é" * 700}, "DATABASES", "Lambda takes 4,096"),
+        (SHARING | {"EXTRA": "é" * 700}, "CLUSTERS", "deploy some of them as another stage"),
         ({"EXTRA": "é" * 500}, "", ""),
         (preparing() | COPIED | {"SOURCE_REGION": "us-east-1", "CHAT_TOPIC_ARN": HERE}, "", ""),
         ({"RDS_ENGINE": "docdb", "RDS_ENGINE_VERSION": "5.0.0"}, "", ""),
