@@ -1,4 +1,4 @@
-"""The measures: what is measured, how, and the target for the report."""
+"""Define what is measured, how, and the target of each measure."""
 
 import re
 import statistics
@@ -56,7 +56,7 @@ def warm(bench: Bench, who: str, shares: int) -> float:
 
 
 def throttled(bench: Bench, who: str, rate: int) -> float:
-    """Measure the same if RDS admits only so many calls a second; the floor is the time this rate allows."""
+    """Measure the same if RDS admits at most ``rate`` calls a second; the floor is the time this rate allows."""
     if who == "floor":
         return 1000 * (MANY / 100 - BURST) / rate
     return bench.run(who, UPDATE, MANY, rate, bench.warm[who])

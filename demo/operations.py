@@ -190,7 +190,7 @@ class _Stage:
             raise ValueError(f"a secret is printed by: {written[1]}")
         found = found.replace(f"{self._base} · ", f"{_STAGE} · ")
         found = found.replace(self._base, API).replace(api_id(self._company), API_ID)
-        # A new id of a run is no difference.
+        # A new run id does not count as a difference.
         answer = written[2] if normal(found) == normal(written[2]) else found
         return f"$ {written[1]}{answer}"
 

@@ -1,7 +1,7 @@
 """Start a function's process. This is a script of its own, which cannot import this package.
 
 It sets ``sys.path`` as the Lambda runtime does, keeps the process's clock in step with the cloud's, and hands over to
-Lambda's runtime client, awslambdaric. On macOS, for which that has no wheel, a loop of its own uses the same API:
+Lambda's runtime client, awslambdaric. That has no wheel for macOS, where a loop in this script uses the same API:
 *Using the Lambda runtime API for custom runtimes*, Lambda Developer Guide.
 """
 
@@ -82,7 +82,7 @@ def run_plainly(handler: str, clock: Clock) -> None:
 
 
 def main() -> None:
-    """Run the handler; the arguments are it, the folders of package, runtime and machine, and the clock's file."""
+    """Run the handler. Arguments: the handler, the folders of package, runtime and machine, and the clock's file."""
     handler, task, runtime, machine, clock_file = sys.argv[1:]
     sys.argv = [handler]
     # Python runs isolated, so the script's own directory is not on it.

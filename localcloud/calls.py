@@ -113,7 +113,7 @@ def _admit(call: wire.Call, fault: str | None) -> None:
 
 
 def _hang_up(request: Request, call: wire.Call, kill: bool) -> None:
-    """Close the connection without an answer, having killed the caller's process if ``kill``.
+    """Close the connection without an answer; with ``kill``, kill the caller's process first.
 
     The werkzeug server handles the error as if the caller had closed the connection.
     """

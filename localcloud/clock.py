@@ -18,7 +18,7 @@ seconds = dict(_USUAL)
 
 
 def install() -> None:
-    """Take over the clock, at the present time: setting it again then never shows another time in between."""
+    """Take over the clock at the present time, so that setting it later never shows real time in between."""
     _travellers.append(time_machine.travel(time.time(), tick=True).start())
 
 

@@ -97,7 +97,7 @@ def _end_of_build(
 
 
 def reset() -> None:
-    """Stop running executions, which would otherwise continue with the next test's resources."""
+    """Stop the executions in progress, which would otherwise continue with the next test's resources."""
     for execution in started:
         if execution.exec_worker.env is not None:
             execution.stop(datetime.now(UTC), None, None)

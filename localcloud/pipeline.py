@@ -146,7 +146,7 @@ def _stage_execution(run: Run, status: str) -> Json:
 
 
 def install() -> None:
-    """Replace moto's pipelines by those with runs."""
+    """Replace moto's pipelines with ones that have runs."""
     models.CodePipeline = Pipeline  # type: ignore[misc]
 
 

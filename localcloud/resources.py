@@ -53,9 +53,9 @@ class Kind:
     """A resource type, which by default is created by Create``noun`` and deleted by Delete``noun``.
 
     ``key`` is the property that names a resource, and ``answers`` the path of the physical id in the answer, if that
-    is not the name. ``fixed`` are the other create-only properties. An operation gets those of the properties that it
-    has, and the name under each of the parameters that APIs use for it. ``deletes`` is an operation and its parameter
-    for the id. So is ``finds``, which is called first if creation would silently take over an existing
+    is not the name. ``fixed`` are the other create-only properties. An operation gets the properties that are among
+    its parameters, and the name under every parameter that APIs use for it. ``deletes`` is an operation and its
+    parameter for the id. So is ``finds``, which is called first if creation would silently take over an existing
     resource.
     """
 
@@ -250,7 +250,7 @@ def _located(properties: Properties) -> Properties:
 
 
 def _tagged(properties: Properties) -> Properties:
-    """Add a system tag, as every resource of a stack has it."""
+    """Add a system tag, such as every resource of a stack has."""
     return {**properties, "Tags": [{"Key": "aws:cloudformation:stack-name", "Value": "stack"}]}
 
 

@@ -3,7 +3,7 @@
 The sources are the CodePipeline User Guide (*How pipeline executions work*, *Configuring stage retry*,
 *Add a manual approval action*) and botocore's ``codepipeline`` model:
 
-- a stage holds one run at a time. A run that finds it locked waits before it, and is superseded when a newer
+- a stage holds one run at a time. A run that finds it locked waits, and is superseded when a newer
   run arrives (mode SUPERSEDED, the only one here);
 - a CloudFormation action deploys its stack (``stacks.py``) from the revision that was current when the run began;
   the stack reads Parameter Store when the action runs;

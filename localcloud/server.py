@@ -44,7 +44,7 @@ _APIS: tuple[type[BaseResponse], ...] = (
     *(rows.RowsResponse, subscriptions.PendingSNSResponse, executions.ExecutionResponse),
 )
 # Each may have ``install`` and ``reset``.
-BRIDGES = (
+MODULES = (
     *(clock, functions, rules, gateway, shares, keys, pipeline, stacks),
     *(executions, subscriptions, rows, calls),
 )
@@ -82,8 +82,8 @@ def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 @controls.control
 def reset() -> None:
     """Reset everything; this package first, because its threads may still use moto's state."""
-    for bridge in BRIDGES:
-        getattr(bridge, "reset", lambda: None)()
+    for module in MODULES:
+        getattr(module, "reset", lambda: None)()
     moto_api_backend.reset()
     _create_users()
 
@@ -113,8 +113,8 @@ def serve(announce: Callable[[str], None]) -> None:
         for path, handler in paths.items():
             if handler == replaced.dispatch:
                 paths[path] = api.dispatch
-    for bridge in BRIDGES:
-        getattr(bridge, "install", lambda: None)()
+    for module in MODULES:
+        getattr(module, "install", lambda: None)()
     _create_users()
     server = make_server("127.0.0.1", 0, _serve, threaded=True, request_handler=MotoRequestHandler)
     endpoint = f"http://127.0.0.1:{server.server_port}"

@@ -249,7 +249,7 @@ class SharingRDSBackend(RDSBackend):
 
 
 class SharingRDSResponse(RDSResponse):
-    """moto's RDS API with what it lacks."""
+    """moto's RDS API, with the operations and parameters that moto lacks."""
 
     backend: Any
 
@@ -332,7 +332,7 @@ class SharingRDSResponse(RDSResponse):
 
 
 def install() -> None:
-    """Replace moto's backend by the one with shares."""
+    """Replace moto's backend with the one that knows shares."""
     rds_backends.backend = SharingRDSBackend
 
 

@@ -382,7 +382,7 @@ def _soon(operation: Callable[[], object]) -> None:
 
 
 def reset() -> None:
-    """Cancel the operations in progress."""
+    """Cancel the operations that have not begun, and wait for those that have."""
     for timer in _begun:
         timer.cancel()
         timer.join()

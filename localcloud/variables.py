@@ -38,6 +38,6 @@ def cleared(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def shell(endpoint: str, key: Key) -> str:
-    """Return the lines that set and clear these variables in a shell."""
+    """Return the shell commands that unset the user's AWS variables and export these."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in of(endpoint, key).items()]
     return "\n".join(["unset AWS_PROFILE $(env | grep -o '^AWS_[A-Z0-9_]*')", *exports])

@@ -52,7 +52,9 @@ def run(line: str, answer: str = "") -> tuple[int, str, str]:
 # --- questions ------------------------------------------------------------------------------------
 
 
-def test_a_database_is_known_and_named_if_there_are_several(client: FakeClient) -> None:
+def test_a_database_must_be_known_and_must_be_named_if_there_are_several(
+    client: FakeClient,
+) -> None:
     unknown = "There is no database 'invoices'; known: orders, billing.\n"
     several = "There are several databases; name one of orders, billing.\n"
     for line in ("pin a --deploy-now", "rollback --deploy-now"):
@@ -61,7 +63,7 @@ def test_a_database_is_known_and_named_if_there_are_several(client: FakeClient) 
     assert client.calls == []
 
 
-def test_status_ends_with_0_if_all_is_well_even_if_nobody_knows_who_asks(
+def test_status_exits_with_0_without_problems_even_if_the_identity_is_unknown(
     client: FakeClient,
 ) -> None:
     client.answers["identity"] = None
@@ -136,14 +138,9 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
         [["so long " * 9, name, "good", f"it is {NEW}"], [hostile, name, None, "so long " * 9]],
     )
     plain = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
-    assert (
-        [plain.count(each) for each in (name, NEW, shown.split(maxsplit=1)[0])],
-        "\x1b" in plain,
-    ) == (
-        [2, 1, 1],
-        False,
-    )
-    assert len(plain.splitlines()) > 3  # which a terminal of 80 columns takes for "so long" alone
+    unbroken = (name, NEW, shown.split(maxsplit=1)[0], "\x1b")
+    assert [plain.count(each) for each in unbroken] == [2, 1, 1, 0]
+    assert len(plain.splitlines()) > 3  # only the long texts are wrapped
 
 
 # --- changes --------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 from unittest.mock import MagicMock, Mock, patch
 
-import jmespath  # type: ignore[import-untyped]
 import pytest
 from botocore.httpsession import URLLib3Session
+from botocore.paginate import PageIterator
 from botocore.session import Session
 
 from cli.client import ApiClient, find_api_url
@@ -37,12 +37,7 @@ def session_of(endpoint: str) -> Any:
     pages = {"get_rest_apis": get_rest_apis, "get_resources": get_resources}
 
     def paginate(operation: str, **named: Any) -> Any:
-        def search(path: str) -> Iterator[Any]:
-            return (
-                each for page in pages[operation](**named) for each in jmespath.search(path, page)
-            )
-
-        return Mock(search=search)
+        return Mock(search=partial(PageIterator.search, pages[operation](**named)))
 
     gateway = Mock(
         meta=Mock(endpoint_url=endpoint, region_name="eu-west-1"),

@@ -50,7 +50,7 @@ def test_chalice_finds_the_first_rest_api_whatever_it_has_recorded(
 
 
 def test_a_stage_that_has_a_stack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of a package, or of an earlier version."""
+    """The stack was created from a package, or by an earlier version."""
     former = "aurora-refresh-acceptance-after"
     seen = Mock(caller=lambda: {"Arn": "me"}, stack=lambda name: name == former)
     monkeypatch.setattr(look, "Look", lambda _: seen)
@@ -71,7 +71,7 @@ def test_a_function_that_the_stage_no_longer_has_is_deleted_after_what_belongs_t
     assert deleted == [f"rule {former}-event", f"role {former}", f"function {former}"]
 
 
-def test_alarms_that_a_stage_has_no_longer_are_deleted_and_no_others(
+def test_alarms_that_a_stage_no_longer_has_are_deleted_and_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     existing = [*stacks.alarm_names(STAGE, whatever_it_has=True), "aurora-refresh-acceptance-2-own"]

@@ -25,7 +25,6 @@ from chalicelib.domain.functions import APP
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
-from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import configure, discovery, doctor, mainpipeline, stacks, stages, templates
 from cli.doctor import acceptance, checks, deployment, production, refresh
@@ -81,9 +80,7 @@ Questions = dict[str, tuple[str, Any]]
 def stage_of(**variables: str) -> AcceptanceStage:
     """The stage with other variables; "" takes one away."""
     given = {name: value for name, value in (VARIABLES | variables).items() if value}
-    made = stages.build(NAME, given, {stages.PIPELINE: PIPELINE_ARN})
-    assert isinstance(made, AcceptanceStage)
-    return made
+    return stages.build(NAME, given, {stages.PIPELINE: PIPELINE_ARN})
 
 
 def holding(values: Mapping[str, Any]) -> Answers:
@@ -280,11 +277,11 @@ def configure_with(answer: str) -> str:
     return f"aurora-refresh configure --stage {NAME} {answer}, and then {DEPLOY}"
 
 
-def seen_stack(status: str, *clusters: str, name: str = "main") -> AcceptanceLook:
+def seen_stack(status: str, *clusters: str) -> AcceptanceLook:
     """The account whose stack is seen like that."""
     stack = SeenStack(status, dict.fromkeys(clusters or ["Cluster"], "main-cluster-1"), {})
     seen = unreadable_stack(StackReference("main"), stack) or Deployment()
-    return account(stage=stage_of(RDS_STACK_NAME=name), stack=stack, deployment=seen)
+    return account(stage=stage_of(RDS_STACK_NAME="main"), stack=stack, deployment=seen)
 
 
 def choosing(rejected: Mapping[str, int], *clusters: str) -> AcceptanceLook:
@@ -853,13 +850,8 @@ def test_a_stage_that_is_set_wrongly_is_reported_setting_by_setting(project: Pat
 # --- production -----------------------------------------------------------------------------------
 
 SHARING = {"SHARE_WITH_ACCOUNT": ACCEPTANCE, "CLUSTERS": "orders", "SHARE_KMS_KEY_ID": "alias/own"}
-WITH_KEY = ProductionStage(
-    name="production",
-    variables=SHARING,
-    settings=ProductionSettings.from_environment(SHARING),
-    account=PRODUCTION,
-    region="eu-west-1",
-)
+PLACE = {stages.ACCOUNT: PRODUCTION, stages.REGION: "eu-west-1"}
+WITH_KEY = stages.build("production", SHARING, PLACE)
 KEYLESS = replace(WITH_KEY, settings=WITH_KEY.settings._replace(key=None))
 CHANGE = "aurora-refresh configure --stage production"
 OTHER_CLUSTERS, OTHER_KEY = f"{CHANGE} CLUSTERS=…", f"{CHANGE} SHARE_KMS_KEY_ID=…"

@@ -58,10 +58,8 @@ def test_a_stage_is_its_variables_their_meaning_and_where_its_pipeline_is(projec
     assert (stage.partition, stage.pipeline_arn) == ("aws", PIPELINE)
     own = {"account": "111111111111", "region": "us-gov-west-1"}
     rewrite(project, environment_variables=SHARING, **{OWN_KEY: own})
-    stage, settings = (
-        stages.load(project, "acceptance"),
-        ProductionSettings.from_environment(SHARING),
-    )
+    stage = stages.load(project, "acceptance")
+    settings = ProductionSettings.from_environment(SHARING)
     assert stage == ProductionStage(name="acceptance", variables=SHARING, settings=settings, **own)
     assert stage.partition == "aws-us-gov"
 

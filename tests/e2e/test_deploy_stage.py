@@ -138,9 +138,10 @@ def a_deployment_that_fails_half_way_is_completed_by_the_next(user: User) -> Non
 
 
 def another_deployment_resets_no_value(user: User) -> dict[str, str]:
-    """What the parameters hold after another deployment: values move, as they do every other week.
+    """Deploy again after the values have moved, and return what the parameters hold.
 
-    In this clone Chalice has noted nothing of the API, which stays what it is. The stage says its Region.
+    In this clone, Chalice has no record of the API, which is kept. The stage's Region is used, not the
+    environment's.
     """
     for name, value in MOVED.items():
         user.put(name, value)
@@ -160,7 +161,7 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
 def a_destruction_that_fails_half_way_is_completed_by_the_next(
     user: User, moved: dict[str, str]
 ) -> None:
-    """Without Chalice's record, and beside what has a similar name and is others'."""
+    """Chalice's record is missing, and resources with similar names belong to others."""
     user.forget_api()
     roles = ["aurora-refresh-acceptance", "aurora-refresh-acceptance2-db-follow-pipeline"]
     rules = ["aurora-refresh-acceptance-db-follow-pipeline", "db-follow-pipeline-event"]

@@ -87,10 +87,9 @@ def newcomer(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Newc
     first = newcomer.share(TWO - timedelta(days=14))
     newcomer.succeed("configure", *(f"{name}={value}" for name, value in ANSWERS.items()))
     config = newcomer.project / stages.CONFIG
-    less = (
-        f'"DATABASE_BACKUP_SNAPSHOT_ID_ARN": "{first}-2", "SOURCE_ACCOUNT"'  # than the environment
-    )
-    config.write_text(config.read_text().replace('"SOURCE_ACCOUNT"', less))
+    # The environment takes precedence over the file, which names a snapshot that does not exist.
+    in_file = f'"DATABASE_BACKUP_SNAPSHOT_ID_ARN": "{first}-2", "SOURCE_ACCOUNT"'
+    config.write_text(config.read_text().replace('"SOURCE_ACCOUNT"', in_file))
     environment = {"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN": first}
     newcomer.succeed("deploy", f"EMAIL={PERSON}", **environment)
     assert newcomer.parameter(CURRENT) == first

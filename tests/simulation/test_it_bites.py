@@ -14,7 +14,6 @@ import pytest
 from chalicelib.domain.ownership import owned
 from chalicelib.domain.results import Result
 from chalicelib.usecases.current import Pipeline
-from chalicelib.usecases.deployments import Deployments
 from tests.simulation.account import Behaviour
 from tests.simulation.histories import Histories
 
@@ -58,7 +57,7 @@ def nothing(*_: object) -> None:
     """Do not check, or find nothing."""
 
 
-put_and_start, set_up = Pipeline.put_and_start, Deployments.__init__
+put_and_start, set_up = Pipeline.put_and_start, Pipeline.__init__
 
 
 class Fault(NamedTuple):

@@ -257,7 +257,7 @@ B_UNPREPARED = notified(B, "not-prepared")
         (preparing("SUCCEEDED"), [GOOD, B_UNPREPARED], [LATER], Verdict(None, B_UNPREPARED, LATER)),
         (preparing("FAILED"), [GOOD, B], [SUCCEEDED], Verdict(Reason.NOT_PREPARED, B, SUCCEEDED)),
         (preparing("FAILED"), [B_FAILED], [FAILED], Verdict(Reason.NOT_PREPARED, B_FAILED, FAILED)),
-        # Not restored: reverted, and notified afterwards.
+        # Not restored: reverted, and a notification is sent afterwards.
         (OLD, [GOOD, B], [SUCCEEDED], Verdict(Reason.NOTHING_RESTORED, B, SUCCEEDED, put=True)),
         (OLD, [GOOD, B], [FAILED], Verdict(Reason.RUN_FAILED, B, FAILED, put=True)),
         (OLD, [GOOD, B], [PUSH], Verdict(Reason.RUN_FAILED, B, put=True)),
@@ -278,7 +278,7 @@ B_UNPREPARED = notified(B, "not-prepared")
         # Nobody waits for it, and something else is deployed.
         (NEW, [GOOD, B, UNDO], [], Verdict(Reason.DEPLOYED_DIFFERS, UNDO, put=True)),
         (NEW, [GOOD, B, ALIGN], [], Verdict(Reason.DEPLOYED_DIFFERS, ALIGN)),
-        # Unknown: nothing moves, and it is notified if it will not settle by itself.
+        # Unknown: nothing moves, and a notification is sent if it will not settle by itself.
         (UNKNOWN, [GOOD, B], [SUCCEEDED], Verdict(Reason.DEPLOYED_UNKNOWN, B)),
         (BUSY, [GOOD, B], [], None),
         # A change set that waits may still be executed: nothing moves, but news is sent.

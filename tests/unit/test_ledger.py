@@ -192,7 +192,8 @@ def test_the_last_order_is_the_newest_that_was_not_undone() -> None:
     # An undo puts back what was there before, perhaps an earlier order, of the same value even.
     assert last_order([*LEDGER, NEXT, undo(5, "b", 61)]) == ORDER
     # A put that was made twice is undone by one undo.
-    assert last_order([*LEDGER, *[version(3, "b", 60, "t2")] * 2, undo(5, "b", 61)]) == ORDER
+    twice = [version(number, "b", 60, "t2") for number in (3, 4)]
+    assert last_order([*LEDGER, *twice, undo(5, "b", 61)]) == ORDER
 
 
 def move(ledger: list[Version], *runs: Run, actor: str = SCHEDULE, minute: float = 14) -> Move:
@@ -224,7 +225,7 @@ def test_a_scheduled_time_acts_until_it_had_its_run_or_somebody_moved_on() -> No
     assert not ran()
     assert ran(runs=[run("r", 0.5)])
     assert not ran(runs=[run("r", 0.5)], of="another time")
-    # It failed and was taken back: a late delivery must not start over.
+    # It failed and was reverted: a late delivery must not start over.
     assert ran(undo(3, "a", 20, action="revert"), runs=[run("r", 0.5, "Failed", ended=19)])
     # A put that was made twice is undone by one undo.
     assert not ran(version(3, "b", 0.5, "t"), undo(4, "a", 1), runs=[run("r", 5)])

@@ -127,8 +127,8 @@ def test_a_refresh_without_its_data_s_age_says_nothing_of_it() -> None:
 
 def ended(reason: Reason, **changes: Any) -> tuple[str, str]:
     """Return the subject about a run that ended so, and what the body says of the database."""
-    entry = REFRESHED._replace(outcome=reason.outcome, reason=reason, age_hours=None)
-    entry = entry._replace(**changes)
+    facts = {"outcome": reason.outcome, "reason": reason, "age_hours": None} | changes
+    entry = REFRESHED._replace(**facts)
     found = notifications.of_run("f", "main", run("r", 0, "Failed"), [entry])
     assert found.body.endswith(f"What to do:\n  {reason.next_step}")
     assert found.attributes["reason"] == reason

@@ -75,8 +75,7 @@ class Night:
         return promote(self.settings, self.aws, scheduled)
 
     def refresh(self, by: str = KIM, *, dry_run: bool = False) -> Result:
-        asked = {"actor": by, "reason": "we need it", "dry_run": dry_run}
-        return refresh_now(self.settings, self.aws, **asked)
+        return refresh_now(self.settings, self.aws, actor=by, reason="we need it", dry_run=dry_run)
 
     def pin(
         self, name: str | None, *, deploy: bool = False, reason: str = "", index: int = 0
@@ -104,6 +103,9 @@ class Night:
 
     def status(self) -> Any:
         return as_documented("GET", "/status", 200, status(self.settings, self.aws))
+
+    def history(self) -> Any:
+        return self.ask("GET", "/snapshots/current/history")[1]["history"]
 
     def promotion_killed(self, when: str, operation: str, minutes: float = 1) -> None:
         """Let the promotion die before or after a call; the next attempt comes minutes later."""

@@ -7,12 +7,11 @@ import pytest
 from chalicelib.domain.ledger import Note
 from chalicelib.settings.acceptance import Settings
 from tests.stage import PIPELINE_NAME, STAGE
-from tests.usecases.names import HOLD, IN_PROGRESS, KIM, NEW, SUNDAY
+from tests.usecases.names import HOLD, IN_PROGRESS, KIM, NEW, SUNDAY, WAITING
 from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import Arrange, denied, in_turn, waits_for_approval, without
 
 UNTIL = {"until": "2026-01-22"}
-WAITING = f"{IN_PROGRESS}, waiting for an approval in stage Approve"
 RESTORING = f"{WAITING}: it restores rds from {NEW}"
 UNKNOWN = "cannot determine whether a run is in progress: "
 

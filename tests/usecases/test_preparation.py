@@ -7,7 +7,6 @@ import pytest
 
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import WORK_DUE
-from chalicelib.usecases.status import history
 from tests.fakes import STACK
 from tests.stage import CURRENT
 from tests.usecases.names import NEW, OLD, REFRESHED
@@ -131,7 +130,7 @@ def test_work_that_has_succeeded_is_not_done_again_by_another_state_machine(nigh
 
 
 @pytest.mark.parametrize(("status", "notified"), [("RUNNING", []), ("FAILED", [NOT_PREPARED])])
-def test_ready_data_is_notified_even_if_the_run_failed_later(
+def test_a_notification_says_that_data_is_prepared_even_if_the_run_failed_later(
     night: Night, status: str, notified: list[str]
 ) -> None:
     night.promote()
@@ -141,9 +140,7 @@ def test_ready_data_is_notified_even_if_the_run_failed_later(
     assert night.subjects == [FAILED_AFTER, *notified, FAILED_AFTER]
     first, *_, last = (each.body for each in night.aws.notifier.sent)
     assert ("NOT prepared yet" in first, "the data is prepared" in last) == (True, True)
-    assert history(night.settings, night.aws, *night.settings.databases)["history"][0][
-        "result"
-    ] == ("failed-after-restore")
+    assert night.history()[0]["result"] == "failed-after-restore"
 
 
 def restored_without(night: Night) -> None:
@@ -268,7 +265,7 @@ def test_good_data_stays_good_when_its_work_cannot_be_seen(restored: Night) -> N
 
 
 def test_a_cluster_that_no_run_has_restored_is_notified_and_not_prepared(night: Night) -> None:
-    """It may be in use."""
+    """The after-restore work is not started, because the cluster may be in use."""
     night.polls()
     assert shown(night) == (None, [])  # it was there before
     night.pin("new")

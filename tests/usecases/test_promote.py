@@ -15,7 +15,19 @@ from chalicelib.usecases.update_latest import update
 from tests.fakes import arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
-from tests.usecases.names import BUSY, HIDDEN, HOLD, KIM, NEW, OLD, SCHEDULE, SECRET, SUNDAY
+from tests.usecases.names import (
+    BUSY,
+    HIDDEN,
+    HOLD,
+    IN_PROGRESS,
+    KIM,
+    NEW,
+    OLD,
+    SCHEDULE,
+    SECRET,
+    SUNDAY,
+    WAITING,
+)
 from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import (
     Arrange,
@@ -162,14 +174,13 @@ def test_an_off_week_asks_aws_nothing(night: Night, use_case: UseCase) -> None:
     assert (night.aws.calls, night.subjects) == ([], [])
 
 
-PLACE = "UTC, waiting for an approval in stage Approve;"
 DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it has ended"
 
 
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
-        (in_turn(Night.push, waits_for_approval), BUSY.replace("UTC;", PLACE)),
+        (in_turn(Night.push, waits_for_approval), BUSY.replace(IN_PROGRESS, WAITING)),
         (stack_in("UPDATE_IN_PROGRESS"), DEPLOYING),
     ],
     ids=["a run that waits", "a stack that somebody else deploys"],

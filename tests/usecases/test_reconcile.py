@@ -10,7 +10,6 @@ from chalicelib.domain.ledger import GOOD, Note
 from chalicelib.domain.results import Result
 from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import reconcile
-from chalicelib.usecases.status import history
 from tests.fakes import STACK, arn
 from tests.interruptions import meanwhile, refuse
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
@@ -186,7 +185,7 @@ def test_a_value_that_somebody_puts_by_hand_is_notified_once_it_is_restored(nigh
 
 
 def test_current_is_set_to_the_deployed_snapshot_unless_a_pin_waits(promoted: Night) -> None:
-    """A run that had read the value before it was taken back has restored it."""
+    """A run that had read the value before it was reverted has restored it."""
     promoted.run_is_over("Failed")
     restored = {"Cluster": promoted.aws.clusters.restore(NEW)}
     promoted.aws.stacks.all[STACK] = Stack("UPDATE_COMPLETE", restored, {CURRENT: NEW})
@@ -271,10 +270,10 @@ def test_with_a_wrong_stack_name_deployed_data_is_not_reverted(night: Night, end
 
 
 @pytest.mark.parametrize("first", ["dummyvalue", None])
-def test_a_failed_first_refresh_is_reverted_beside_a_pipeline_that_has_run_before(
+def test_a_failed_first_refresh_is_reverted_even_if_the_pipeline_has_run_before(
     night: Night, first: str | None
 ) -> None:
-    """Without a stack as well: the next push must not restore it by surprise."""
+    """The stage knows no stack. The next push must not restore the reverted value."""
     night.configure(RDS_STACK_NAME="")
     night.aws.parameters.kept.pop(CURRENT)
     if first:
@@ -450,7 +449,7 @@ def test_the_first_of_three_puts_at_once_wins(night: Night, late: str) -> None:
 
 @pytest.mark.parametrize("starts", [True, False])
 def test_a_value_that_was_refused_counts_for_nothing(night: Night, starts: bool) -> None:
-    """Neither an undo nor a rollback returns to it, and a retry goes on."""
+    """Neither an undo nor a rollback returns to it, and a retry continues."""
     seen = night.present().number
     night.promotion_killed("before", "start")
     with pytest.raises(Refused):
@@ -473,9 +472,7 @@ def test_a_refresh_that_was_completed_is_no_failure_in_the_history(promoted: Nig
     promoted.polls()
     promoted.rollback()
     promoted.run_is_over()
-    _, retried, back = history(promoted.settings, promoted.aws, *promoted.settings.databases)[
-        "history"
-    ][::-1]
+    back, retried, _ = promoted.history()
     assert (retried["result"], back["result"]) == ("restored", "refreshed")
 
 

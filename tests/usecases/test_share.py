@@ -141,8 +141,8 @@ def test_of_two_deliveries_at_once_one_asks_and_both_find_it(aws: InMemoryAws) -
 def test_under_the_default_key_the_newest_backup_is_copied(aws: InMemoryAws) -> None:
     backed_up(aws)
     share(aws)
-    taken = {each: tags["aurora-refresh:taken"] for each, tags in aws.snapshots.tags.items()}
-    assert taken == {
+    dates = {each: tags["aurora-refresh:taken"] for each, tags in aws.snapshots.tags.items()}
+    assert dates == {
         name("orders"): "2026-01-03T22:00:00+00:00",
         name("billing"): "2026-01-03T04:00:00+00:00",
     }

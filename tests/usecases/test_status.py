@@ -11,7 +11,17 @@ from chalicelib.settings.acceptance import Settings
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
 from tests.interruptions import calm
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
-from tests.usecases.names import HIDDEN, HOLD, IN_PROGRESS, NEW, OLD, SECRET, SUNDAY, TWO_O_CLOCK
+from tests.usecases.names import (
+    HIDDEN,
+    HOLD,
+    IN_PROGRESS,
+    NEW,
+    OLD,
+    SECRET,
+    SUNDAY,
+    TWO_O_CLOCK,
+    WAITING,
+)
 from tests.usecases.night import Night, documented
 from tests.usecases.states import (
     Arrange,
@@ -132,8 +142,7 @@ def test_each_database_has_its_own_facts(two: Night) -> None:
         ("docs", None, arn("docs-old")),
     ]
     why = f"{OTHER_LATEST} holds dummyvalue, {NO_ARN}. {Reason.NO_LATEST.next_step}"
-    nobody = "Until then, no other database is refreshed either."
-    assert found["problems"] == [f"docs: latest would not be promoted: {why} {nobody}"]
+    assert found["problems"] == [f"docs: latest would not be promoted: {why} {FOR_ALL}"]
     for name, chosen, present in (("rds", NEW, OLD), ("docs", arn("docs-old"), arn("docs-old"))):
         shares = get(two, f"/snapshots?database={name}")["snapshots"]
         assert [each["arn"] for each in shares if each["chosen"]] == [chosen]
@@ -143,25 +152,17 @@ def test_each_database_has_its_own_facts(two: Night) -> None:
 
 def test_one_database_that_cannot_be_refreshed_holds_up_the_other(two: Night) -> None:
     """They are promoted together or not at all."""
-    for_all = "Until then, no other database is refreshed either."
     two.aws.snapshots.all = [each for each in two.aws.snapshots.all if each.arn != arn("docs-new")]
     (gone,) = two.status()["problems"]
     assert gone.startswith("docs: latest would not be promoted: ")
-    assert gone.endswith(for_all)
+    assert gone.endswith(FOR_ALL)
     two.set(OTHER_LATEST, arn("docs-old"))
     two.aws.time += timedelta(days=16)
     two.offer("newest", created=two.aws.time)
     two.set(LATEST, arn("newest"))
     _, stale, *_ = two.status()["problems"]
     assert stale.startswith("docs: the deployed data is more than 16 days old; ")
-    assert stale.endswith(f"{NOTHING_NEWER} {for_all}")
-
-
-# --- the table: the state of the account, and the problem that the status names --------------------
-
-
-def old_is_from(days: int) -> Arrange:
-    return listing(snapshot("new"), snapshot("old", created=SUNDAY - timedelta(days=days)))
+    assert stale.endswith(f"{NOTHING_NEWER} {FOR_ALL}")
 
 
 def test_a_deleted_current_is_a_problem_and_does_not_hide_what_is_deployed(
@@ -178,6 +179,13 @@ def test_a_deleted_current_is_a_problem_and_does_not_hide_what_is_deployed(
     refreshed.refresh()  # which creates it again, and restores nothing
     refreshed.run_is_over()
     assert (refreshed.current, refreshed.status()["problems"]) == (NEW, [])
+
+
+# --- the table: the state of the account, and the problem that the status names --------------------
+
+
+def old_is_from(days: int) -> Arrange:
+    return listing(snapshot("new"), snapshot("old", created=SUNDAY - timedelta(days=days)))
 
 
 FIRST_PIN = in_turn(without(CURRENT), no_stack, lambda night: night.pin("new"))
@@ -223,12 +231,13 @@ RESET, WRONG = (f"rds: {CURRENT} holds {value}, {READ}" for value in ("dummyvalu
 TOO_OLD = "rds: the deployed data is more than 16 days old; the limit is 14 days. "
 REFRESH = "Refresh, or pin one and deploy it now."
 NOTHING_NEWER = "Refresh once a newer snapshot is shared, or pin one and deploy it now."
+FOR_ALL = "Until then, no other database is refreshed either."
 MISSED = (
     "rds: the refresh due at 2026-01-04T04:00:00+00:00 did not happen. Check the "
     "notifications and the log of db-restore-from-snapshot."
 )
 NO_UPDATE = f"rds: latest would not be promoted: {LATEST} holds dummyvalue, {NO_ARN}. {Reason.NO_LATEST.next_step}"
-WAITS = f"{IN_PROGRESS}, waiting for an approval in stage Approve. When it continues, it restores rds from {NEW}."
+WAITS = f"{WAITING}. When it continues, it restores rds from {NEW}."
 LONGER = promotion_that("InProgress", hours=2, seconds=1)
 
 
