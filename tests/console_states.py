@@ -40,6 +40,7 @@ def database(name: str, days: int, **facts: Any) -> Json:
         "why": "newest eligible share",
         "waiting": False,
         "restoring": None,
+        "blocks_refresh": False,
         "state": "good",
         **facts,
     }
@@ -168,7 +169,7 @@ def attention() -> FakeClient:
     )
     client = FakeClient(
         database("orders", 14, **moved),
-        database("billing", 17, latest=nightly("billing", 17), state="stale"),
+        database("billing", 17, latest=nightly("billing", 17), state="stale", blocks_refresh=True),
         database("documents", 3),
         problems=[f"billing: {too_old}"],
     )

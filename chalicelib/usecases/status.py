@@ -184,6 +184,7 @@ class _Look:
             "good": bool(present and present.is_good),
             "waiting": is_waiting(deployment, ledger),
             "restoring": self.restored.get(database.name),
+            "blocks_refresh": database.latest_parameter not in self.values,
         }
         is_stale = False
         try:
@@ -198,6 +199,7 @@ class _Look:
             if deployed and limit and taken and self.now - taken > limit + GRACE:
                 is_stale, days = True, (self.now - taken).days
                 wait = " once a newer snapshot is shared" if latest in (None, deployed) else ""
+                facts["blocks_refresh"] = bool(wait)
                 found.append(
                     f"the deployed data is more than {days} days old; the limit is {limit.days} days. "
                     f"Refresh{wait}, or pin one and deploy it now.{self.for_all if wait else ''}"
@@ -208,6 +210,7 @@ class _Look:
             elif database.copy_policy:
                 promotable_copy(self.own, database.copy_policy)  # a newer one may be in progress
         except Refused as refused:
+            facts["blocks_refresh"] = True
             if refused.reason is not Reason.NO_LATEST or not self.is_new():
                 found.append(f"latest would not be promoted: {_described(refused)}{self.for_all}")
         except AwsError as error:

@@ -60,6 +60,8 @@ def test_the_pages_say_what_is_deployed_what_comes_and_why_a_share_cannot_be_res
         "Running: Deploy, Database started Sat 28 Nov 2026, 13:37 UTC 23 minutes ago",
         "restores orders from orders-2026-11-27",
         "is being replaced by orders-2026-11-27",
+        "14 hours held up by billing",
+        "14 hours nothing newer is shared",
         "Problems billing: the deployed data is more than 16 days old",
         '<noscript><meta http-equiv="refresh" content="10"></noscript>',
     )

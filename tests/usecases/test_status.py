@@ -62,7 +62,7 @@ def test_a_fresh_account_in_which_there_is_nothing(night: Night) -> None:
         *("age_hours", "version", "since", "action", "by", "why", "restoring"),
     )
     facts = {"name": "rds", "stack": STACK, "good": False, "waiting": False, "state": "empty"}
-    assert found["databases"] == [facts | dict.fromkeys(nothing)]
+    assert found["databases"] == [facts | dict.fromkeys(nothing) | {"blocks_refresh": True}]
     assert found["pipeline"] == {"name": None, "last_run": None, "under_way": None}
     assert found["problems"] == [
         f"parameter not found: {name}. {Reason.PARAMETER_MISSING.next_step}"
@@ -160,7 +160,9 @@ def test_one_database_that_cannot_be_refreshed_holds_up_the_other(two: Night) ->
     two.aws.time += timedelta(days=16)
     two.offer("newest", created=two.aws.time)
     two.set(LATEST, arn("newest"))
-    _, stale, *_ = two.status()["problems"]
+    found = two.status()
+    _, stale, *_ = found["problems"]
+    assert [each["blocks_refresh"] for each in found["databases"]] == [False, True]
     assert stale.startswith("docs: the deployed data is more than 16 days old; ")
     assert stale.endswith(f"{NOTHING_NEWER} {FOR_ALL}")
 
@@ -312,7 +314,10 @@ def test_whatever_would_fail_a_promotion_is_a_problem_with_what_to_do(
 ) -> None:
     arrange(night)
     what = "rds: latest would not be promoted: " if step == "snapshot" else ""
-    assert night.status()["problems"] == [f"{what}{message}. {Reason(reason).next_step}"]
+    found = night.status()
+    assert found["problems"] == [f"{what}{message}. {Reason(reason).next_step}"]
+    is_of_pipeline = reason == "pipeline-missing" or PIPELINE_NAME in message
+    assert found["databases"][0]["blocks_refresh"] == (not is_of_pipeline)
 
 
 def test_without_a_stack_the_runs_are_needed_to_see_what_is_deployed(night: Night) -> None:
