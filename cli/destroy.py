@@ -144,8 +144,11 @@ def _data(look: Look, *, parameters: bool, everything: bool) -> Iterator[Step]:
 
 def _other_alarms(look: Look, topic: str) -> list[str]:
     """Return the alarms that notify a topic and are not the stage's."""
-    path = f"MetricAlarms[?contains(AlarmActions, '{topic}')].AlarmName"
-    found = look.all("cloudwatch:DescribeAlarms", path, ActionPrefix=topic)
+    actions = "[AlarmActions, OKActions, InsufficientDataActions][]"
+    notifies = f"AlarmName && contains({actions}, '{topic}')"  # AWS may leave out an empty list
+    path = f"[MetricAlarms, CompositeAlarms][][] | [?{notifies}].AlarmName"
+    kinds = ["MetricAlarm", "CompositeAlarm"]  # by default, only the first is listed
+    found = look.all("cloudwatch:DescribeAlarms", path, AlarmTypes=kinds)
     return sorted({*found}.difference(stacks.alarm_names(look.stage, whatever_it_has=True)))
 
 

@@ -234,7 +234,8 @@ class InMemoryClusters:
 
     def add(self, identifier: str, key: str | None = None) -> None:
         """Add a cluster under a key, or under none."""
-        made = Cluster(f"cluster-{identifier}", self.aws.time, identifier, key=key)
+        arn = f"arn:aws:rds:eu-west-1:111111111111:cluster:{identifier}"
+        made = Cluster(f"cluster-{identifier}", self.aws.time, identifier, arn, key=key)
         self.restored[identifier] = made
 
     def restore(self, value: str, created: datetime | None = None) -> str:

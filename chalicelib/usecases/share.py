@@ -87,9 +87,10 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
     if found := _find(aws, name, policy, identifier):
         return found
-    if cluster.key and aws.keys.is_aws_managed(cluster.key):
+    account = cluster.arn.split(":")[4]
+    if cluster.key and _is_default_key(aws, cluster.key, account):
         key = policy.key
-        if key is None or aws.keys.is_aws_managed(key):
+        if key is None or _is_default_key(aws, key, account):
             raise Refused(
                 Reason.DEFAULT_KEY,
                 f"{name} is encrypted under this account's default key aws/rds, which no other account "
@@ -108,6 +109,13 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
     raise Refused(
         Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tags"
     )
+
+
+def _is_default_key(aws: Aws, key: str, account: str) -> bool:
+    """Return whether a key is the account's default key."""
+    # Another account's is not, and this function has no right to describe it.
+    is_own = not key.startswith("arn:") or key.split(":")[4] == account
+    return is_own and aws.keys.is_aws_managed(key)
 
 
 def _find(aws: Aws, name: str, policy: SharePolicy, identifier: str) -> ClusterResult | None:

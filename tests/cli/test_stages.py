@@ -134,6 +134,7 @@ def test_a_stage_s_name_is_one_that_every_resource_can_bear() -> None:
 
 COPIED = {"RDS_COPY_KMS_KEY_ID": "alias/copies"}
 KEY_ELSEWHERE = f"arn:aws:kms:us-east-1:222222222222:key/{'mrk-' + 32 * '0'}"
+ALIAS = "arn:aws:kms:eu-west-1:444444444444:alias/copies"
 MYSQL = {"RDS_ENGINE": "aurora-mysql"}
 HERE, ELSEWHERE = (f"arn:aws:sns:{region}:222222222222:t" for region in ("eu-west-1", "us-east-1"))
 REAL = PIPELINE.replace("222222222222", "333333333333")
@@ -152,6 +153,7 @@ def preparing(region: str = "eu-west-1", account: str = "222222222222") -> dict[
         ({"NOTIFICATION_TOPIC_ARN": ELSEWHERE}, "NOTIFICATION_TOPIC_ARN", "one in eu-west-1"),
         ({"NOTIFICATION_TOPIC_ARN": HERE, "CHAT_TOPIC_ARN": HERE}, "CHAT_TOPIC_ARN", "another"),
         ({"RDS_COPY_KMS_KEY_ID": KEY_ELSEWHERE}, "RDS_COPY_KMS_KEY_ID", "one in eu-west-1"),
+        ({"RDS_COPY_KMS_KEY_ID": ALIAS}, "RDS_COPY_KMS_KEY_ID", "one in eu-west-1, 222222222222"),
         (preparing(region="us-east-1"), "RDS_AFTER_RESTORE", "one in eu-west-1, 222222222222"),
         (preparing(account="444444444444"), "RDS_AFTER_RESTORE", "functions cannot use it there"),
         ({"RDS_ENGINE_VERSION": "9.6"}, "RDS_ENGINE_VERSION", "write one of PostgreSQL's"),

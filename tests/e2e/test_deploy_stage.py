@@ -210,7 +210,7 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
         AlarmName="others",
         ComparisonOperator="GreaterThanThreshold",
         EvaluationPeriods=1,
-        AlarmActions=[TOPIC],
+        OKActions=[TOPIC],
     )
     status, printed = user.run("destroy", "--yes", "--everything")
     found = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]

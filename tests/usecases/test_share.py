@@ -19,7 +19,9 @@ from tests.interruptions import meanwhile
 
 SATURDAY = datetime(2026, 1, 3, 22, tzinfo=UTC)
 WEEK = timedelta(weeks=1)
-OWN = "key/own"
+KEYS = "arn:aws:kms:eu-west-1:111111111111:key/"
+OWN, DEFAULT = f"{KEYS}own", f"{KEYS}default"
+CENTRAL = OWN.replace("111111111111", "333333333333")
 SETTINGS = ProductionSettings.from_environment(
     {
         "SHARE_WITH_ACCOUNT": ACCEPTANCE,
@@ -38,7 +40,7 @@ def company() -> InMemoryAws:
     aws = InMemoryAws(SATURDAY, PRODUCTION)
     aws.clusters.add("orders")
     aws.clusters.add("billing", OWN)
-    aws.keys.default.add("key/default")
+    aws.keys.default.add(DEFAULT)
     return aws
 
 
@@ -59,7 +61,7 @@ aws, third = pytest.fixture(company), pytest.fixture(third_saturday)
 
 
 def default_key(aws: InMemoryAws) -> None:
-    aws.clusters.add("billing", "key/default")
+    aws.clusters.add("billing", DEFAULT)
 
 
 def backed_up(aws: InMemoryAws) -> None:
@@ -157,7 +159,7 @@ NO_KEY = (
     "billing is encrypted under this account's default key aws/rds, which no other account can use, "
     "and SHARE_KMS_KEY_ID is not set: it has to be customer-managed"
 )
-DEFAULT_KEY = NO_KEY.replace("not set", "key/default")
+DEFAULT_KEY = NO_KEY.replace("not set", DEFAULT)
 
 
 def take_name(aws: InMemoryAws) -> None:
@@ -173,7 +175,7 @@ def take_name(aws: InMemoryAws) -> None:
         (take_name, OWN, "name-taken", TAKEN),
         # What is encrypted under a default key nobody else could read.
         (backed_up, None, "default-key", NO_KEY),
-        (backed_up, "key/default", "default-key", DEFAULT_KEY),
+        (backed_up, DEFAULT, "default-key", DEFAULT_KEY),
     ],
 )
 def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_cluster(
@@ -195,6 +197,15 @@ def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_clu
     subject = f"aurora-refresh: SHARING FAILED: {reason} (billing)"
     expected = Notification(subject, "\n".join(lines), steps, facts | {"clusters": "billing"})
     assert aws.notifier.sent == [expected]
+
+
+def test_another_accounts_key_is_never_the_default_key(aws: InMemoryAws) -> None:
+    """The function has no right to describe it."""
+    aws.refused = [("is_aws_managed", CENTRAL)] * 2
+    aws.clusters.add("orders", CENTRAL)
+    backed_up(aws)
+    answer = share(aws, key=CENTRAL)
+    assert [each["outcome"] for each in answer["clusters"]] == ["asked", "asked"]
 
 
 def test_an_error_stops_no_other_cluster_and_hides_nothing(aws: InMemoryAws) -> None:
