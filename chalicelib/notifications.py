@@ -13,6 +13,7 @@ from chalicelib.domain.errors import AwsError, RefreshError
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import ClusterResult, DatabaseResult, Result
+from chalicelib.domain.text import printable
 
 # One line of less than 100 ASCII characters: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 SUBJECT_LIMIT = 99
@@ -218,4 +219,4 @@ def _section(title: str, texts: Sequence[str]) -> Iterator[str]:
     if texts:
         yield f"{title}:"
         # A line break in a person's reason could imitate one of our lines.
-        yield from (f"  {' '.join(text.split())}" for text in texts)
+        yield from (f"  {printable(' '.join(text.split()))}" for text in texts)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
+from chalicelib.domain.text import printable
 from cli import options
 from cli.output import (
     WrongUsage,
     confirm,
     is_interactive,
-    printable,
     say,
     say_json,
     say_table,

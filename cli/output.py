@@ -6,16 +6,15 @@ Others wrote some of the text. Nothing in it may control the terminal.
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import IO, Any
 
 import click
 
+from chalicelib.domain.text import printable
+
 Row = Sequence[object]
 
-# Control characters, invisible ones such as bidirectional overrides, and line ends of Unicode.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _WIDTH = 100_000  # more than any row has
 _GAP = 2  # between columns
 _TONES = {"good": "green", "stale": "red", "not prepared": "red", "unknown": "red"}
@@ -33,13 +32,6 @@ class WrongUsage(Failure):
     """A command that was given wrongly."""
 
     exit_code = 2
-
-
-def printable(text: str) -> str:
-    """Replace invisible characters that alter the output, except line breaks."""
-    return "".join(
-        "?" if unicodedata.category(each) in _INVISIBLE and each != "\n" else each for each in text
-    )
 
 
 def say(text: str = "") -> None:

@@ -59,7 +59,11 @@ _moto = DomainDispatcherApplication(create_backend_app)
 
 
 def _serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    request = Request(environ)
+    request, port = Request(environ), environ["SERVER_PORT"]
+    # A web page could reach this by DNS rebinding, and run its code in a function.
+    hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+    if request.headers.get("Host") not in hosts or "Origin" in request.headers:
+        return Response("not for web pages", 403)(environ, start_response)
     # The body is read again by whatever answers.
     environ["wsgi.input"] = io.BytesIO(request.get_data())
 

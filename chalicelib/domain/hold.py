@@ -4,7 +4,8 @@ import json
 from datetime import date
 from typing import NamedTuple
 
-from chalicelib.domain.parameters import PLACEHOLDER, refuse_lone_surrogates
+from chalicelib.domain.parameters import PLACEHOLDER
+from chalicelib.domain.text import refuse_lone_surrogates
 
 
 class Hold(NamedTuple):

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from chalicelib.domain.parameters import arn_of, refuse_lone_surrogates
+from chalicelib.domain.parameters import arn_of
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.text import refuse_lone_surrogates
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 DESCRIPTION_LIMIT = 1024
@@ -110,8 +111,9 @@ class Version(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        """Whether it is the last version that a successful run restored."""
-        return GOOD in self.labels
+        """Whether it is the last version that a successful run restored, and its work is done."""
+        # Somebody else may have set the label.
+        return GOOD in self.labels and WORK_DUE not in self.labels
 
     @property
     def is_correction(self) -> bool:

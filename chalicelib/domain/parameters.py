@@ -4,7 +4,6 @@ A parameter may hold a secret by mistake: nothing but snapshot ARNs and the plac
 logged or shown.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -60,8 +59,3 @@ def visible(value: str) -> str:
 def hidden(value: str) -> str:
     """Describe a value without showing it."""
     return f"something else, {len(value)} characters long"
-
-
-def refuse_lone_surrogates(document: object) -> None:
-    """Raise ValueError for a lone surrogate in JSON, which can be neither sent nor stored."""
-    json.dumps(document, ensure_ascii=False).encode()

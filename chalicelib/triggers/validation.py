@@ -5,12 +5,12 @@ A problem is an InvalidRequest that names the field, its value and what would be
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib.domain.schedule import day
 from chalicelib.domain.snapshots import SnapshotArn
+from chalicelib.domain.text import is_invisible
 
 ARN_LIMIT = 512
 IDENTIFIER_LIMIT = 255
@@ -26,12 +26,8 @@ _IDENTIFIER = re.compile(r"(rds:|awsbackup:)?[A-Za-z](-?[A-Za-z0-9])*")
 # https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
-    "\U000e0100-\U000e01ef]"
+    "\U0001d159\U000e0100-\U000e01ef]"
 )
-
-# Control characters, invisible ones (bidirectional overrides, zero width), lone surrogates,
-# and Unicode's line ends: a reason is read in terminals, logs and e-mails.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 class InvalidRequest(ValueError):
@@ -116,8 +112,8 @@ def _snapshot(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    is_hidden = _INVISIBLE.intersection(map(unicodedata.category, text)) or _BLANK.search(text)
-    if len(text) > REASON_LIMIT or is_hidden:
+    # A reason is read in terminals, logs and e-mails.
+    if len(text) > REASON_LIMIT or any(map(is_invisible, text)) or _BLANK.search(text):
         raise ValueError(text)
     return text
 

@@ -17,10 +17,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
 from chalicelib.domain.functions import RESTORE, deployed_name
+from chalicelib.domain.text import printable
 from cli.client import ApiClient, Json
 from cli.console import view
 from cli.errors import ApiError, unknown_answer
-from cli.output import printable, say
+from cli.output import say
 
 LOOPBACK = "127.0.0.1"
 _HEADERS = {
@@ -62,13 +63,16 @@ def create_app(client: ApiClient) -> Flask:
 
     @app.before_request
     def check_origin() -> Response | None:
-        port, given = request.environ["SERVER_PORT"], request.form.get("token", "").encode()
+        port = request.environ["SERVER_PORT"]
         # Browsers leave out the port 80.
         hosts = [f"{name}:{port}".removesuffix(":80") for name in (LOOPBACK, "localhost", "[::1]")]
         is_ours = request.headers.get("Host") in hosts
+        is_ours &= request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
         if request.method not in ("GET", "HEAD"):
             is_ours &= request.headers.get("Origin") in [f"http://{host}" for host in hosts]
-            is_ours &= secrets.compare_digest(given, token.encode())
+            # A form that is too large ends in a page, which others may not see.
+            given = request.form.get("token", "") if is_ours else ""
+            is_ours &= secrets.compare_digest(given.encode(), token.encode())
         message = f"This is not a page of the console. Open http://{hosts[0]}/ instead.\n"
         return None if is_ours else Response(message, 403, mimetype="text/plain")
 

@@ -244,6 +244,18 @@ def test_only_the_loopback_address_is_answered_by_each_of_its_names() -> None:
     answered = {host: (page.status_code, "orders" in page.text) for host, page in pages.items()}
     refused = dict.fromkeys([*OTHERS, ""], (403, False))
     assert answered == dict.fromkeys(OURS, (200, True)) | refused
+    for site, status in {
+        "none": 200,
+        "same-origin": 200,
+        "same-site": 403,
+        "cross-site": 403,
+    }.items():
+        page = Browser(healthy()).get("/", **{"Sec-Fetch-Site": site})
+        assert page.status_code == status
+    # Not even the page that says why shows whose console this is.
+    large = {"headers": {"Host": OTHERS[0]}, "data": {"token": "a" * 70_000}}
+    refused_page = create_app(healthy()).test_client().post("/pin", base_url=ADDRESS, **large)
+    assert (refused_page.status_code, "222222222222" in refused_page.text) == (403, False)
     # On port 80 it has no port.
     http = create_app(healthy()).test_client()
     hosts = "127.0.0.1", "example.com"

@@ -25,6 +25,7 @@ from chalicelib.domain.functions import APP
 from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
+from chalicelib.domain.text import printable
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import configure, discovery, doctor, mainpipeline, stacks, stages, templates
 from cli.doctor import acceptance, checks, deployment, production, refresh
@@ -32,7 +33,7 @@ from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
 from cli.look import AcceptanceLook, Look
 from cli.main import cli
-from cli.output import Failure, printable
+from cli.output import Failure
 from cli.policies import file_name, policies
 from cli.stages import CONFIG, AcceptanceStage, ProductionStage
 from tests.fakes import ACCEPTANCE, PRODUCTION, InMemoryAws, arn, snapshot

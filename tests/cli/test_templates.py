@@ -66,7 +66,7 @@ def test_the_pipeline_gives_the_database_s_template_its_parameters() -> None:
     assert pipeline["ConnectionPrefix"]["Default"] == database["ConnectionPrefix"]["Default"]
 
 
-def test_the_pipeline_restores_only_the_snapshots_that_it_is_given() -> None:
+def test_the_pipeline_restores_given_snapshots_only_and_changes_its_own_clusters_only() -> None:
     role = templates.parsed(TEMPLATES["pipeline.yaml"])["Resources"]["DeployRole"]["Properties"]
     statements = role["Policies"][0]["PolicyDocument"]["Statement"]
     restore = "rds:RestoreDBClusterFromSnapshot"
@@ -74,3 +74,10 @@ def test_the_pipeline_restores_only_the_snapshots_that_it_is_given() -> None:
     assert given == {"Ref": "SnapshotArns"}
     kinds = [each["Fn::Sub"].rsplit(":", 2)[1] for each in others]
     assert kinds == ["cluster", "cluster-pg", "og", "subgrp"]
+    (everything,) = (each["Action"] for each in statements if each["Resource"] == "*")
+    assert {each.partition(":")[2][:8] for each in everything} == {"Describe"}
+    clusters = [
+        each for part in statements for each in part["Resource"] if ":cluster:" in str(each)
+    ]
+    assert clusters
+    assert all(each["Fn::Sub"].endswith(":cluster:${DataStackName}-*") for each in clusters)

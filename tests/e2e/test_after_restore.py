@@ -81,6 +81,10 @@ def test_a_file_that_fails_is_named_without_its_data_and_a_redrive_masks_every_r
     none = preparation.run()
     assert none["status"] == "FAILED"
     assert "there are no *.sql in s3://acceptance-scripts/after-restore/rds/" in none["cause"]
+    other = {"Bucket": "acceptance-scripts", "Key": "after-restore/rds/10-mask.SQL"}
+    preparation.cloud.client("s3").put_object(**other)
+    assert other["Key"] in preparation.redrive(none["executionArn"])["cause"]
+    preparation.cloud.client("s3").delete_object(**other)
     upload(preparation.cloud, documented_files() | {"20-users": BROKEN})
 
     failed = preparation.redrive(none["executionArn"])

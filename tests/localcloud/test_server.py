@@ -3,6 +3,8 @@
 import os
 import subprocess
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -34,6 +36,15 @@ def test_a_cloud_ends_with_its_starter_and_leaves_neither_a_process_nor_a_file_b
             server.kill()  # or a cloud that does not end would block the test
     assert [*(tmp_path / "temporary").iterdir()] == []
     wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in processes), "their end")
+
+
+@pytest.mark.parametrize("header", [{"Host": "evil.example"}, {"Origin": "http://127.0.0.1"}])
+def test_no_web_page_can_call_it(cloud: LocalCloud, header: dict[str, str]) -> None:
+    """By DNS rebinding, a page could otherwise have a function run its code on this machine."""
+    for path in ("/2015-03-31/functions/", "/_cloud/invocations"):
+        request = Request(cloud.endpoint + path, headers=header)  # noqa: S310 (the cloud's own)
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(request)  # noqa: S310
 
 
 def children(pid: int) -> list[str]:

@@ -186,11 +186,12 @@ def test_a_chat_message_has_the_custom_format_and_a_thread() -> None:
 
 def test_a_person_s_reason_mentions_nobody_in_chat_and_disguises_no_link() -> None:
     """https://docs.slack.dev/messaging/formatting-message-text/"""
-    entry = REFRESHED._replace(why="<!channel> & <https://x|y> [y](https://x)\nWhat to do:")
+    hostile = "<!channel> & <https://x|y> [y](https://x)\nWhat to do:\x1b[2J\u202e"
+    entry = REFRESHED._replace(why=hostile)
     found = notifications.of_run("f", "main", run("r", 0), [entry])
-    assert '("<!channel> & <https://x|y> [y](https://x) What to do:")' in found.body
+    assert '("<!channel> & <https://x|y> [y](https://x) What to do:?[2J?")' in found.body
     content = json.loads(found.to_chat())["content"]
-    escaped = "&lt;!channel&gt; &amp; &lt;https://x|y&gt; (y)(https://x) What to do:"
+    escaped = "&lt;!channel&gt; &amp; &lt;https://x|y&gt; (y)(https://x) What to do:?(2J?"
     assert f'("{escaped}")' in content["description"]
     assert len(content["nextSteps"]) == 1
 

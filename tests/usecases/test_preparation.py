@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
 from chalicelib.domain.errors import AwsError
-from chalicelib.domain.ledger import WORK_DUE
+from chalicelib.domain.ledger import GOOD, WORK_DUE
 from tests.fakes import STACK
 from tests.stage import CURRENT
 from tests.usecases.names import NEW, OLD, REFRESHED
@@ -32,7 +34,7 @@ def restored(night: Night) -> Night:
     return night
 
 
-def shown(night: Night) -> tuple[object, list[str]]:
+def shown(night: Night) -> tuple[Any, list[str]]:
     found = night.status()
     (facts,) = found["databases"]
     if preparation := facts["preparation"]:
@@ -205,6 +207,18 @@ def test_work_is_due_on_a_cluster_that_the_setting_sees_first_unless_it_is_in_us
     night.polls(3)
     assert bool(night.aws.state_machines.inputs) == is_due
     assert is_due or shown(night)[0] is None
+
+
+def test_nobody_else_can_call_data_good_whose_work_is_not_done(night: Night) -> None:
+    """Whoever may label versions could otherwise leave the data unmasked, unnoticed."""
+    for arrange in (night.promote, night.run_ends, partial(night.polls, 2)):
+        arrange()
+        night.aws.parameters.label(CURRENT, 2, {GOOD})
+    execution_becomes(night, "FAILED")
+    assert shown(night)[0]["state"] == "not-prepared"
+    assert night.subjects == [NOT_PREPARED]
+    execution_becomes(night, "SUCCEEDED", polls=3)
+    assert (night.good(), night.subjects) == (NEW, [NOT_PREPARED, REFRESHED])
 
 
 def test_work_that_was_started_counts_even_if_none_is_due(restored: Night) -> None:
