@@ -348,7 +348,8 @@ class InMemoryPipelines:
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
         runs = {run.execution_id for run in self.listed(name)}
         wanted = {execution_id} if execution_id else runs
-        return [each for each in reversed(self.executed) if each.execution_id in wanted]
+        found = [each for each in reversed(self.executed) if each.execution_id in wanted]
+        return found if execution_id else found[:100]  # one page
 
     @_call
     def positions(self, name: str) -> Mapping[str, Position]:

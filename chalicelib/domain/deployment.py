@@ -6,6 +6,7 @@ run may skip its deploy stage, be retried, roll back, wait for days, or restore 
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import NamedTuple
 
 from chalicelib.domain.ledger import (
@@ -22,6 +23,7 @@ from chalicelib.domain.ledger import (
 )
 from chalicelib.domain.parameters import arn_of
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.snapshots import Snapshot
 
 
 class StackReference(NamedTuple):
@@ -204,6 +206,13 @@ class Deployment(NamedTuple):
     preparation: Preparation | None = None
 
 
+def is_namesake(snapshot: Snapshot, deployment: Deployment) -> bool:
+    """Return whether a snapshot has the deployed one's name, but data that is newer than the cluster."""
+    cluster, created = deployment.cluster, snapshot.created
+    is_newer = cluster is not None and created is not None and created > cluster.created
+    return is_newer and snapshot.arn == deployment.value
+
+
 def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None:
     """Return the deployment that a label remembers; None if the cluster is seen for the first time."""
     for version in ledger:
@@ -212,16 +221,20 @@ def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None
     return None
 
 
-def makers_of(cluster: Cluster, actions: Iterable[Action], stack: str) -> list[Action]:
+def makers_of(cluster: Cluster, actions: Sequence[Action], stack: str) -> list[Action]:
     """Return the action executions that may have created the cluster, oldest first.
 
     If several ran at that time, those that deploy the stack are preferred, then those of category
     Deploy, then those that were not abandoned. Clocks differ, so two consecutive actions may both be returned.
+    In a run that deploys the stack, no other action makes the cluster.
     """
+    deploying = {action.execution_id for action in actions if stack and action.stack == stack}
     covering = [
         action
         for action in actions
-        if action.category != "Approval" and action.covers(cluster.created)
+        if action.category != "Approval"
+        and action.covers(cluster.created)
+        and (action.stack == stack or action.execution_id not in deploying)
     ]
     fits = [
         (action.stack == stack, action.category == "Deploy", action.status != "Abandoned")
@@ -334,7 +347,8 @@ def last_deployed(ledger: Ledger, actions: Sequence[Action]) -> Deployment:
     that runs Terraform in a build, may deploy at any time during a run.
     """
     deploys = [action for action in actions if action.category == "Deploy"]
-    if actions and not {each.category for each in actions} & {"Deploy", PREPARES_CHANGE_SET}:
+    is_script = not {each.category for each in actions} & {"Deploy", PREPARES_CHANGE_SET}
+    if actions and is_script:
         deploys = [
             Action(
                 run.execution_id,
@@ -350,8 +364,8 @@ def last_deployed(ledger: Ledger, actions: Sequence[Action]) -> Deployment:
     if any(action.status == "InProgress" for action in deploys):
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
     maker = next((action for action in deploys if action.status == "Succeeded"), None)
-    if maker is None:
-        seen = next((each for each in reversed(ledger) if each.was_restored), None)
+    seen = next((each for each in reversed(ledger) if each.was_restored), None)
+    if maker is None or (is_script and seen and _is_newer(seen.run_id, maker, ledger.runs)):
         return (
             Deployment(seen.value, seen, seen.run_id, is_remembered=True) if seen else Deployment()
         )
@@ -368,6 +382,15 @@ def last_deployed(ledger: Ledger, actions: Sequence[Action]) -> Deployment:
     # Without a stack, a deploy of the same value cannot be told from a restore.
     run = version.run_id
     return Deployment(version.value, version, run or maker.execution_id, is_remembered=bool(run))
+
+
+def _is_newer(run_id: str | None, maker: Action, runs: Iterable[Run]) -> bool:
+    """Return whether a run that is known to have restored came after the maker; `runs` are newest first.
+
+    The pipeline does have a deploy action then, but other runs' actions have pushed it off the list.
+    """
+    newer = takewhile(lambda run: run.execution_id != maker.execution_id, runs)
+    return any(run.execution_id == run_id for run in newer)
 
 
 class Verdict(NamedTuple):

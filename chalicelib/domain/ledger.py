@@ -282,7 +282,8 @@ class Ledger(list[Version]):
             # Corrections of this put do not count as changes by somebody else.
             undoing = list(self._undoing(index))
             later = [x for x in accepted(self) if x.number > version.number and x.token != token]
-            if any(each not in undoing for each in later) or self.own_run(version):
+            had_run = version.run_id or self.own_run(version)
+            if had_run or any(each not in undoing for each in later):
                 return True
         return False
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Deployment, is_namesake
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.parameters import Values, pipeline_name, value_of, visible
@@ -46,6 +47,17 @@ def check_window(settings: Settings, now: datetime) -> None:
     if not settings.window.contains(now):
         message = f"{now:%Y-%m-%d %H:%M} UTC is outside {settings.window}"
         raise Refused(Reason.OUTSIDE_WINDOW, message)
+
+
+def check_name(database: Database, deployment: Deployment, snapshot: Snapshot) -> None:
+    """Raise Refused for newer data under the deployed snapshot's name: CloudFormation would see no change."""
+    if is_namesake(snapshot, deployment):
+        raise Refused(
+            Reason.NOT_ELIGIBLE,
+            f"{snapshot.arn} is newer than the cluster that was restored from a snapshot of this name, so "
+            "CloudFormation would restore nothing: give each snapshot a name of its own, or set "
+            f"{database.setting('COPY_KMS_KEY_ID')}",
+        )
 
 
 def wrong_parameters(settings: Settings, values: Values) -> Iterator[Refused]:

@@ -5,6 +5,7 @@ made: if somebody else's version came in between, theirs is put back and wins.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from chalicelib.domain.database import Database
@@ -25,6 +26,7 @@ from chalicelib.domain.ledger import (
     Version,
     accepted,
     in_progress,
+    last_restored,
     newest_of,
     token_of,
 )
@@ -35,6 +37,8 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
 from chalicelib.usecases.checks import pipeline_problem
 from chalicelib.usecases.deployments import Deployments
+
+HANDLED = "this scheduled time was already handled"
 
 
 class Pipeline(Deployments):
@@ -129,27 +133,35 @@ class Pipeline(Deployments):
         try:
             return self.put_and_start(moves, note)
         except RefreshError as error:
-            self.revert(moves, token_of(moves, note), error)
+            with suppress(Refused):  # the error is the answer
+                self.revert(moves, token_of(moves, note), error)
             raise
 
     def revert(self, databases: Iterable[Database], token: str, cause: RefreshError) -> bool:
         """Undo the put of the request with this token, made by any attempt, unless its run may have started.
 
         If it stayed, the next ordinary deployment would restore the database. Return whether
-        anything was undone. Raise AwsError, which says the cause, once every database has been tried.
+        anything was undone. Once every database has been tried, raise AwsError, which says the cause,
+        or Refused `nothing-new` if the request was handled before.
         """
         if isinstance(cause, UncertainError):
             return False  # the next attempt, or poll, finds the run
         done, failed = run_each(databases, lambda each: self._revert_one(each, token, cause))
         raise_errors(failed, [f"current was to be put back, because {cause}"])
+        if None in done and not any(done):
+            raise Refused(Reason.NOTHING_NEW, HANDLED)
         return any(done)
 
-    def _revert_one(self, database: Database, token: str, cause: RefreshError) -> bool:
-        ledger = self.aws.parameters.history(database.current_parameter)
-        present = ledger[-1] if ledger else None
-        if present is None or present.token != token or present.run_id:
+    def _revert_one(self, database: Database, token: str, cause: RefreshError) -> bool | None:
+        """Return whether a put was undone; None if it had its run, or somebody has moved on since."""
+        versions = self.aws.parameters.history(database.current_parameter)
+        if all(version.token != token for version in versions):
             return False
-        if Ledger(ledger, self._runs_after(cause)).own_run(present):
+        ledger = Ledger(versions, self._runs_after(cause))
+        present = ledger[-1]
+        if ledger.already_ran(token):
+            return None
+        if present.token != token:
             return False
         before = next((each for each in reversed(accepted(ledger)) if each.token != token), None)
         if before is None:
@@ -255,12 +267,12 @@ def _put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
 def _free_oldest(aws: Aws, name: str) -> None:
     """Take the labels from the oldest of 100 versions, which Parameter Store would not drop.
 
-    A newer version with the same value inherits them, unless it has its own.
+    If they say what is deployed, a newer version with the same value inherits them.
     https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html
     """
-    oldest, *newer = aws.parameters.history(name)
+    oldest, *newer = versions = aws.parameters.history(name)
     heir = newest_of(oldest.value, newer)
-    if heir and heir.run_id is None:
+    if heir and last_restored(versions) == oldest:
         aws.parameters.label(name, heir.number, oldest.labels)
     else:
         aws.parameters.unlabel(name, oldest.number, oldest.labels)

@@ -23,11 +23,12 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import (
     candidate,
     check_hold,
+    check_name,
     check_window,
     wrong_parameters,
 )
 from chalicelib.usecases.copies import list_own_once
-from chalicelib.usecases.current import Pipeline
+from chalicelib.usecases.current import HANDLED, Pipeline
 from chalicelib.usecases.scheduled import (
     check_week,
     notify_failures,
@@ -53,15 +54,19 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
         pipeline = attempt.check()
         run = pipeline.put_and_start(attempt.moves, attempt.note)
     except RefreshError as error:
-        # An earlier attempt may have been killed after it had put its value.
-        is_undone = attempt.undo(error)
-        if not isinstance(error, Refused):
+        refused = error if isinstance(error, Refused) else None
+        is_overruled = refused is not None and refused.reason is Reason.OVERRULED
+        try:
+            # An earlier attempt may have been killed after it had put its value.
+            if attempt.undo(error):
+                attempt.read()
+        except Refused as handled:  # an earlier attempt has started the run
+            refused = refused if is_overruled else handled
+        if refused is None:
             raise
-        if is_undone:
-            attempt.read()
-        if error.reason is Reason.OVERRULED:  # an operator has set another value, which stays
-            error = Refused(Reason.NOTHING_NEW, str(error))
-        return attempt.refusal(error)
+        if is_overruled:  # an operator has set another value, which stays
+            refused = Refused(Reason.NOTHING_NEW, str(refused))
+        return attempt.refusal(refused)
     return attempt.started(run)
 
 
@@ -184,7 +189,8 @@ class _Attempt:
         for database, snapshot in self.snapshots.items():
             ledger = pipeline.ledgers[database]
             if ledger.already_ran(self.note.token or ""):
-                raise Refused(Reason.NOTHING_NEW, "this scheduled time was already handled")
+                raise Refused(Reason.NOTHING_NEW, HANDLED)
+            check_name(database, deployed[database], snapshot)
             is_deployed = deployed[database].value == snapshot.arn and bool(ledger)
             if deployed[database].unknown or not is_deployed:
                 now = self.aws.now()

@@ -13,6 +13,7 @@ from chalicelib.domain.deployment import (
     Deployment,
     Position,
     Preparation,
+    is_namesake,
     is_waiting,
 )
 from chalicelib.domain.errors import AwsError, RefreshError, Refused
@@ -30,7 +31,7 @@ from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
+from chalicelib.usecases.checks import candidate, check_name, hold_today, wrong_parameters
 from chalicelib.usecases.copies import described, list_own_once, promotable_copy
 from chalicelib.usecases.deployments import Deployments, describe, in_words
 from chalicelib.usecases.preparation import preparation_of
@@ -190,25 +191,8 @@ class _Look:
         try:
             shown = deployed or current
             snapshot = described(self.aws, self.own, database, shown) if shown else None
-            taken = snapshot.created if snapshot else None
-            if taken:
-                facts |= {"created": taken.isoformat(), "age_hours": hours(self.now - taken)}
-            if taken is None and deployment.cluster:
-                taken = deployment.cluster.created  # a deleted snapshot's data is older still
-            limit = self.settings.max_age
-            if deployed and limit and taken and self.now - taken > limit + GRACE:
-                is_stale, days = True, (self.now - taken).days
-                wait = " once a newer snapshot is shared" if latest in (None, deployed) else ""
-                facts["blocks_refresh"] = bool(wait)
-                found.append(
-                    f"the deployed data is more than {days} days old; the limit is {limit.days} days. "
-                    f"Refresh{wait}, or pin one and deploy it now.{self.for_all if wait else ''}"
-                )
-            is_deployed = latest is not None and latest == deployed
-            if database.latest_parameter in self.values and not is_deployed:
-                candidate(self.settings, self.aws, self.own, database, self.values)
-            elif database.copy_policy:
-                promotable_copy(self.own, database.copy_policy)  # a newer one may be in progress
+            is_stale = self._is_stale(facts, deployment, snapshot, found)
+            self._check_latest(facts, database, snapshot)
         except Refused as refused:
             facts["blocks_refresh"] = True
             if refused.reason is not Reason.NO_LATEST or not self.is_new():
@@ -217,6 +201,38 @@ class _Look:
             found.append(_described(error))
         self.problems += [f"{database.name}: {each}" for each in found]
         return {**facts, "state": _state(facts, deployment, is_stale=is_stale)}
+
+    def _is_stale(
+        self, facts: Json, deployment: Deployment, snapshot: Snapshot | None, found: list[str]
+    ) -> bool:
+        """Add the data's age to the facts; return whether it is too old, and add that to `found`."""
+        is_other = snapshot is not None and is_namesake(snapshot, deployment)
+        taken = snapshot.created if snapshot and not is_other else None
+        if taken:
+            facts |= {"created": taken.isoformat(), "age_hours": hours(self.now - taken)}
+        if taken is None and deployment.cluster:
+            taken = deployment.cluster.created  # a deleted snapshot's data is older still
+        deployed, limit = facts["deployed"], self.settings.max_age
+        if not (deployed and limit and taken) or self.now - taken <= limit + GRACE:
+            return False
+        days = (self.now - taken).days
+        wait = " once a newer snapshot is shared" if facts["latest"] in (None, deployed) else ""
+        facts["blocks_refresh"] = bool(wait)
+        found.append(
+            f"the deployed data is more than {days} days old; the limit is {limit.days} days. "
+            f"Refresh{wait}, or pin one and deploy it now.{self.for_all if wait else ''}"
+        )
+        return True
+
+    def _check_latest(self, facts: Json, database: Database, snapshot: Snapshot | None) -> None:
+        """Raise Refused if the schedule would not promote what `latest` names; `snapshot` is shown."""
+        is_deployed = facts["latest"] is not None and facts["latest"] == facts["deployed"]
+        if database.latest_parameter in self.values and not is_deployed:
+            candidate(self.settings, self.aws, self.own, database, self.values)
+        elif database.copy_policy:
+            promotable_copy(self.own, database.copy_policy)  # a newer one may be in progress
+        elif snapshot:
+            check_name(database, self.deployed[database], snapshot)
 
     def _preparation(self, database: Database, found: list[str]) -> Json | None:
         """Return the preparation of the cluster, and add to `found` what is wrong with it."""
@@ -314,7 +330,9 @@ def _state(facts: Json, deployment: Deployment, *, is_stale: bool) -> str:
     if deployment.is_deploying:
         return "deploying"
     if not facts["deployed"]:
-        return "unknown" if deployment.unknown else "waiting" if facts["current"] else "empty"
+        # Somebody may have put a snapshot's name by hand, which CloudFormation takes too.
+        is_unknown = deployment.unknown or deployment.value not in (None, PLACEHOLDER)
+        return "unknown" if is_unknown else "waiting" if facts["current"] else "empty"
     preparation = facts["preparation"]
     if preparation and preparation["state"] != "prepared":
         return str(preparation["state"]).replace("-", " ")

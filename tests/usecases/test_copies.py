@@ -272,13 +272,13 @@ def test_only_the_database_that_has_copies_waits_for_one() -> None:
         ("unchanged", False),
         ("unchanged", True),
     ]
-    assert two.promote().reason == "copy-pending"
+    for latest, reason in (("dummyvalue", "no-latest"), (NEW, "copy-pending")):
+        two.set(LATEST, latest)
+        assert two.promote().reason == reason
     two.aws.snapshots.settle()
     (entry,) = two.follow_copies().databases
     assert (entry.name, two.promote().outcome) == ("docs", "started")
     assert (two.current, two.values[OTHER_CURRENT]) == (NEW, entry.latest)
-    two.set(LATEST, "dummyvalue")
-    assert two.promote().reason == "no-latest"
 
 
 def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal() -> None:

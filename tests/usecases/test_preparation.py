@@ -230,11 +230,17 @@ def test_work_that_was_started_counts_even_if_none_is_due(restored: Night) -> No
 
 
 UNKNOWN = {"state": "preparing", "status": "unknown", "execution": None}
+GONE = "failed, and its record is no longer kept"
+FORGOTTEN = {"state": "not-prepared", "status": GONE, "execution": None}
 
 
 @pytest.mark.parametrize(
     ("work", "good", "preparation"),
-    [(["FAILED", "SUCCEEDED"], NEW, None), (["FAILED"], OLD, UNKNOWN)],
+    [
+        (["FAILED", "SUCCEEDED"], NEW, None),
+        (["FAILED"], OLD, FORGOTTEN),
+        (["RUNNING"], OLD, UNKNOWN),
+    ],
 )
 def test_work_that_step_functions_has_forgotten_is_not_repeated(
     restored: Night, work: list[str], good: str, preparation: object

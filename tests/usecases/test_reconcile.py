@@ -352,6 +352,38 @@ def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night:
     assert found["databases"][0]["waiting"]
 
 
+def test_failed_pushes_do_not_hide_what_was_restored(night: Night) -> None:
+    """After them, the list of recent actions has no deploy action any more."""
+    night.configure(RDS_STACK_NAME="")
+    night.promote()
+    night.run_is_over("Failed", deploys=True)
+    for _ in range(51):
+        run, now = night.push(), night.aws.time
+        for stage in ("Source", "Build"):
+            night.aws.pipelines.executed.append(
+                Action(run, stage, stage, "Failed", now, now, stage)
+            )
+        night.run_ends("Failed", minutes=5)
+    night.polls()
+    assert night.current == NEW
+
+
+@pytest.mark.parametrize("ended", ["Succeeded", "Failed"])
+def test_a_run_whose_own_deploy_is_over_makes_no_cluster(refreshed: Night, ended: str) -> None:
+    run = refreshed.push()
+    refreshed.aws.pipelines.deploy(PIPELINE)  # nothing to restore
+    refreshed.aws.time += timedelta(minutes=5)
+    now = refreshed.aws.time
+    tests = Action(run, "Test", "Test", ended, now, now + timedelta(minutes=40), "Test")
+    refreshed.aws.pipelines.executed.append(tests)
+    refreshed.pin("old")
+    refreshed.aws.time += timedelta(minutes=10)
+    refreshed.aws.stacks.deploy(STACK)  # somebody updates the stack by hand
+    refreshed.run_is_over(ended, deploys=False)
+    assert (refreshed.deployed(), refreshed.good()) == (OLD, NEW)
+    assert refreshed.subjects == [REFRESHED]
+
+
 @pytest.mark.parametrize("status", ["Abandoned", "InProgress"])
 def test_an_action_that_outlasts_its_run_is_credited_with_the_cluster(
     night: Night, status: str
@@ -504,6 +536,19 @@ def test_a_version_inherits_no_labels_if_it_has_its_own(refreshed: Night) -> Non
         {"cluster-ID0002", "good", "notified-refreshed", "run-run-2"},
         labels,
     ]
+
+
+def test_a_failed_request_inherits_no_labels(night: Night) -> None:
+    """Or nobody would be notified of its failure, and the history would call it restored."""
+    while night.present().number < 100:
+        name = "new" if night.deployed() == OLD else "old"
+        night.pin(name, deploy=True, reason=str(night.present().number))
+        night.run_is_over()
+    night.pin("new")
+    night.aws.notifier.sent.clear()
+    night.pin("old", deploy=True)
+    night.run_is_over("Failed")
+    assert (night.subjects, night.history()[1]["result"]) == ([RUN_FAILED], "run-failed")
 
 
 @pytest.mark.parametrize(("hidden", "sent"), [(GOOD, [REFRESHED]), ("run-run-2", [])])

@@ -8,6 +8,7 @@ import pytest
 from chalicelib.domain.deployment import Position
 from chalicelib.domain.reasons import Reason
 from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.promote import promote
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
 from tests.interruptions import calm
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
@@ -181,6 +182,31 @@ def test_a_deleted_current_is_a_problem_and_does_not_hide_what_is_deployed(
     refreshed.refresh()  # which creates it again, and restores nothing
     refreshed.run_is_over()
     assert (refreshed.current, refreshed.status()["problems"]) == (NEW, [])
+
+
+def test_newer_data_under_the_deployed_snapshot_s_name_is_a_problem(refreshed: Night) -> None:
+    """CloudFormation would see no change, so that nothing was ever refreshed again."""
+    refreshed.aws.snapshots.remove(NEW)
+    again = SUNDAY + timedelta(weeks=2)
+    refreshed.offer("new", created=again - timedelta(hours=4))
+    refreshed.aws.time = again
+    result = promote(refreshed.settings, refreshed.aws, again)
+    assert result.reason == "not-eligible"
+    found = refreshed.status()
+    (facts,) = found["databases"]
+    assert (facts["age_hours"], facts["blocks_refresh"]) == (None, True)
+    (problem,) = found["problems"]
+    assert (
+        problem
+        == f"rds: latest would not be promoted: {result.message}. {Reason.NOT_ELIGIBLE.next_step}"
+    )
+
+
+def test_a_snapshot_s_name_put_by_hand_is_no_empty_database(night: Night) -> None:
+    night.set(CURRENT, "before-migration")
+    night.push()
+    night.run_is_over()
+    assert night.status()["databases"][0]["state"] == "unknown"
 
 
 # --- the table: the state of the account, and the problem that the status names --------------------
