@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event.html
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from chalicelib import notifications
@@ -239,17 +239,19 @@ def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
         return entry._replace(current=current, taken_back=taken_back)
     if run is None or reason not in (None, Reason.FAILED_AFTER_RESTORE):
         return entry
-    minutes = round((run.updated - run.started).total_seconds() / 60, 1)
-    return entry._replace(duration_minutes=minutes, age_hours=_age_hours(pipeline.aws, look, run))
+    is_prepared = reason is None and look.deployment.preparation is not None
+    ended = pipeline.aws.now() if is_prepared else run.updated
+    minutes = round((ended - run.started).total_seconds() / 60, 1)
+    return entry._replace(duration_minutes=minutes, age_hours=_age_hours(pipeline.aws, look, ended))
 
 
-def _age_hours(aws: Aws, look: _Look, run: Run) -> float | None:
-    """Return how old the data was when the run ended; None once the snapshot is gone."""
+def _age_hours(aws: Aws, look: _Look, ended: datetime) -> float | None:
+    """Return how old the data was when the refresh ended; None once the snapshot is gone."""
     try:
         snapshot = described(aws, list_own_once(aws), look.database, look.found.version.value)
     except AwsError:
         return None  # good to know, but nothing to fail for
-    return hours(snapshot.age(run.updated)) if snapshot and snapshot.created else None
+    return hours(snapshot.age(ended)) if snapshot and snapshot.created else None
 
 
 def _message(pipeline: Pipeline, look: _Look) -> str:

@@ -96,6 +96,14 @@ def test_a_form_says_which_data_is_deleted() -> None:
     assert not missing(client, "/refresh", "a refresh would start no run")
 
 
+def test_a_rollback_that_withdraws_a_pin_says_where_current_returns_to() -> None:
+    pinned = database("orders", 7, current=nightly("orders", 1), previous=nightly("orders", 7))
+    words = (
+        "Current returns to orders-2026-11-21, which is deployed already: no cluster is replaced."
+    )
+    assert not missing(FakeClient(pinned), "/rollback?database=orders", words)
+
+
 def test_there_is_no_page_about_what_is_unknown() -> None:
     unknown = "/pin?database=none&snapshot=orders-2026-11-25"
     for path in ("/databases/none", unknown, "/none"):

@@ -11,7 +11,7 @@ from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, WORK_DUE
 from tests.fakes import STACK
 from tests.stage import CURRENT
-from tests.usecases.names import NEW, OLD, REFRESHED
+from tests.usecases.names import NEW, OLD
 from tests.usecases.night import Night
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
@@ -69,7 +69,10 @@ def test_the_work_is_started_once_and_the_data_is_good_once_it_is_done(restored:
     preparing = {"state": "preparing", "status": "RUNNING", "execution": f"execution {EXECUTION}"}
     assert shown(restored) == (preparing, [])
     execution_becomes(restored, "SUCCEEDED", polls=3)
-    assert (restored.good(), restored.subjects) == (NEW, [REFRESHED])
+    assert (restored.good(), restored.subjects) == (
+        NEW,
+        ["refreshed in 91 min, data 8 h old (rds)"],
+    )
     restored.configure(RDS_AFTER_RESTORE="")
     assert shown(restored) == (None, [])
 
@@ -114,7 +117,8 @@ def test_work_that_fails_or_cannot_be_started_is_notified_each_time_and_done_lat
     assert list(machines.inputs) == [EXECUTION]
     for state in ("PENDING_REDRIVE", "RUNNING", "TIMED_OUT", "RUNNING", "SUCCEEDED"):
         execution_becomes(restored, state)
-    assert restored.subjects == [NOT_PREPARED, NOT_PREPARED, REFRESHED]
+    refreshed = "refreshed in 271 min, data 10 h old (rds)"
+    assert restored.subjects == [NOT_PREPARED, NOT_PREPARED, refreshed]
     assert restored.good() == NEW
 
 
@@ -218,7 +222,8 @@ def test_nobody_else_can_call_data_good_whose_work_is_not_done(night: Night) -> 
     assert shown(night)[0]["state"] == "not-prepared"
     assert night.subjects == [NOT_PREPARED]
     execution_becomes(night, "SUCCEEDED", polls=3)
-    assert (night.good(), night.subjects) == (NEW, [NOT_PREPARED, REFRESHED])
+    refreshed = "refreshed in 106 min, data 8 h old (rds)"
+    assert (night.good(), night.subjects) == (NEW, [NOT_PREPARED, refreshed])
 
 
 def test_work_that_was_started_counts_even_if_none_is_due(restored: Night) -> None:
