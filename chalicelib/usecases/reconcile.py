@@ -40,7 +40,7 @@ from chalicelib.domain.results import DatabaseResult, Result, combine, hours
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
-from chalicelib.usecases.copies import described, list_own_once
+from chalicelib.usecases.copies import time_of_data
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.preparation import prepare
 
@@ -240,16 +240,9 @@ def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
     if run is None or reason not in (None, Reason.FAILED_AFTER_RESTORE):
         return entry
     minutes = round((run.updated - run.started).total_seconds() / 60, 1)
-    return entry._replace(duration_minutes=minutes, age_hours=_age_hours(pipeline.aws, look, run))
-
-
-def _age_hours(aws: Aws, look: _Look, run: Run) -> float | None:
-    """Return how old the data was when the run ended; None once the snapshot is gone."""
-    try:
-        snapshot = described(aws, list_own_once(aws), look.database, look.found.version.value)
-    except AwsError:
-        return None  # good to know, but nothing to fail for
-    return hours(snapshot.age(run.updated)) if snapshot and snapshot.created else None
+    taken = time_of_data(pipeline.aws, look.database, version.value)
+    age_hours = hours(run.updated - taken) if taken else None
+    return entry._replace(duration_minutes=minutes, age_hours=age_hours)
 
 
 def _message(pipeline: Pipeline, look: _Look) -> str:
