@@ -19,12 +19,7 @@ from chalicelib.domain.results import Result, Step, hours, refusal, unmoved
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.checks import (
-    candidate,
-    check_hold,
-    check_window,
-    wrong_parameters,
-)
+from chalicelib.usecases.checks import candidate, hold_today, wrong_parameters
 from chalicelib.usecases.copies import list_own_once
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.scheduled import (
@@ -170,14 +165,23 @@ class _Attempt:
         return None
 
     def _window(self) -> str:
-        window = self.settings.window
+        window, now = self.settings.window, self.aws.now()
         if self.outside_window:
             return f"not checked: {window}"
-        check_window(self.settings, self.aws.now())
+        # The clock counts, not the event's time: a retry that arrives hours late must not restore.
+        if not window.contains(now):
+            message = f"{now:%Y-%m-%d %H:%M} UTC is outside {window}"
+            raise Refused(Reason.OUTSIDE_WINDOW, message)
         return str(window)
 
     def _hold(self) -> None:
-        check_hold(self.settings, self.values, self.aws.now())
+        try:
+            hold = hold_today(self.settings, self.values, self.aws.now())
+        except ValueError as error:
+            raise Refused(Reason.ON_HOLD, str(error)) from error
+        if hold:
+            message = f"on hold until {hold.until} by {hold.by}: {hold.reason}"
+            raise Refused(Reason.ON_HOLD, message)
 
     def _parameters(self) -> str:
         if wrong := [*wrong_parameters(self.settings, self.values)]:
