@@ -455,7 +455,7 @@ def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:
 
 def to_restore(deployment: Deployment, ledger: Ledger) -> str | None:
     """Return the value that the next deployment restores; None if it restores nothing."""
-    if deployment.is_deploying:
+    if deployment.is_deploying and ledger:
         # Somebody may have moved current since the run of an order has read it.
         order, seen = last_order(ledger), last_restored(ledger)
         run = ledger.own_run(order) if order and not order.run_id else None

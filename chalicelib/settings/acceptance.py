@@ -99,11 +99,6 @@ class Settings(NamedTuple):
         return [database.name for database in self.databases]
 
     @property
-    def has_copies(self) -> bool:
-        """Whether any database is restored from own copies."""
-        return any(database.copy_policy for database in self.databases)
-
-    @property
     def promotion_parameters(self) -> tuple[str, ...]:
         """The names of the parameters that a promotion reads."""
         own = [(each.latest_parameter, each.current_parameter) for each in self.databases]

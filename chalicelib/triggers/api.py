@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from chalice.app import (
-    BadRequestError,
     Blueprint,
     ChaliceViewError,
     ConflictError,
@@ -67,10 +66,7 @@ def routes(settings: Settings, aws: Aws) -> Blueprint:
 
     def view_of(route: Route) -> Callable[[], Json]:
         def view() -> Json:
-            try:
-                return _answer(route, settings, aws, blueprint.current_request)
-            except validation.InvalidRequest as problem:
-                raise BadRequestError(str(problem)) from None
+            return _answer(route, settings, aws, blueprint.current_request)
 
         view.__name__ = route.name
         return view
@@ -87,7 +83,7 @@ def _answer(route: Route, settings: Settings, aws: Aws, request: Request) -> Jso
     validation.check_query(query, ["database"] if takes_database else [])
     actor = request.context.get("identity", {}).get("userArn") or "unknown"
     is_read = route.method == "GET"
-    body = {} if is_read else _body(request, route)
+    body = {} if is_read else validation.json_body(request.raw_body, route.fields)
     grounds = {"request": body, "caller": actor}
     values = body if is_read else body | {"actor": actor}
     try:
@@ -117,11 +113,6 @@ def _database(settings: Settings, asked: Iterable[str | None]) -> Database:
         message = f"there is no database {validation.echo(name)}; known: {', '.join(known)}"
         raise NotFound(Reason.DATABASE_UNKNOWN, message)
     return known[name]
-
-
-def _body(request: Request, route: Route) -> Json:
-    raw = request.raw_body
-    return validation.json_body(raw.encode() if isinstance(raw, str) else raw, route.fields)
 
 
 def _http_error(error: RefreshError) -> ChaliceViewError:

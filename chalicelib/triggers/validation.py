@@ -1,12 +1,14 @@
 """Validation of requests by declared fields. Everything in a request is untrusted. Pure.
 
-A problem is an InvalidRequest that names the field, its value and what would be right.
+A problem is a BadRequestError that names the field, its value and what would be right.
 """
 
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
+
+from chalice.app import BadRequestError
 
 from chalicelib.domain.schedule import day
 from chalicelib.domain.snapshots import SnapshotArn
@@ -30,10 +32,6 @@ _BLANK = re.compile(
 )
 
 
-class InvalidRequest(ValueError):
-    """A malformed request; the message names the field, its value and what is expected."""
-
-
 class Field(NamedTuple):
     """A field of a request; `read` converts its value, or raises ValueError if it is not `expected`."""
 
@@ -45,10 +43,10 @@ class Field(NamedTuple):
     required: bool = False
 
     def value_in(self, body: dict[str, Any]) -> Any:
-        """Return the field's value, or its default; raise InvalidRequest."""
+        """Return the field's value, or its default; raise BadRequestError."""
         if self.name not in body:
             if self.required:
-                raise InvalidRequest(f"{self.name} is missing: {self.expected}")
+                raise BadRequestError(f"{self.name} is missing: {self.expected}")
             return self.default
         value = body[self.name]
         try:
@@ -56,40 +54,42 @@ class Field(NamedTuple):
                 return self.read(value)
         except ValueError:
             pass  # as of another kind
-        raise InvalidRequest(f"{self.name} is {echo(value)}: {self.expected}")
+        raise BadRequestError(f"{self.name} is {echo(value)}: {self.expected}")
 
 
-def json_body(raw: bytes, fields: Sequence[Field]) -> dict[str, Any]:
-    """Return the values of the fields in a JSON object, or their defaults; raise InvalidRequest."""
+def json_body(raw: bytes | str, fields: Sequence[Field]) -> dict[str, Any]:
+    """Return the values of the fields in a JSON object, or their defaults; raise BadRequestError."""
     if not raw and not fields:
         return {}
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
-        raise InvalidRequest("the body is not JSON") from None
+        raise BadRequestError("the body is not JSON") from None
     if not isinstance(body, dict):
-        raise InvalidRequest("the body is not a JSON object")
+        raise BadRequestError("the body is not a JSON object")
     names = [field.name for field in fields]
     for name in body:
         if name not in names:
-            raise InvalidRequest(f"unknown field {echo(name)}; known: {', '.join(names) or 'none'}")
+            raise BadRequestError(
+                f"unknown field {echo(name)}; known: {', '.join(names) or 'none'}"
+            )
     return {field.name: field.value_in(body) for field in fields}
 
 
 def database_name(asked: Collection[str], known: Sequence[str]) -> str:
     """Return the only database that a request asks for; with only one, it need not ask."""
     if len(asked) > 1:
-        raise InvalidRequest("the request names different databases")
+        raise BadRequestError("the request names different databases")
     if not asked and len(known) > 1:
-        raise InvalidRequest(f"database is missing: name one of {', '.join(known)}")
+        raise BadRequestError(f"database is missing: name one of {', '.join(known)}")
     return next(iter(asked), known[0])
 
 
 def check_query(names: Iterable[str], known: Sequence[str]) -> None:
-    """Raise InvalidRequest for a query parameter that the route does not know."""
+    """Raise BadRequestError for a query parameter that the route does not know."""
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise InvalidRequest(
+        raise BadRequestError(
             f"unknown query parameter {echo(', '.join(unknown))}; known: "
             f"{', '.join(known) or 'none'}"
         )

@@ -1,4 +1,4 @@
-"""The preconditions of a promotion. Status, pin and the doctor check them too."""
+"""The preconditions of a promotion that status, pin and the doctor check too."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -26,27 +26,6 @@ def hold_today(settings: Settings, values: Values, now: datetime) -> Hold | None
             f"{settings.hold_parameter} cannot be read, which counts as a hold: {error}"
         ) from error
     return hold if hold and hold.covers(settings.window.date_of(now)) else None
-
-
-def check_hold(settings: Settings, values: Values, now: datetime) -> None:
-    """Raise Refused if promotion is on hold."""
-    try:
-        hold = hold_today(settings, values, now)
-    except ValueError as error:
-        raise Refused(Reason.ON_HOLD, str(error)) from error
-    if hold:
-        message = f"on hold until {hold.until} by {hold.by}: {hold.reason}"
-        raise Refused(Reason.ON_HOLD, message)
-
-
-def check_window(settings: Settings, now: datetime) -> None:
-    """Raise Refused outside the maintenance window.
-
-    The clock counts, not the event's time: a retry that arrives hours late must not restore.
-    """
-    if not settings.window.contains(now):
-        message = f"{now:%Y-%m-%d %H:%M} UTC is outside {settings.window}"
-        raise Refused(Reason.OUTSIDE_WINDOW, message)
 
 
 def check_name(database: Database, deployment: Deployment, snapshot: Snapshot) -> None:

@@ -4,6 +4,8 @@ Nothing here waits for RDS, which may copy for hours.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
 from functools import cache
 
 from chalicelib.domain.copies import (
@@ -14,7 +16,7 @@ from chalicelib.domain.copies import (
     pending_copy,
 )
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import Refused
+from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import earlier_snapshot, good_version, last_order, last_restored
 from chalicelib.domain.ownership import expired
 from chalicelib.domain.reasons import Reason
@@ -74,6 +76,14 @@ def described(aws: Aws, own: ListOwn, database: Database, arn: str) -> Snapshot 
             if copy.arn == arn:
                 return copy  # RDS may date a copy by its own making
     return aws.snapshots.find(arn)
+
+
+def time_of_data(aws: Aws, database: Database, arn: str) -> datetime | None:
+    """Return when the data of a snapshot was taken; None once it is gone, or if AWS does not tell."""
+    with suppress(AwsError):
+        found = described(aws, list_own_once(aws), database, arn)
+        return found.created if found else None
+    return None
 
 
 def expired_copies(

@@ -67,9 +67,7 @@ class Deployments:
 
     def of(self, database: Database, ledger: Ledger) -> Deployment:
         """Return what is deployed for a database; raise AwsError and Refused."""
-        if not ledger:
-            return self._without_history(database)
-        held = self._held(database, ledger)
+        held = self._held(database, ledger) if ledger else None
         return self._deployed(database, ledger)._replace(held=held)
 
     def describe_run(self, run: Run) -> str:
@@ -119,16 +117,10 @@ class Deployments:
         )
         return next(filter(None, found), None)
 
-    def _without_history(self, database: Database) -> Deployment:
-        """Return what the stack alone tells, because `current` does not exist."""
-        stack = self.stack(database.stack.stack) if database.stack else None
-        if stack is None or database.stack is None or unreadable_stack(database.stack, stack):
-            return Deployment()
-        has_cluster = stack.cluster_of(database.stack) is not None
-        return Deployment(stack.value_of(database.current_parameter) if has_cluster else None)
-
     def _deployed(self, database: Database, ledger: Ledger) -> Deployment:
         if database.stack is None:
+            if not ledger:
+                return Deployment()
             if not self.name:
                 return Deployment(unknown="the main pipeline's name is unknown")
             return last_deployed(ledger, self._seen_from(database))
@@ -148,6 +140,9 @@ class Deployments:
         self, database: Database, stack: Stack, cluster: Cluster, ledger: Ledger
     ) -> Deployment:
         """Find the deploy actions that may have made the cluster, among the runs of that time."""
+        resolved = stack.value_of(database.current_parameter)
+        if not ledger:
+            return Deployment(resolved, cluster=cluster)  # current does not exist
         actions = [
             action
             for run in self.runs
@@ -156,7 +151,6 @@ class Deployments:
             for action in self._seen_from(database, run)
         ]
         makers = makers_of(cluster, actions, database.stack_name or "")
-        resolved = stack.value_of(database.current_parameter)
         return restored_from(ledger, cluster, resolved, makers)
 
     def _nothing(self, database: Database, missing: str, ledger: Ledger) -> Deployment:

@@ -13,8 +13,7 @@ _OUTCOMES = {"updated": "succeeded", "unchanged": "ignored"}
 
 def poll(settings: Settings, aws: Aws) -> Result:
     """Reconcile, and finish copies if there are any; raise AwsError once both have been tried."""
-    steps = [reconcile, follow_copies] if settings.has_copies else [reconcile]
-    results, failed = run_each(steps, lambda step: step(settings, aws))
+    results, failed = run_each([reconcile, follow_copies], lambda step: step(settings, aws))
     raise_errors(failed)
     entries = [entry for result in results for entry in result.databases]
     result = combine(entries) if entries else results[0]

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import UNKNOWN, Cluster, Deployment, Preparation
-from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import UNKNOWN_RUN, WORK_DUE, notified_label
 from chalicelib.domain.reasons import Reason
 from chalicelib.ports import Aws
-from chalicelib.usecases.copies import described, list_own_once
+from chalicelib.usecases.copies import time_of_data
 
 # https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 RECORDS_KEPT = timedelta(days=90)
@@ -71,10 +71,7 @@ def _input(
 ) -> dict[str, object]:
     value = deployment.value
     assert value is not None  # because there is a cluster
-    try:
-        snapshot = described(aws, list_own_once(aws), database, value)
-    except AwsError:
-        snapshot = None
+    taken = time_of_data(aws, database, value)
     return {
         "database": database.name,
         "snapshot": value,
@@ -84,6 +81,6 @@ def _input(
         "port": cluster.port,
         "engine": cluster.engine,
         "secret_arn": cluster.secret_arn,
-        "taken": snapshot.created.isoformat() if snapshot and snapshot.created else None,
+        "taken": taken.isoformat() if taken else None,
         "run": deployment.maker,
     }

@@ -5,7 +5,7 @@ raised after an undo, so that Lambda retries.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from chalicelib.domain.database import Database
@@ -15,18 +15,11 @@ from chalicelib.domain.functions import RESTORE
 from chalicelib.domain.ledger import Move, Note
 from chalicelib.domain.parameters import Values, pipeline_name, value_of
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import Result, hours, refusal, unmoved
+from chalicelib.domain.results import Result, Step, hours, refusal, unmoved
 from chalicelib.domain.snapshots import Snapshot
-from chalicelib.domain.steps import StepLog
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.checks import (
-    candidate,
-    check_hold,
-    check_name,
-    check_window,
-    wrong_parameters,
-)
+from chalicelib.usecases.checks import candidate, check_name, hold_today, wrong_parameters
 from chalicelib.usecases.copies import list_own_once
 from chalicelib.usecases.current import HANDLED, Pipeline
 from chalicelib.usecases.scheduled import (
@@ -35,6 +28,9 @@ from chalicelib.usecases.scheduled import (
     scheduled_actor,
     scheduled_token,
 )
+
+CHECKS = ("week", "window", "hold", "parameters", "snapshot", "new", "idle")
+ACTIONS = ("put", "start")
 
 
 @notify_failures(RESTORE)
@@ -46,13 +42,10 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     """
     # Every delivery of one time has the same token.
     actor, token = scheduled_actor(scheduled), scheduled_token(scheduled)
-    attempt = _Attempt(settings, aws, Note("promote", actor, "newest eligible share", token))
+    note = Note("promote", actor, "newest eligible share", token)
+    attempt = _Attempt(settings, aws, note, scheduled)
     try:
-        with attempt.log.step("week"):
-            check_week(settings, scheduled)
-        attempt.read()
-        pipeline = attempt.check()
-        run = pipeline.put_and_start(attempt.moves, attempt.note)
+        run = attempt.check().put_and_start(attempt.moves, note)
     except RefreshError as error:
         refused = error if isinstance(error, Refused) else None
         is_overruled = refused is not None and refused.reason is Reason.OVERRULED
@@ -86,11 +79,8 @@ def refresh_now(
     reports BusyError.
     """
     note = Note("refresh", actor, reason, str(uuid.uuid4()))
-    attempt = _Attempt(settings, aws, note, outside_window, collect_all=dry_run)
-    attempt.read()
+    attempt = _Attempt(settings, aws, note, None, outside_window, collect_all=dry_run)
     try:
-        with attempt.log.step("week") as detail:
-            detail("not checked: requested by a person")
         pipeline = attempt.check()
         if dry_run:
             return attempt.started(None)
@@ -103,14 +93,19 @@ def refresh_now(
         if not dry_run:
             raise
         databases = tuple(unmoved(each, attempt.values) for each in settings.databases)
-        return Result("failed", None, str(busy), databases, steps=attempt.log.steps)
+        return Result("failed", None, str(busy), databases, steps=tuple(attempt.steps.values()))
     return attempt.started(run)
 
 
 class _Attempt:
     """One attempt at a promotion, the parameters as they were read, and what the checks found.
 
-    `note` says who asks for it and why, with the token of the run to start.
+    `note` says who asks for it and why, with the token of the run to start; a person's request has
+    no `scheduled` time. With `collect_all`, a refusal for reasons of time does not end the checks:
+    every condition is looked at first.
+
+    In `steps`, a check is `passed` or `refused`, an action `done` or `would do`, and a step that was
+    not reached `not reached`.
     """
 
     def __init__(
@@ -118,18 +113,23 @@ class _Attempt:
         settings: Settings,
         aws: Aws,
         note: Note,
+        scheduled: datetime | None,
         outside_window: bool = False,
         collect_all: bool = False,
     ) -> None:
         self.settings = settings
         self.aws = aws
         self.note = note
+        self.scheduled = scheduled
         self.outside_window = outside_window
+        self.collect_all = collect_all
         self.values: Values = {}
         self.snapshots: Mapping[Database, Snapshot] = {}
         self.pipeline: Pipeline | None = None  # once its runs are listed
-        self.moves: Mapping[Database, Move] = {}
-        self.log = StepLog(collect_all=collect_all)
+        self.deployed: dict[Database, Deployment] = {}
+        self.moves: dict[Database, Move] = {}
+        self.steps = {name: Step(name, "not reached", None) for name in (*CHECKS, *ACTIONS)}
+        self.deferred: Refused | BusyError | None = None
 
     def read(self) -> None:
         """Read the parameters; raise AwsError."""
@@ -137,69 +137,102 @@ class _Attempt:
 
     def check(self) -> Pipeline:
         """Do the checks, which write nothing; raise Refused, AwsError and BusyError."""
-        settings, aws, log = self.settings, self.aws, self.log
-        with log.step("window", time_based=True) as detail:
-            detail(f"{'not checked: ' if self.outside_window else ''}{settings.window}")
-            if not self.outside_window:
-                check_window(settings, aws.now())
-        with log.step("hold", time_based=True):
-            check_hold(settings, self.values, aws.now())
-        with log.step("parameters") as detail:
-            if wrong := [*wrong_parameters(settings, self.values)]:
-                reason = wrong[0].reason
-                same = (str(each) for each in wrong if each.reason is reason)
-                raise Refused(reason, "; ".join(same))
-            detail(f"the pipeline is {self.values[settings.pipeline_parameter].value}")
-        with log.step("snapshot") as detail:
-            own = list_own_once(aws)
-            self.snapshots = {
-                each: candidate(settings, aws, own, each, self.values)
-                for each in settings.databases
-            }
-            detail(
-                ", ".join(
-                    f"{each.name}: {found.arn}, {hours(found.age(aws.now()))} hours old"
-                    for each, found in self.snapshots.items()
-                )
-            )
-        with log.step("new") as detail:
-            # Whoever moves `current` after this is found by its version.
-            pipeline = Pipeline.main(settings, aws, self.values, settings.databases)
-            self.pipeline = pipeline
-            deployed = {each: pipeline.of(each, found) for each, found in pipeline.ledgers.items()}
-            self.moves = self._moves(pipeline, deployed)
-            detail(
-                ", ".join(f"{each.name} moves to {move.value}" for each, move in self.moves.items())
-            )
-        with log.step("idle") as detail:
-            pipeline.check_free(self.moves)
-            for database, deployment in deployed.items():
-                if deployment.is_deploying:
-                    problem = f"{database.name}: {deployment.unknown}; try again when it has ended"
-                    raise BusyError(problem)
-            detail(f"no run of {pipeline.name} is in progress")
-        log.end_of_checks()
-        return pipeline
+        self._step("week", self._week)
+        self.read()
+        self._step("window", self._window, time_based=True)
+        self._step("hold", self._hold, time_based=True)
+        self._step("parameters", self._parameters)
+        self._step("snapshot", self._snapshot)
+        self._step("new", self._new)
+        self._step("idle", self._idle)
+        if self.deferred:
+            raise self.deferred
+        assert self.pipeline is not None  # see _new
+        return self.pipeline
 
-    def _moves(
-        self, pipeline: Pipeline, deployed: Mapping[Database, Deployment]
-    ) -> dict[Database, Move]:
-        """Return the moves that are left to make; raise Refused if there are none."""
-        moves: dict[Database, Move] = {}
+    def _step(
+        self, name: str, check: Callable[[], str | None], *, time_based: bool = False
+    ) -> None:
+        """Do a check and record its verdict; it returns the detail in words, or raises a refusal."""
+        try:
+            self.steps[name] = Step(name, "passed", check())
+        except (Refused, BusyError) as refusal:
+            self.steps[name] = Step(name, "refused", str(refusal))
+            self.deferred = self.deferred or refusal
+            if not (self.collect_all and time_based):
+                raise self.deferred from None
+
+    def _week(self) -> str | None:
+        if self.scheduled is None:
+            return "not checked: requested by a person"
+        check_week(self.settings, self.scheduled)
+        return None
+
+    def _window(self) -> str:
+        window, now = self.settings.window, self.aws.now()
+        if self.outside_window:
+            return f"not checked: {window}"
+        # The clock counts, not the event's time: a retry that arrives hours late must not restore.
+        if not window.contains(now):
+            message = f"{now:%Y-%m-%d %H:%M} UTC is outside {window}"
+            raise Refused(Reason.OUTSIDE_WINDOW, message)
+        return str(window)
+
+    def _hold(self) -> None:
+        try:
+            hold = hold_today(self.settings, self.values, self.aws.now())
+        except ValueError as error:
+            raise Refused(Reason.ON_HOLD, str(error)) from error
+        if hold:
+            message = f"on hold until {hold.until} by {hold.by}: {hold.reason}"
+            raise Refused(Reason.ON_HOLD, message)
+
+    def _parameters(self) -> str:
+        if wrong := [*wrong_parameters(self.settings, self.values)]:
+            reason = wrong[0].reason
+            same = (str(each) for each in wrong if each.reason is reason)
+            raise Refused(reason, "; ".join(same))
+        return f"the pipeline is {self.values[self.settings.pipeline_parameter].value}"
+
+    def _snapshot(self) -> str:
+        own = list_own_once(self.aws)
+        self.snapshots = {
+            each: candidate(self.settings, self.aws, own, each, self.values)
+            for each in self.settings.databases
+        }
+        return ", ".join(
+            f"{each.name}: {found.arn}, {hours(found.age(self.aws.now()))} hours old"
+            for each, found in self.snapshots.items()
+        )
+
+    def _new(self) -> str:
+        # Whoever moves `current` after this is found by its version.
+        pipeline = Pipeline.main(self.settings, self.aws, self.values, self.settings.databases)
+        self.pipeline = pipeline
         for database, snapshot in self.snapshots.items():
             ledger = pipeline.ledgers[database]
+            deployment = self.deployed[database] = pipeline.of(database, ledger)
             if ledger.already_ran(self.note.token or ""):
                 raise Refused(Reason.NOTHING_NEW, HANDLED)
-            check_name(database, deployed[database], snapshot)
-            is_deployed = deployed[database].value == snapshot.arn and bool(ledger)
-            if deployed[database].unknown or not is_deployed:
+            check_name(database, deployment, snapshot)
+            is_deployed = deployment.value == snapshot.arn and bool(ledger)
+            if deployment.unknown or not is_deployed:
                 now = self.aws.now()
-                moves[database] = ledger.next_move(snapshot.arn, self.note.actor, now)
-        if not moves:
+                self.moves[database] = ledger.next_move(snapshot.arn, self.note.actor, now)
+        if not self.moves:
             raise Refused(
                 Reason.NOTHING_NEW, "the newest snapshot of every database is already deployed"
             )
-        return moves
+        return ", ".join(f"{each.name} moves to {move.value}" for each, move in self.moves.items())
+
+    def _idle(self) -> str:
+        assert self.pipeline is not None  # see _new
+        self.pipeline.check_free(self.moves)
+        for database, deployment in self.deployed.items():
+            if deployment.is_deploying:
+                problem = f"{database.name}: {deployment.unknown}; try again when it has ended"
+                raise BusyError(problem)
+        return f"no run of {self.pipeline.name} is in progress"
 
     def undo(self, error: RefreshError) -> bool:
         """Put back what this scheduled time has put; return whether there was anything."""
@@ -211,15 +244,18 @@ class _Attempt:
 
     def refusal(self, refused: Refused) -> Result:
         """Return the result of a decision not to act."""
-        return refusal(refused, self.settings.databases, self.values, self.log.steps)
+        return refusal(refused, self.settings.databases, self.values, tuple(self.steps.values()))
 
     def started(self, execution_id: str | None) -> Result:
         """Return the result of a run that was started, or would be."""
-        self.log.mark_actions("done" if execution_id else "would do")
+        verdict = "done" if execution_id else "would do"
+        self.steps |= {name: Step(name, verdict, None) for name in ACTIONS}
         entries = []
         for database, snapshot in self.snapshots.items():
             entry = unmoved(database, self.values).with_age(snapshot, self.aws.now())
             if move := self.moves.get(database):
                 entry = entry._replace(current=move.value, previous=move.previous)
             entries.append(entry)
-        return Result("started", None, None, tuple(entries), execution_id, self.log.steps)
+        return Result(
+            "started", None, None, tuple(entries), execution_id, tuple(self.steps.values())
+        )

@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event.html
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 from chalicelib import notifications
@@ -40,7 +40,7 @@ from chalicelib.domain.results import DatabaseResult, Result, combine, hours
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import raise_errors, run_each
-from chalicelib.usecases.copies import described, list_own_once
+from chalicelib.usecases.copies import time_of_data
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.preparation import prepare
 
@@ -241,17 +241,11 @@ def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
         return entry
     is_prepared = reason is None and look.deployment.preparation is not None
     ended = pipeline.aws.now() if is_prepared else run.updated
-    minutes = round((ended - run.started).total_seconds() / 60, 1)
-    return entry._replace(duration_minutes=minutes, age_hours=_age_hours(pipeline.aws, look, ended))
-
-
-def _age_hours(aws: Aws, look: _Look, ended: datetime) -> float | None:
-    """Return how old the data was when the refresh ended; None once the snapshot is gone."""
-    try:
-        snapshot = described(aws, list_own_once(aws), look.database, look.found.version.value)
-    except AwsError:
-        return None  # good to know, but nothing to fail for
-    return hours(snapshot.age(ended)) if snapshot and snapshot.created else None
+    taken = time_of_data(pipeline.aws, look.database, version.value)
+    return entry._replace(
+        duration_minutes=round((ended - run.started).total_seconds() / 60, 1),
+        age_hours=hours(ended - taken) if taken else None,
+    )
 
 
 def _message(pipeline: Pipeline, look: _Look) -> str:

@@ -247,7 +247,8 @@ class Histories(RuleBasedStateMachine):
 
     def _intrude(self, who: str, which: int) -> None:
         """Somebody acts between two calls of another's invocation."""
-        is_person = who in PEOPLE and not (self.settings.has_copies and self.who == "poll")
+        has_copies = any(each.copy_policy for each in self.settings.databases)
+        is_person = who in PEOPLE and not (has_copies and self.who == "poll")
         if not is_person and who not in BESIDE.get(self.who, ()):
             return
         runs, sent = self.aws.pipelines.started, len(self.aws.notifier.sent)

@@ -115,10 +115,12 @@ PLANTED: dict[str, Fault] = {
         ),
     ),
     "the window ignored": Fault(
-        "usecases.promote.check_window", nothing, history(step("a_night_passes", late=400))
+        "usecases.promote._Attempt._window", nothing, history(step("a_night_passes", late=400))
     ),
     "the hold ignored": Fault(
-        "usecases.promote.check_hold", nothing, history(step("a_night_passes", meanwhile="hold"))
+        "usecases.promote._Attempt._hold",
+        nothing,
+        history(step("a_night_passes", meanwhile="hold")),
     ),
     "only the first database": Fault(
         "usecases.current.Pipeline.put_and_start",

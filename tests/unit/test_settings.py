@@ -98,7 +98,6 @@ def test_several_databases_are_those_that_are_listed_each_with_its_own_variables
     rds, docs = found.databases
     assert (rds, found.names) == (acceptance().databases[0], ["rds", "docs"])
     assert docs.copy_policy == CopyPolicy(docs.criteria, KEY, 3, OTHER_LATEST)
-    assert (found.has_copies, acceptance().has_copies) == (True, False)
     parameters = (PIPELINE_NAME, LATEST, CURRENT, OTHER_LATEST, OTHER_CURRENT, "/a/hold")
     assert found.promotion_parameters == parameters
 

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from chalice.app import BadRequestError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from chalicelib.triggers.validation import (
     REFRESH,
     ROLLBACK,
     Field,
-    InvalidRequest,
     database_name,
     echo,
     json_body,
@@ -41,7 +41,7 @@ def outcome(raw: bytes, fields: tuple[Field, ...]) -> Any:
     """Return the fields' values or the problem; any other error is a fault of the reader."""
     try:
         return json_body(raw, fields)
-    except InvalidRequest as error:
+    except BadRequestError as error:
         return str(error)
 
 
@@ -95,9 +95,9 @@ def test_one_database_is_asked_for_unless_there_is_only_one() -> None:
     two = ["rds", "docs"]
     assert database_name([], ["rds"]) == "rds"
     assert database_name(["docs"], two) == "docs"
-    with pytest.raises(InvalidRequest, match="the request names different databases"):
+    with pytest.raises(BadRequestError, match="the request names different databases"):
         database_name(["rds", "docs"], two)
-    with pytest.raises(InvalidRequest, match=r"^database is missing: name one of rds, docs"):
+    with pytest.raises(BadRequestError, match=r"^database is missing: name one of rds, docs"):
         database_name([], two)
 
 

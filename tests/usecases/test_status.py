@@ -216,6 +216,7 @@ def old_is_from(days: int) -> Arrange:
     return listing(snapshot("new"), snapshot("old", created=SUNDAY - timedelta(days=days)))
 
 
+DELETED_DURING_A_RUN = in_turn(Night.push, without(CURRENT), stack_in("UPDATE_IN_PROGRESS"))
 FIRST_PIN = in_turn(without(CURRENT), no_stack, lambda night: night.pin("new"))
 
 
@@ -227,6 +228,7 @@ FIRST_PIN = in_turn(without(CURRENT), no_stack, lambda night: night.pin("new"))
         (lambda night: night.pin("new"), "waiting"),
         pytest.param(FIRST_PIN, "waiting", id="first pin"),
         (stack_in("UPDATE_IN_PROGRESS"), "deploying"),
+        pytest.param(DELETED_DURING_A_RUN, "deploying", id="deleted during a run"),
         (in_turn(Night.promote, stack_in("UPDATE_IN_PROGRESS")), "restoring"),
         (stack_in("UPDATE_ROLLBACK_FAILED"), "unknown"),
     ],
@@ -284,6 +286,10 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "reset before anything was deployed": (
         in_turn(without(CURRENT), no_stack, holding(CURRENT, OLD), holding(CURRENT, "dummyvalue")),
         [],
+    ),
+    "deleted, and its stack is unreadable": (
+        in_turn(without(CURRENT), stack_in("UPDATE_ROLLBACK_FAILED")),
+        [f"{UNSEEN}stack acceptance-data is UPDATE_ROLLBACK_FAILED: continue its rollback."],
     ),
     "what is deployed is no longer shared": (in_turn(holding(LATEST, OLD), listing()), []),
     "old, and not deployed": (in_turn(old_is_from(days=99), stack_in("UPDATE_IN_PROGRESS")), []),
