@@ -31,21 +31,19 @@ Examples:
     CLUSTERS=orders ACCOUNT=111111111111 REGION=eu-west-1
 """
 )
-@options.together(
-    options.REQUIRED_STAGE,
-    options.ANSWERS,
-    click.option(
-        "--from-environment", is_flag=True, help="Also take answers from environment variables."
-    ),
-    click.option(
-        "--offline",
-        is_flag=True,
-        help="Do not call AWS to look up stack names.",
-    ),
-    _DRY_RUN,
-    options.PROJECT,
-    options.PROFILE,
+@options.REQUIRED_STAGE
+@options.ANSWERS
+@click.option(
+    "--from-environment", is_flag=True, help="Also take answers from environment variables."
 )
+@click.option(
+    "--offline",
+    is_flag=True,
+    help="Do not call AWS to look up stack names.",
+)
+@_DRY_RUN
+@options.PROJECT
+@options.PROFILE
 def configure(
     name: str,
     answers: Mapping[str, str],
@@ -102,9 +100,11 @@ Example:
   aurora-refresh deploy --stage acceptance EMAIL=team@example.com
 """
 )
-@options.together(
-    options.REQUIRED_STAGE, options.ANSWERS, _DRY_RUN, options.PROJECT, options.PROFILE
-)
+@options.REQUIRED_STAGE
+@options.ANSWERS
+@_DRY_RUN
+@options.PROJECT
+@options.PROFILE
 def deploy(
     name: str,
     answers: Mapping[str, str],
@@ -127,7 +127,10 @@ def deploy(
 
 
 @click.command()
-@options.together(options.REQUIRED_STAGE, options.JSON, options.PROJECT, options.PROFILE)
+@options.REQUIRED_STAGE
+@options.JSON
+@options.PROJECT
+@options.PROFILE
 def doctor(name: str, project: Path, *, as_json: bool) -> None:
     """Check a stage, and print each fault with its fix. Read-only.
 
@@ -149,15 +152,13 @@ def doctor(name: str, project: Path, *, as_json: bool) -> None:
 
 
 @click.command()
-@options.together(
-    options.REQUIRED_STAGE,
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="The folder to write to; default: .chalice/deployments/STAGE.",
-    ),
-    options.PROJECT,
+@options.REQUIRED_STAGE
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to write to; default: .chalice/deployments/STAGE.",
 )
+@options.PROJECT
 def package(name: str, out: Path | None, project: Path) -> None:
     """Write a stage as CloudFormation templates; call no AWS."""
     from cli.package import next_steps, package
@@ -168,21 +169,17 @@ def package(name: str, out: Path | None, project: Path) -> None:
 
 
 @click.command()
-@options.together(
-    options.REQUIRED_STAGE,
-    click.option(
-        "--delete-parameters", is_flag=True, help="Also delete latest, current and the hold."
-    ),
-    click.option(
-        "--everything",
-        is_flag=True,
-        help="Also delete parameters, topic, logs, and the snapshots that the stage made.",
-    ),
-    _DRY_RUN,
-    options.YES,
-    options.PROJECT,
-    options.PROFILE,
+@options.REQUIRED_STAGE
+@click.option("--delete-parameters", is_flag=True, help="Also delete latest, current and the hold.")
+@click.option(
+    "--everything",
+    is_flag=True,
+    help="Also delete parameters, topic, logs, and the snapshots that the stage made.",
 )
+@_DRY_RUN
+@options.YES
+@options.PROJECT
+@options.PROFILE
 def destroy(
     name: str,
     project: Path,
@@ -212,18 +209,14 @@ def destroy(
 
 
 @click.command("live-check")
-@options.together(
-    click.option(
-        "--with-cluster", is_flag=True, help="Also create, copy and restore a small cluster."
-    ),
-    click.option(
-        "--delete", "left", metavar="NAME", help="Only delete what a killed check left behind."
-    ),
-    options.JSON,
-    options.YES,
-    options.PROFILE,
-    options.REGION,
+@click.option("--with-cluster", is_flag=True, help="Also create, copy and restore a small cluster.")
+@click.option(
+    "--delete", "left", metavar="NAME", help="Only delete what a killed check left behind."
 )
+@options.JSON
+@options.YES
+@options.PROFILE
+@options.REGION
 def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool) -> None:
     """Verify the assumptions about AWS in a sandbox account.
 

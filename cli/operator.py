@@ -58,7 +58,9 @@ def _command(
             if not well:
                 click.get_current_context().exit(1)
 
-        decorated = options.together(*_API, *parameters, options.JSON)(run)
+        decorated: Callable[..., None] = run
+        for option in reversed((*_API, *parameters, options.JSON)):
+            decorated = option(decorated)
         return click.command(function.__name__)(decorated)
 
     return decorate
@@ -277,11 +279,12 @@ def resume(client: "ApiClient") -> Json:
 
 
 @click.command()
-@options.together(
-    *_API,
-    click.option(
-        "--port", type=click.IntRange(0, 65535), default=0, help="The port; default: a free one."
-    ),
+@options.STAGE
+@options.URL
+@options.PROFILE
+@options.REGION
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="The port; default: a free one."
 )
 def console(stage: str | None, url: str | None, port: int) -> None:
     """Serve the stage's console on this machine."""
