@@ -165,7 +165,7 @@ _ALL = click.option(
 @_command(_show_snapshots, options.DATABASE, _ALL)
 def snapshots(client: "ApiClient", database: str | None, *, all_of_them: bool) -> Json:  # noqa: ARG001
     """List production's shared snapshots with the verdict on each, newest first."""
-    return client.snapshots(database)
+    return client.snapshots(database=database)
 
 
 def _show_history(_client: "ApiClient", answer: Json) -> None:
@@ -183,7 +183,7 @@ def _history_row(entry: Json) -> Row:
 @_command(_show_history, options.DATABASE)
 def history(client: "ApiClient", database: str | None) -> Json:
     """List the changes of current and how each ended, newest first."""
-    return client.history(database)
+    return client.history(database=database)
 
 
 # --- changes --------------------------------------------------------------------------------------
@@ -201,14 +201,14 @@ def _show_done(_client: "ApiClient", answer: Json) -> None:
 
 
 @_command(_show_done, click.argument("snapshot"), *_CHANGE)
-def pin(client: "ApiClient", snapshot: str, *, yes: bool, **wanted: Any) -> Json:
+def pin(client: "ApiClient", *, yes: bool, **wanted: Any) -> Json:
     """Set current to SNAPSHOT: an identifier, an ARN, or latest.
 
     The pipeline's next run restores it. With --deploy-now, that run is started.
     """
     if wanted["deploy"] and not yes:
-        _confirm(client, "pin", wanted["database"], snapshot)
-    return client.pin(snapshot, **wanted)
+        _confirm(client, "pin", wanted["database"], wanted["snapshot"])
+    return client.pin(**wanted)
 
 
 @_command(_show_done, *_CHANGE)
@@ -267,9 +267,9 @@ def _confirm(
 
 
 @_command(_show_done, click.argument("until", metavar="DAY"), options.REASON)
-def hold(client: "ApiClient", until: str, reason: str) -> Json:
+def hold(client: "ApiClient", **wanted: Any) -> Json:
     """Stop scheduled refreshes until a day, such as 2026-01-22."""
-    return client.hold(until, reason)
+    return client.hold(**wanted)
 
 
 @_command(_show_done)

@@ -119,8 +119,8 @@ class _Console:
 
     def database(self, name: str) -> str:
         facts = view.database(self._client.status(), name)
-        snapshots = self._pool.submit(self._client.snapshots, name)
-        context = self._client.history(name) | {"snapshots": snapshots.result()}
+        snapshots = self._pool.submit(self._client.snapshots, database=name)
+        context = self._client.history(database=name) | {"snapshots": snapshots.result()}
         return render_template("database.html", facts=facts, **context)
 
     def act(self, action: str) -> ResponseReturnValue:
@@ -160,10 +160,10 @@ class _Console:
         """Return which data a database had and when it had been taken, by its history."""
         name, history = facts["name"], []
         with suppress(ApiError):  # the status names the problem, and only the chart is missing
-            history = self._client.history(name)["history"]
+            history = self._client.history(database=name)["history"]
             new = {each["snapshot"] for each in view.restored(history)} - self._taken.keys()
             if new:
-                listed = self._client.snapshots(name)["snapshots"]
+                listed = self._client.snapshots(database=name)["snapshots"]
                 self._taken |= dict.fromkeys(new)
                 self._taken |= {each["arn"]: each["created"] for each in listed}
         return view.periods(facts, history, self._taken)
