@@ -18,6 +18,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
+from chalicelib.domain.functions import API, APP, deployed_name
 from cli.errors import ApiError, translated_errors
 
 Json = dict[str, Any]
@@ -102,11 +103,9 @@ class ApiClient:
 
 def find_api_url(session: Session, stage: str) -> str:
     """Return the address of the REST API that invokes a stage's function; raise ApiError."""
-    from cli import restapi  # not needed with --url
-
     with _calling():
         client: Any = session.create_client("apigateway", config=_CONFIG)
-        found = restapi.invoking(client, stage)
+        found = apis_invoking(client, stage)
     if not found:
         region = client.meta.region_name
         message = f"Stage {stage!r} has no API in Region {region}."
@@ -124,6 +123,26 @@ def find_api_url(session: Session, stage: str) -> str:
         # An emulator of AWS, which AWS_ENDPOINT_URL names.
         return f"{endpoint}/_aws/execute-api/{found[0]}/{path}"
     return f"https://{found[0]}.execute-api.{domain}/{path}"
+
+
+def apis_invoking(client: Any, stage: str) -> list[str]:
+    """Return the ids of the REST APIs that invoke the stage's function, by creation time and id.
+
+    https://docs.aws.amazon.com/apigateway/latest/api/API_GetResources.html
+    """
+    function = f":function:{deployed_name(stage, API)}/invocations"
+    apis = client.get_paginator("get_rest_apis").paginate()
+    named = sorted(apis.search(f"items[?name == '{APP}'].[createdDate, id]"))
+    return [api for _, api in named if _invokes(client, api, function)]
+
+
+def _invokes(client: Any, api: str, function: str) -> bool:
+    pages = client.get_paginator("get_resources").paginate(restApiId=api, embed=["methods"])
+    try:
+        uris = pages.search("items[].resourceMethods.*[].methodIntegration.uri")
+        return any(uri.endswith(function) for uri in uris)
+    except client.exceptions.NotFoundException:
+        return False  # deleted since it was listed
 
 
 @contextmanager

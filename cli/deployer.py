@@ -61,13 +61,13 @@ def configure(
     value, and an empty value removes it. On a terminal, you are asked for required answers that are
     missing.
     """
-    from cli import configure, discovery
+    from cli import configure
 
     notes: list[str] = []
-    look = None if offline else partial(discovery.find_stack_names, notes.append)
+    find = None if offline else partial(configure.find_stack_names, notes.append)
     ask = _ask if is_interactive() else None
     environment = os.environ if from_environment else {}
-    wanted = configure.files(project, name, answers, ask, look, environment)
+    wanted = configure.files(project, name, answers, ask, find, environment)
     changed = configure.changes(project, wanted)
     for line in configure.diff(project, changed):
         say(line)

@@ -22,8 +22,9 @@ from chalicelib.usecases.checks import candidate
 from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.update_latest import newest
-from cli import mainpipeline, restapi, stacks, templates
+from cli import mainpipeline, stacks, templates
 from cli.calls import Calls
+from cli.client import apis_invoking
 from cli.mainpipeline import DeployedStack, Reading, StackTemplate
 from cli.output import Failure, say
 from cli.stages import AcceptanceStage, Json, Stage, to_deploy
@@ -215,7 +216,7 @@ class Look:
     @translate_errors("apigateway:GET", "the REST APIs")
     def rest_apis(self) -> Sequence[str]:
         """Return the REST APIs that invoke the stage's function."""
-        return restapi.invoking(self.calls.client("apigateway"), self.stage.name)
+        return apis_invoking(self.calls.client("apigateway"), self.stage.name)
 
     @cached_property
     def aws(self) -> BotoAws:

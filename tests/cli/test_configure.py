@@ -239,9 +239,9 @@ def test_leaving_a_prompt_changes_nothing(project: Path, monkeypatch: pytest.Mon
 
 
 def test_a_stack_that_is_found_is_written(project: Path) -> None:
-    look = Mock(return_value={"RDS_STACK_NAME": "acceptance-data"})
+    find = Mock(return_value={"RDS_STACK_NAME": "acceptance-data"})
     answers = ANSWERS | {"MAX_SNAPSHOT_AGE_DAYS": "3"}
-    write(changes(project, files(project, "new", answers, look=look)))
+    write(changes(project, files(project, "new", answers, find=find)))
     last = [*load(project, "new").variables.items()][-2:]  # in the order of the documentation
     assert last == [("RDS_STACK_NAME", "acceptance-data"), ("MAX_SNAPSHOT_AGE_DAYS", "3")]
 

@@ -26,7 +26,7 @@ from chalicelib.domain.parameters import Parameter
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
 from chalicelib.usecases.deployments import unreadable_stack
-from cli import configure, discovery, doctor, mainpipeline, stacks, stages, templates
+from cli import configure, doctor, mainpipeline, stacks, stages, templates
 from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
@@ -710,10 +710,10 @@ def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
 def test_what_configure_cannot_find_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks the same questions."""
     seen, notes = account(pipeline=None), list[str]()
-    monkeypatch.setattr(discovery, "AcceptanceLook", lambda *_: seen)
+    monkeypatch.setattr(configure, "AcceptanceLook", lambda *_: seen)
     named = [replace(UNNAMED, variables={"RDS_STACK_NAME": name}) for name in ("", "own")]
     for stage in (*named, UNNAMED):
-        assert discovery.find_stack_names(notes.append, stage) == {}
+        assert configure.find_stack_names(notes.append, stage) == {}
     (stack,) = notes
     assert stack.startswith(f"RDS_STACK_NAME is not set (there is no pipeline {PIPELINE}). Without")
 
