@@ -2,8 +2,6 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -38,17 +36,20 @@ def check(box: Sandbox, say: Callable[[str], None]) -> tuple[list[Fact], list[st
     """
     found: list[Fact] = []
     problems: list[str] = []
-    with _on_signals(signal.default_int_handler):
-        try:
-            for experiment in EXPERIMENTS:
-                say(f"trying {experiment.__name__}")
-                found.extend(_tried(experiment, box))
-        except KeyboardInterrupt:
-            problems.append("the check was stopped")
-        finally:
-            with _on_signals(signal.SIG_IGN):
-                say(f"deleting everything named {box.name}")
-                problems.extend(box.close())
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
+    try:
+        for experiment in EXPERIMENTS:
+            say(f"trying {experiment.__name__}")
+            found.extend(_tried(experiment, box))
+    except KeyboardInterrupt:
+        problems.append("the check was stopped")
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        say(f"deleting everything named {box.name}")
+        problems.extend(box.close())
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return found, problems
 
 
@@ -67,14 +68,3 @@ def _tried(experiment: Experiment, box: Sandbox) -> Iterator[Fact]:
         reason = str(error)
     for fact in remaining.values():
         yield fact._replace(found=reason)
-
-
-@contextmanager
-def _on_signals(handler: Any) -> Iterator[None]:
-    """Have the handler receive the signals to stop."""
-    before = {number: signal.signal(number, handler) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
