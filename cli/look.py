@@ -25,7 +25,7 @@ from chalicelib.usecases.update_latest import newest
 from cli import mainpipeline, stacks, templates
 from cli.calls import Calls
 from cli.client import apis_invoking
-from cli.mainpipeline import DeployedStack, Reading, StackTemplate
+from cli.mainpipeline import DeployedStack, Reading
 from cli.output import Failure, say
 from cli.stages import AcceptanceStage, Json, Stage, to_deploy
 
@@ -276,8 +276,8 @@ class AcceptanceLook(Look):
         return mainpipeline.stacks_of(self.stage, self.structure)
 
     @question
-    def template(self, stack: DeployedStack) -> StackTemplate | None:
-        """Return the template of a stack; None if it is elsewhere or not deployed."""
+    def template(self, stack: DeployedStack) -> Json | None:
+        """Return the evaluated template of a stack; None if it is elsewhere or not deployed."""
         if stack.elsewhere or (described := self.stack(stack.name)) is None:
             return None
         given = {"StackName": stack.name, "TemplateStage": "Processed"}
@@ -292,7 +292,7 @@ class AcceptanceLook(Look):
             "AWS::Partition": self.stage.partition,
             "AWS::StackName": stack.name,
         }
-        return StackTemplate.of(templates.parsed(body), values)
+        return templates.evaluated(templates.parsed(body), values)
 
     def readings(self, stack: DeployedStack) -> list[Reading]:
         """Return where the clusters of a stack are restored from, as far as its template is seen."""

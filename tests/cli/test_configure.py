@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from cli.configure import changes, files, write
 from cli.main import cli
-from cli.mainpipeline import StackTemplate, readings
+from cli.mainpipeline import readings
 from cli.output import Failure
 from cli.stages import load, own_answers, to_text
 from tests.stage import STAGE
@@ -251,6 +251,6 @@ def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:
     cluster = {"Type": "AWS::RDS::DBCluster", "Properties": properties}
     read = {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "/current"}
     clusters = {"Orders": cluster, "Billing": cluster}
-    template = StackTemplate.of({"Parameters": {"Current": read}, "Resources": clusters}, {})
+    template = {"Parameters": {"Current": read}, "Resources": clusters}
     found = [(each.parameter, each.place) for each in readings("data", template)]
     assert found == [("/current", "data/Orders"), ("/current", "data/Billing")]

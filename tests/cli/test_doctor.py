@@ -104,7 +104,7 @@ def pipeline_of(*stages_: Answers, **more: Any) -> Answers:
     return {"executionMode": "SUPERSEDED", "stages": given, **more}
 
 
-def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTemplate:
+def with_resource(name: str, text: str, **changed: Any) -> Answers:
     """Acceptance's stack in whose template a resource has other properties, given as YAML."""
     resource = {**TEMPLATE["Resources"].get(name, TEMPLATE["Resources"]["Cluster"]), **changed}
     properties = resource["Properties"] | templates.parsed(text)
@@ -172,7 +172,7 @@ Mappings:
 """)
 TEMPLATE = {**TEMPLATE, **SHARED, "Parameters": TEMPLATE["Parameters"] | SHARED["Parameters"]}
 PSEUDO = {"AWS::AccountId": ACCEPTANCE, "AWS::StackName": "main"}
-stack_of = mainpipeline.StackTemplate.of
+stack_of = templates.evaluated
 CLUSTER = {
     "DBClusterIdentifier": "main-cluster-1",
     "ClusterCreateTime": NOW,
@@ -683,15 +683,19 @@ def test_a_name_is_that_of_another_key_in_another_region() -> None:
 def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     """What gives a nested stack its parameters is not seen."""
     cluster = "{Type: AWS::RDS::DBCluster, Properties: {SnapshotIdentifier: !Ref S}}"
-    text = f"{{Parameters: {{S: {{Type: String}}}}, Resources: {{A: {cluster}}}}}"
+    pseudo = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::StackName": "root-Data-1"}
+    known = PSEUDO | pseudo
+    shown = f"Other: {{Type: X, Properties: {{{', '.join(f'{name[5:]}: !Ref {name}' for name in known)}}}}}"
+    text = f"{{Parameters: {{S: {{Type: String}}}}, Resources: {{A: {cluster}, {shown}}}}}"
     client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
     described = {"Parameters": [{"ParameterKey": "S", "ParameterValue": NEW.arn}]}
     answers = HEALTHY | {"cloudformation:DescribeStacks root-Data-1": described}
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), answers)
     stack = mainpipeline.DeployedStack("root-Data-1")
     (template,) = filter(None, [look.template(stack)])
-    pseudo = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::StackName": "root-Data-1"}
-    assert template.values == PSEUDO | pseudo | {"S": NEW.arn}
+    assert template["Parameters"]["S"]["Default"] == NEW.arn
+    other = template["Resources"]["Other"]["Properties"]
+    assert other == {name[5:]: value for name, value in known.items()}
     assert look.readings(stack) == [("root-Data-1", "root-Data-1", "A", None, "")]
 
 
