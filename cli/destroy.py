@@ -135,7 +135,8 @@ def _data(look: Look, *, parameters: bool, everything: bool) -> Iterator[Step]:
         used = f", which other alarms notify: {', '.join(others)}" if others else ""
         is_wanted = everything and not others
         yield datum(f"topic {topic}{used}", "sns:DeleteTopic", is_wanted=is_wanted, TopicArn=topic)
-    for group in look.log_groups(log_group(deployed_name(stage.name, f)) for f in ANY_FUNCTION):
+    groups = [log_group(deployed_name(stage.name, function)) for function in ANY_FUNCTION]
+    for group in (each for each in groups if each in look.log_groups()):
         yield datum(f"log group {group}", "logs:DeleteLogGroup", logGroupName=group)
     for snapshot in _snapshots(look):
         what, action = f"snapshot {snapshot}", "rds:DeleteDBClusterSnapshot"

@@ -1,6 +1,6 @@
 """What a stage has in its account: AWS's answers, each asked for once, when it is needed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial, wraps
@@ -27,6 +27,7 @@ from cli.calls import Calls
 from cli.client import apis_invoking
 from cli.mainpipeline import DeployedStack, Reading
 from cli.output import Failure, say
+from cli.policies import log_group
 from cli.stages import AcceptanceStage, Json, Stage, to_deploy
 
 P = ParamSpec("P")
@@ -202,15 +203,11 @@ class Look:
         found = self.all("cloudwatch:DescribeAlarms", "MetricAlarms[]", **given)
         return {alarm["AlarmName"]: alarm for alarm in found}
 
-    def log_groups(self, names: Iterable[str]) -> dict[str, int | None]:
-        """Return those of the log groups that exist, with their retention in days; None is forever."""
-        listed = [
-            group
-            for name in names
-            for group in self.all("logs:DescribeLogGroups", "logGroups[]", logGroupNamePrefix=name)
-            if group["logGroupName"] == name
-        ]
-        return {group["logGroupName"]: group.get("retentionInDays") for group in listed}
+    def log_groups(self) -> dict[str, int | None]:
+        """Return the log groups whose names begin as the stage's do, with their retention in days, if any."""
+        given = {"logGroupNamePrefix": log_group(f"{APP}-{self.stage.name}")}
+        found = self.all("logs:DescribeLogGroups", "logGroups[]", **given)
+        return {group["logGroupName"]: group.get("retentionInDays") for group in found}
 
     @question
     @translate_errors("apigateway:GET", "the REST APIs")

@@ -14,6 +14,8 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
+from chalice.utils import to_cfn_resource_name
+
 from chalicelib.domain.functions import API, APP, FOLLOW_PIPELINE, deployed_name
 from chalicelib.domain.parameters import PLACEHOLDER
 from cli.policies import log_group, policies
@@ -97,9 +99,7 @@ def names_of_packaged(stage: Stage) -> Template:
     """
     resources = {}
     for function, deployed in function_names(stage).items():
-        # Chalice's logical names.
-        words = ["API", "handler"] if function == API else function.split("-")
-        logical = "".join(word[0].upper() + word[1:] for word in words)
+        logical = "APIHandler" if function == API else to_cfn_resource_name(function)
         named: dict[str, Any] = {"FunctionName": deployed}
         event: dict[str, Any] = {"Properties": {"Name": rule_name(stage.name, function)}}
         if function == FOLLOW_PIPELINE:
