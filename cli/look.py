@@ -15,7 +15,6 @@ from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import APP
-from chalicelib.domain.ledger import Ledger, Run
 from chalicelib.domain.parameters import Values
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
@@ -301,30 +300,24 @@ class AcceptanceLook(Look):
         found = (reading for stack in self.stacks() for reading in self.readings(stack))
         return [each.place for each in found if each.parameter == database.current_parameter]
 
-    @cached_property
+    @question
     def _deployments(self) -> Deployments:
         name = self.stage.pipeline if self.structure else ""
-        return Deployments(self.aws, name, self.runs())
-
-    @question
-    def runs(self) -> Sequence[Run]:
-        """Return the main pipeline's runs, newest first."""
-        return self.aws.pipelines.runs(self.stage.pipeline) if self.structure else []
+        return Deployments(self.aws, name, self.aws.pipelines.runs(name) if name else [])
 
     @question
     def deployment(self, database: Database) -> Deployment:
         """Return what is deployed, as the use cases see it."""
-        current = database.current_parameter
-        ledger = self.aws.parameters.history(current) if current in self.values else []
         try:
-            return self._deployments.of(database, Ledger(ledger, self.runs()))
+            deployments = self._deployments()
+            return deployments.of(database, deployments.read_again(database))
         except Refused as refused:
             return Deployment(unknown=str(refused))
 
     @question
     def deployed_stack(self, database: Database) -> SeenStack | None:
         """Return the stack of P_STACK_NAME; None if it does not exist."""
-        return self._deployments.stack(database.stack.stack) if database.stack else None
+        return self._deployments().stack(database.stack.stack) if database.stack else None
 
     def deployed_cluster(self, database: Database) -> Json | None:
         """Return the cluster in the stack of P_STACK_NAME; None if it does not exist."""
