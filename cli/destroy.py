@@ -89,7 +89,8 @@ def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
     for function in functions:
         if function == API:
             yield from _rest_apis(look)
-        rule, deployed = stacks.rule_name(stage, function), deployed_name(stage, function)
+        deployed = deployed_name(stage, function)
+        rule = stacks.rule_name(deployed)
         if look.one("events:ListTargetsByRule", "@", Rule=rule):
             yield Step("delete", f"rule {rule}", partial(look.calls.delete_rule, rule))
         role = stacks.role_name(stage, function)

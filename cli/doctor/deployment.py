@@ -6,6 +6,7 @@ from typing import NamedTuple
 from chalicelib import settings
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.functions import (
+    API,
     FOLLOW_SHARES,
     POLL,
     RECONCILE,
@@ -140,9 +141,10 @@ def schedules(look: Look) -> Iterator[Check]:
         expressions |= _expressions(look)
     elif isinstance(look.stage, ProductionStage):
         expressions[SHARE] = (str(look.stage.settings.schedule.utc), "")
-    for function, rule in stacks.rule_names(look.stage).items():
-        name = look.function_names[function]
-        yield from _rule(rule, look, name, *expressions.get(function, ("", "")))
+    for function, name in look.function_names.items():
+        if function != API:
+            expression = expressions.get(function, ("", ""))
+            yield from _rule(stacks.rule_name(name), look, name, *expression)
 
 
 def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
