@@ -83,12 +83,11 @@ def create_app(client: ApiClient) -> Flask:
                 client.begin_session()
         return render_template("error.html", error=error), error.status or 502
 
-    def show_http_error(error: HTTPException) -> ResponseReturnValue:
-        return show(ApiError(error.code, error.name, str(error.description)))
-
     app.register_error_handler(ApiError, show)
     app.register_error_handler(KeyError, lambda error: show(unknown_answer(error)))
-    app.register_error_handler(HTTPException, show_http_error)
+    app.register_error_handler(
+        HTTPException, lambda error: show(ApiError(error.code, error.name, str(error.description)))
+    )
     app.get("/")(console.overview)
     app.get("/databases/<name>")(console.database)
     app.get("/<any(pin, rollback, refresh, hold):action>")(console.form)
