@@ -124,7 +124,7 @@ class Look:
 
     def all(self, action: str, path: str, **given: Any) -> list[Any]:
         """Return a part of the answers to a call, from all their pages."""
-        return self._called(action, partial(self.calls.all, action, path), given) or []
+        return self._called(action, partial(self.calls.all, action, path), given)
 
     def _called(
         self, action: str, call: Callable[..., T], given: Json, region: str | None = None
