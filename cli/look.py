@@ -300,6 +300,11 @@ class AcceptanceLook(Look):
         found = (reading for stack in self.stacks() for reading in self.readings(stack))
         return [each.place for each in found if each.parameter == database.current_parameter]
 
+    def other_place(self, database: Database) -> str | None:
+        """Return a place that P_STACK_NAME does not name; None if there is none or it is not seen."""
+        places = known(self.places, database) or []
+        return next((each for each in places if each != str(database.stack)), None)
+
     @question
     def _deployments(self) -> Deployments:
         name = self.stage.pipeline if self.structure else ""

@@ -84,11 +84,9 @@ def _misread(look: AcceptanceLook, database: Database, each: Reading) -> Verdict
 
 
 def _read_rightly(look: AcceptanceLook, database: Database) -> str:
-    if places := known(look.places, database):
-        name = database.setting("STACK_NAME")
-        return (
-            f"name the cluster that reads it: {to_change(look.stage.name, f'{name}={places[0]}')}"
-        )
+    if place := look.other_place(database):
+        answer = f"{database.setting('STACK_NAME')}={place}"
+        return f"name the cluster that reads it: {to_change(look.stage.name, answer)}"
     return (
         f"give the template a parameter of Type: {mainpipeline.READS_AT_EVERY_UPDATE} with Default: "
         f"{database.current_parameter}, and write SnapshotIdentifier: !Ref for it, as "
