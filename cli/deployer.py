@@ -245,7 +245,7 @@ def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool
         problems = box.close()
         note(f"{left} is deleted" if not problems else f"{left} is not deleted completely")
     else:
-        note(f"This creates {livecheck.cost(with_cluster=with_cluster)}.")
+        note(f"This creates {livecheck.COST[with_cluster]}.")
         note(f"Should it be killed: aurora-refresh live-check --delete {box.name}")
         confirm("Everything that it creates is deleted afterwards.", yes=yes)
         found, problems = livecheck.check(box, note)

@@ -8,24 +8,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cli.livecheck.facts import DIFFERS, EXPERIMENTS, FACTS, Experiment, Fact, NotTried
 from cli.livecheck.sandbox import Sandbox
 
+_MADE = "parameters, a pipeline with its bucket and its role, a stack, a rule and a queue"
+_CLUSTERS = "two Aurora clusters without instances and three snapshots"
+# What a check makes, without clusters and with them, how long it takes, and what it costs at most. A pipeline
+# of type V1 is free for 30 days after its creation. A cluster without instances pays for its storage alone.
+# https://aws.amazon.com/codepipeline/pricing/
+# https://aws.amazon.com/rds/aurora/pricing/
+COST = {
+    False: f"{_MADE}; it takes about 10 minutes and costs less than 0.01 USD",
+    True: f"{_MADE}, {_CLUSTERS}; it takes about 45 minutes and costs less than 0.10 USD",
+}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def cost(*, with_cluster: bool) -> str:
-    """Return what a check makes, how long it takes, and what it costs at most.
-
-    A pipeline of type V1 is free for 30 days after its creation. A cluster without instances pays for
-    its storage alone.
-    https://aws.amazon.com/codepipeline/pricing/
-    https://aws.amazon.com/rds/aurora/pricing/
-    """
-    made = "parameters, a pipeline with its bucket and its role, a stack, a rule and a queue"
-    if with_cluster:
-        return (
-            f"{made}, two Aurora clusters without instances and three snapshots; it takes about 45 minutes "
-            "and costs less than 0.10 USD"
-        )
-    return f"{made}; it takes about 10 minutes and costs less than 0.01 USD"
 
 
 def check(box: Sandbox, say: Callable[[str], None]) -> tuple[list[Fact], list[str]]:
