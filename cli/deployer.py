@@ -161,11 +161,9 @@ def doctor(name: str, project: Path, *, as_json: bool) -> None:
 @options.PROJECT
 def package(name: str, out: Path | None, project: Path) -> None:
     """Write a stage as CloudFormation templates; call no AWS."""
-    from cli.package import next_steps, package
+    from cli.package import package
 
-    folder = out or project / ".chalice/deployments" / name
-    parameters = package(project, name, folder)
-    say(next_steps(name, folder, parameters).rstrip())
+    say(package(project, name, out or project / ".chalice/deployments" / name))
 
 
 @click.command()
