@@ -38,7 +38,7 @@ Ask = Callable[[str], str]
 Find = Callable[[AcceptanceStage], dict[str, str]]
 
 
-def files(
+def changes(
     project: Path,
     name: str,
     answers: Mapping[str, str],
@@ -46,7 +46,7 @@ def files(
     find: Find | None = None,
     environment: Mapping[str, str] = {},
 ) -> Files:
-    """Return the stage's files with their text, None for one to delete; raise Failure.
+    """Return the files that change with their text, None for one to delete; raise Failure.
 
     `ask` asks for required answers that are missing, and `find` finds stacks that are not named.
     Variables of the `environment` are answers, too.
@@ -89,7 +89,7 @@ def files(
         policy = wanted.get(function)
         file = folder / file_name(name, function)
         made[file] = _policy_text(project, file, policy) if policy else None
-    return made
+    return {file: text for file, text in made.items() if text_of(project, file) != text}
 
 
 def _policy_text(project: Path, file: Path, policy: Policy) -> str:
@@ -100,11 +100,6 @@ def _policy_text(project: Path, file: Path, policy: Policy) -> str:
             f"{file.relative_to(project).as_posix()} cannot be read, and may have statements of your own "
             f"({error}): correct it, or delete it to have it written anew"
         ) from error
-
-
-def changes(project: Path, wanted: Files) -> Files:
-    """Return the files that differ from what they should be."""
-    return {file: text for file, text in wanted.items() if text_of(project, file) != text}
 
 
 def diff(project: Path, changed: Files) -> Iterator[str]:

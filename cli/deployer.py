@@ -67,8 +67,7 @@ def configure(
     find = None if offline else partial(configure.find_stack_names, notes.append)
     ask = _ask if is_interactive() else None
     environment = os.environ if from_environment else {}
-    wanted = configure.files(project, name, answers, ask, find, environment)
-    changed = configure.changes(project, wanted)
+    changed = configure.changes(project, name, answers, ask, find, environment)
     for line in configure.diff(project, changed):
         say(line)
     if not dry_run:

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 from click.testing import CliRunner
 
-from cli.configure import changes, files, write
+from cli.configure import changes, write
 from cli.main import cli
 from cli.mainpipeline import readings
 from cli.stages import load, own_answers, to_text
@@ -37,7 +37,7 @@ def snapshot(project: Path) -> dict[str, bytes]:
 
 def configured(project: Path, stage: str = "new", **answers: str) -> dict[str, bytes]:
     """The project's files after the answers."""
-    write(changes(project, files(project, stage, answers)))
+    write(changes(project, stage, answers))
     return snapshot(project)
 
 
@@ -184,7 +184,7 @@ def test_what_is_missing_is_asked_until_it_is_right(project: Path) -> None:
     ]
     ask = Mock(side_effect=[answer for _, answer in spoken])
     given = {name: value for name, value in ANSWERS.items() if name not in dict(spoken)}
-    write(changes(project, files(project, "new", given, ask)))
+    write(changes(project, "new", given, ask))
     questions = [call.args[0].rpartition("\n")[2] for call in ask.call_args_list]
     assert questions == [f"{name} = " for name, _ in spoken]
     assert load(project, "new").variables == STAGE
@@ -234,7 +234,7 @@ def test_leaving_a_prompt_changes_nothing(project: Path, monkeypatch: pytest.Mon
 def test_a_stack_that_is_found_is_written(project: Path) -> None:
     find = Mock(return_value={"RDS_STACK_NAME": "acceptance-data"})
     answers = ANSWERS | {"MAX_SNAPSHOT_AGE_DAYS": "3"}
-    write(changes(project, files(project, "new", answers, find=find)))
+    write(changes(project, "new", answers, find=find))
     last = [*load(project, "new").variables.items()][-2:]  # in the order of the documentation
     assert last == [("RDS_STACK_NAME", "acceptance-data"), ("MAX_SNAPSHOT_AGE_DAYS", "3")]
 

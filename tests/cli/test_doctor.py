@@ -731,7 +731,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / ".chalice").mkdir()
     (tmp_path / CONFIG).write_text('{"app_name": "aurora-refresh", "stages": {}}')
     answers = {**VARIABLES, "MAIN_PIPELINE_ARN": PIPELINE_ARN}
-    configure.write(configure.files(tmp_path, NAME, answers))
+    configure.write(configure.changes(tmp_path, NAME, answers))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
