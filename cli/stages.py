@@ -293,7 +293,11 @@ def read_config(project: Path) -> Json:
         raise WrongUsage(f"there is no {file}: name the folder that holds app.py with --project")
     try:
         config: Json = json.loads(file.read_text(encoding="utf-8"))
-        variables = [each.get("environment_variables", {}).items() for each in _levels(config)]
+        variables = [
+            each.get("environment_variables", {}).items()
+            for level in (config, *stages_of(config).values())  # all stages, and each
+            for each in (level, *level.get("lambda_functions", {}).values())
+        ]
     except ValueError as error:
         raise Failure(f"{CONFIG} is not JSON: {error}") from error
     except (AttributeError, TypeError) as error:
@@ -305,12 +309,6 @@ def read_config(project: Path) -> Json:
             right = f"write {json.dumps(str(value))}"
             raise Failure(f"{CONFIG}: {name} is {json.dumps(value)}, not text: {right}")
     return config
-
-
-def _levels(config: Json) -> Iterator[Json]:
-    """Yield every object that has environment variables: of all stages, a stage, and a function."""
-    for level in (config, *stages_of(config).values()):
-        yield from (level, *level.get("lambda_functions", {}).values())
 
 
 def to_text(document: Json) -> str:
