@@ -54,15 +54,15 @@ class Calls:
                 return None
             raise
 
-    def all(self, action: str, path: str, **given: Any) -> list[Any] | None:
-        """Return a part of the answers to a call, from all their pages; None if there is no such thing."""
+    def all(self, action: str, path: str, **given: Any) -> list[Any]:
+        """Return a part of the answers to a call, from all their pages; nothing of what does not exist."""
         service, operation = action.split(":")
         pages = self.client(service).get_paginator(xform_name(operation)).paginate(**given)
         try:
             return [*pages.search(path)]
         except ClientError as error:
             if _is_absent(action, error):
-                return None
+                return []
             raise
 
     def wait(self, service: str, waiter: str, **named: str) -> None:
@@ -72,29 +72,21 @@ class Calls:
 
     def delete_stack(self, name: str) -> None:
         """Delete a stack, if it exists, and wait; raise WaiterError."""
-        if self.one("cloudformation:DescribeStacks", "@", StackName=name) is None:
-            return
-        self.call("cloudformation:DeleteStack", StackName=name)
+        self.delete("cloudformation:DeleteStack", StackName=name)
         self.wait("cloudformation", "stack_delete_complete", StackName=name)
 
     def delete_rule(self, name: str) -> None:
         """Delete an EventBridge rule, if it exists, and its targets."""
-        targets = self.all("events:ListTargetsByRule", "Targets[].Id", Rule=name)
-        if targets is None:
-            return
-        if targets:
+        if targets := self.all("events:ListTargetsByRule", "Targets[].Id", Rule=name):
             self.delete("events:RemoveTargets", Rule=name, Ids=targets)
         self.delete("events:DeleteRule", Name=name)
 
     def delete_role(self, name: str) -> None:
         """Detach a role's managed policies, and delete it, if it exists."""
-        inline = self.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=name)
-        if inline is None:
-            return
-        for policy in inline:
+        for policy in self.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=name):
             self.delete("iam:DeleteRolePolicy", RoleName=name, PolicyName=policy)
         path = "AttachedPolicies[].PolicyArn"
-        for arn in self.all("iam:ListAttachedRolePolicies", path, RoleName=name) or ():
+        for arn in self.all("iam:ListAttachedRolePolicies", path, RoleName=name):
             self.delete("iam:DetachRolePolicy", RoleName=name, PolicyArn=arn)
         self.delete("iam:DeleteRole", RoleName=name)
 

@@ -6,6 +6,7 @@ Importing boto3 as well would take half as long as the whole answer.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partialmethod
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
+from chalicelib.domain.functions import API, APP, deployed_name
 from cli.errors import ApiError, translated_errors
 
 Json = dict[str, Any]
@@ -25,6 +27,7 @@ _TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up 
 # With botocore's own, a person would wait five minutes for a service that cannot be reached.
 _CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 _CURRENT = "/snapshots/current"
+_Route = partialmethod[Json]
 
 
 class ApiClient:
@@ -53,54 +56,18 @@ class ApiClient:
                 self._identity = dict(sts.get_caller_identity())
         return self._identity
 
-    def status(self) -> Json:
-        """Return which data is deployed, what comes next, and what is wrong."""
-        return self._call("GET", "/status")
-
-    def history(self, database: str | None = None) -> Json:
-        """Return the versions of `current`, newest first."""
-        return self._call("GET", f"{_CURRENT}/history", database=database)
-
-    def snapshots(self, database: str | None = None) -> Json:
-        """Return the verdict on each shared snapshot, newest first."""
-        return self._call("GET", "/snapshots", database=database)
-
-    def pin(self, snapshot: str, **options: Any) -> Json:
-        """Set `current` to a snapshot; options are `database`, `reason` and `deploy`.
-
-        Those that are None are not sent.
-        """
-        return self._call("PUT", _CURRENT, {"snapshot": snapshot, **options})
-
-    def rollback(self, **options: Any) -> Json:
-        """Set `current` back to the snapshot before; options are those of `pin`."""
-        return self._call("POST", f"{_CURRENT}/rollback", options)
-
-    def refresh(self, **options: Any) -> Json:
-        """Refresh as the schedule does; options are `reason`, `outside_window` and `dry_run`."""
-        return self._call("POST", "/refresh", options)
-
-    def hold(self, until: str, reason: str = "") -> Json:
-        """Hold the schedule until a day such as 2026-01-22."""
-        return self._call("PUT", "/hold", {"until": until, "reason": reason})
-
-    def resume(self) -> Json:
-        """Lift the hold."""
-        return self._call("DELETE", "/hold")
-
-    def _call(
-        self, method: str, path: str, body: Json | None = None, database: str | None = None
-    ) -> Json:
+    def _call(self, method: str, path: str, **given: Any) -> Json:
+        """Call a route; what is given is its query or body, without what is None."""
         if not self.region:
             raise ApiError(None, "NoRegion", str(exceptions.NoRegionError()))
         self._url = self._url or find_api_url(self._session, self.name)
         url = self._url.rstrip("/") + path
-        given = body and {name: value for name, value in body.items() if value is not None}
-        data = None if given is None else json.dumps(given).encode()
-        headers = {"Content-Type": "application/json"} if data else {}
-        request = AWSRequest(
-            method, url, headers, data, {} if database is None else {"database": database}
-        )
+        sent = {name: value for name, value in given.items() if value is not None}
+        if method in ("PUT", "POST"):
+            headers = {"Content-Type": "application/json"}
+            request = AWSRequest(method, url, headers, json.dumps(sent).encode())
+        else:
+            request = AWSRequest(method, url, params=sent)
         with _calling():
             credentials = self._session.get_credentials()
             if credentials is None:
@@ -123,14 +90,22 @@ class ApiClient:
         status = 502 if response.status_code == 200 else response.status_code
         raise ApiError(status, str(code), str(message))
 
+    # The routes and what each is given: docs/openapi.yaml describes them.
+    status = _Route(_call, "GET", "/status")
+    history = _Route(_call, "GET", f"{_CURRENT}/history")
+    snapshots = _Route(_call, "GET", "/snapshots")
+    pin = _Route(_call, "PUT", _CURRENT)
+    rollback = _Route(_call, "POST", f"{_CURRENT}/rollback")
+    refresh = _Route(_call, "POST", "/refresh")
+    hold = _Route(_call, "PUT", "/hold")
+    resume = _Route(_call, "DELETE", "/hold")
+
 
 def find_api_url(session: Session, stage: str) -> str:
     """Return the address of the REST API that invokes a stage's function; raise ApiError."""
-    from cli import restapi  # not needed with --url
-
     with _calling():
         client: Any = session.create_client("apigateway", config=_CONFIG)
-        found = restapi.invoking(client, stage)
+        found = apis_invoking(client, stage)
     if not found:
         region = client.meta.region_name
         message = f"Stage {stage!r} has no API in Region {region}."
@@ -148,6 +123,26 @@ def find_api_url(session: Session, stage: str) -> str:
         # An emulator of AWS, which AWS_ENDPOINT_URL names.
         return f"{endpoint}/_aws/execute-api/{found[0]}/{path}"
     return f"https://{found[0]}.execute-api.{domain}/{path}"
+
+
+def apis_invoking(client: Any, stage: str) -> list[str]:
+    """Return the ids of the REST APIs that invoke the stage's function, by creation time and id.
+
+    https://docs.aws.amazon.com/apigateway/latest/api/API_GetResources.html
+    """
+    function = f":function:{deployed_name(stage, API)}/invocations"
+    apis = client.get_paginator("get_rest_apis").paginate()
+    named = sorted(apis.search(f"items[?name == '{APP}'].[createdDate, id]"))
+    return [api for _, api in named if _invokes(client, api, function)]
+
+
+def _invokes(client: Any, api: str, function: str) -> bool:
+    pages = client.get_paginator("get_resources").paginate(restApiId=api, embed=["methods"])
+    try:
+        uris = pages.search("items[].resourceMethods.*[].methodIntegration.uri")
+        return any(uri.endswith(function) for uri in uris)
+    except client.exceptions.NotFoundException:
+        return False  # deleted since it was listed
 
 
 @contextmanager

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib import settings
-from chalicelib.domain.errors import Problem, SettingsError
+from chalicelib.domain.database import Database
+from chalicelib.domain.errors import AwsError, Problem, SettingsError
 from cli import stages
+from cli.look import AcceptanceLook
 from cli.output import Failure, WrongUsage
 from cli.policies import FUNCTIONS, Policy, file_name, policies, with_own_statements
 from cli.stacks import AFTER, BEFORE
@@ -33,20 +35,20 @@ _KINDS = (settings.ACCEPTANCE, settings.PRODUCTION)
 Files = dict[Path, str | None]
 Ask = Callable[[str], str]
 # Finds the values of settings in the account.
-Look = Callable[[AcceptanceStage], dict[str, str]]
+Find = Callable[[AcceptanceStage], dict[str, str]]
 
 
-def files(
+def changes(
     project: Path,
     name: str,
     answers: Mapping[str, str],
     ask: Ask | None = None,
-    look: Look | None = None,
+    find: Find | None = None,
     environment: Mapping[str, str] = {},
 ) -> Files:
-    """Return the stage's files with their text, None for one to delete; raise Failure.
+    """Return the files that change with their text, None for one to delete; raise Failure.
 
-    `ask` asks for required answers that are missing, and `look` finds stacks that are not named.
+    `ask` asks for required answers that are missing, and `find` finds stacks that are not named.
     Variables of the `environment` are answers, too.
     """
     stages.check_name(name)
@@ -65,8 +67,8 @@ def files(
         raise WrongUsage(f"nothing was written for stage {name!r}:\n{listed}") from error
 
     stage = stages.build(name, common | given, given, config)
-    if look and isinstance(stage, AcceptanceStage):
-        given |= look(stage)
+    if find and isinstance(stage, AcceptanceStage):
+        given |= find(stage)
 
     api = {} if given.get(settings.PRODUCTION) else {"api_gateway_stage": "api"}
     body = {**api, OWN_KEY: {}, **former}
@@ -87,7 +89,7 @@ def files(
         policy = wanted.get(function)
         file = folder / file_name(name, function)
         made[file] = _policy_text(project, file, policy) if policy else None
-    return made
+    return {file: text for file, text in made.items() if text_of(project, file) != text}
 
 
 def _policy_text(project: Path, file: Path, policy: Policy) -> str:
@@ -98,11 +100,6 @@ def _policy_text(project: Path, file: Path, policy: Policy) -> str:
             f"{file.relative_to(project).as_posix()} cannot be read, and may have statements of your own "
             f"({error}): correct it, or delete it to have it written anew"
         ) from error
-
-
-def changes(project: Path, wanted: Files) -> Files:
-    """Return the files that differ from what they should be."""
-    return {file: text for file, text in wanted.items() if text_of(project, file) != text}
 
 
 def diff(project: Path, changed: Files) -> Iterator[str]:
@@ -120,24 +117,12 @@ def diff(project: Path, changed: Files) -> Iterator[str]:
 
 
 def write(changed: Files) -> None:
-    """Write the files; raise Failure if the folder cannot be written.
-
-    A file is replaced as a whole, so that a full disk leaves none half written. Doing the same again
-    completes what a failure has left.
-    """
-    try:
-        for file, text in changed.items():
-            target = file.resolve()  # not to replace a link
-            if text is None:
-                target.unlink(missing_ok=True)
-                continue
-            new = target.with_name(f"{target.name}.new")
-            new.write_bytes(text.encode())
-            if target.exists():
-                new.chmod(target.stat().st_mode)
-            new.replace(target)
-    except OSError as error:
-        raise Failure(f"not everything was written; do the same again: {error}") from error
+    """Write the files; doing the same again completes what a failure has left."""
+    for file, text in changed.items():
+        if text is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_bytes(text.encode())
 
 
 def text_of(project: Path, file: Path) -> str | None:
@@ -148,6 +133,47 @@ def text_of(project: Path, file: Path) -> str | None:
         return file.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise Failure(f"{file.relative_to(project).as_posix()} is not text: {error}") from error
+
+
+# --- stacks that nobody names --------------------------------------------------------------------
+
+
+def find_stack_names(note: Callable[[str], None], stage: AcceptanceStage) -> dict[str, str]:
+    """Return the values of those settings P_STACK_NAME that nobody has given, as far as they can be found.
+
+    `note` gets a sentence for each value, and for each that was not found.
+    """
+    found, look = {}, AcceptanceLook(stage)
+    for database in stage.settings.databases:
+        name = database.setting("STACK_NAME")
+        if name in stage.variables:
+            continue
+        try:
+            found[name] = _place(look, database)
+        except (AwsError, Failure) as error:
+            note(
+                f"{name} is not set ({str(error).rstrip('.')}). Without it, the refresh relies on the newest "
+                "deploy action alone, and does not look at the cluster"
+            )
+        else:
+            note(
+                f"{name} is {found[name]}, which the main pipeline deploys from {database.current_parameter}"
+            )
+    return found
+
+
+def _place(look: AcceptanceLook, database: Database) -> str:
+    """Return STACK or STACK/LOGICAL-ID of the cluster restored from *current*; raise Failure, or AwsError."""
+    current, pipeline = database.current_parameter, look.stage.pipeline
+    look.check_caller()
+    if look.pipeline(pipeline) is None:
+        raise Failure(f"there is no pipeline {pipeline}")
+    places = look.places(database)
+    if not places:
+        raise Failure(f"no stack of {pipeline} restores a cluster from {current}")
+    if len(places) > 1:
+        raise Failure(f"several clusters read {current}: {', '.join(places)}")
+    return places[0]
 
 
 # --- the answers ----------------------------------------------------------------------------------

@@ -170,9 +170,8 @@ def _log_groups(look: Look) -> Iterator[Step]:
 
     A longer retention stays: a shorter one would delete logs.
     """
-    groups = stacks.log_groups(look.stage)
-    existing = look.log_groups(groups)
-    for name in groups:
+    existing = look.log_groups()
+    for name in stacks.log_groups(look.stage):
         if name not in existing:
             create = partial(look.calls.call, "logs:CreateLogGroup", logGroupName=name)
             yield Step("create", f"log group {name}", create)

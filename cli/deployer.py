@@ -31,21 +31,19 @@ Examples:
     CLUSTERS=orders ACCOUNT=111111111111 REGION=eu-west-1
 """
 )
-@options.together(
-    options.REQUIRED_STAGE,
-    options.ANSWERS,
-    click.option(
-        "--from-environment", is_flag=True, help="Also take answers from environment variables."
-    ),
-    click.option(
-        "--offline",
-        is_flag=True,
-        help="Do not call AWS to look up stack names.",
-    ),
-    _DRY_RUN,
-    options.PROJECT,
-    options.PROFILE,
+@options.REQUIRED_STAGE
+@options.ANSWERS
+@click.option(
+    "--from-environment", is_flag=True, help="Also take answers from environment variables."
 )
+@click.option(
+    "--offline",
+    is_flag=True,
+    help="Do not call AWS to look up stack names.",
+)
+@_DRY_RUN
+@options.PROJECT
+@options.PROFILE
 def configure(
     name: str,
     answers: Mapping[str, str],
@@ -63,14 +61,13 @@ def configure(
     value, and an empty value removes it. On a terminal, you are asked for required answers that are
     missing.
     """
-    from cli import configure, discovery
+    from cli import configure
 
     notes: list[str] = []
-    look = None if offline else partial(discovery.find_stack_names, notes.append)
+    find = None if offline else partial(configure.find_stack_names, notes.append)
     ask = _ask if is_interactive() else None
     environment = os.environ if from_environment else {}
-    wanted = configure.files(project, name, answers, ask, look, environment)
-    changed = configure.changes(project, wanted)
+    changed = configure.changes(project, name, answers, ask, find, environment)
     for line in configure.diff(project, changed):
         say(line)
     if not dry_run:
@@ -102,9 +99,11 @@ Example:
   aurora-refresh deploy --stage acceptance EMAIL=team@example.com
 """
 )
-@options.together(
-    options.REQUIRED_STAGE, options.ANSWERS, _DRY_RUN, options.PROJECT, options.PROFILE
-)
+@options.REQUIRED_STAGE
+@options.ANSWERS
+@_DRY_RUN
+@options.PROJECT
+@options.PROFILE
 def deploy(
     name: str,
     answers: Mapping[str, str],
@@ -127,7 +126,10 @@ def deploy(
 
 
 @click.command()
-@options.together(options.REQUIRED_STAGE, options.JSON, options.PROJECT, options.PROFILE)
+@options.REQUIRED_STAGE
+@options.JSON
+@options.PROJECT
+@options.PROFILE
 def doctor(name: str, project: Path, *, as_json: bool) -> None:
     """Check a stage, and print each fault with its fix. Read-only.
 
@@ -149,40 +151,32 @@ def doctor(name: str, project: Path, *, as_json: bool) -> None:
 
 
 @click.command()
-@options.together(
-    options.REQUIRED_STAGE,
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="The folder to write to; default: .chalice/deployments/STAGE.",
-    ),
-    options.PROJECT,
+@options.REQUIRED_STAGE
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to write to; default: .chalice/deployments/STAGE.",
 )
+@options.PROJECT
 def package(name: str, out: Path | None, project: Path) -> None:
     """Write a stage as CloudFormation templates; call no AWS."""
-    from cli.package import next_steps, package
+    from cli.package import package
 
-    folder = out or project / ".chalice/deployments" / name
-    parameters = package(project, name, folder)
-    say(next_steps(name, folder, parameters).rstrip())
+    say(package(project, name, out or project / ".chalice/deployments" / name))
 
 
 @click.command()
-@options.together(
-    options.REQUIRED_STAGE,
-    click.option(
-        "--delete-parameters", is_flag=True, help="Also delete latest, current and the hold."
-    ),
-    click.option(
-        "--everything",
-        is_flag=True,
-        help="Also delete parameters, topic, logs, and the snapshots that the stage made.",
-    ),
-    _DRY_RUN,
-    options.YES,
-    options.PROJECT,
-    options.PROFILE,
+@options.REQUIRED_STAGE
+@click.option("--delete-parameters", is_flag=True, help="Also delete latest, current and the hold.")
+@click.option(
+    "--everything",
+    is_flag=True,
+    help="Also delete parameters, topic, logs, and the snapshots that the stage made.",
 )
+@_DRY_RUN
+@options.YES
+@options.PROJECT
+@options.PROFILE
 def destroy(
     name: str,
     project: Path,
@@ -212,18 +206,14 @@ def destroy(
 
 
 @click.command("live-check")
-@options.together(
-    click.option(
-        "--with-cluster", is_flag=True, help="Also create, copy and restore a small cluster."
-    ),
-    click.option(
-        "--delete", "left", metavar="NAME", help="Only delete what a killed check left behind."
-    ),
-    options.JSON,
-    options.YES,
-    options.PROFILE,
-    options.REGION,
+@click.option("--with-cluster", is_flag=True, help="Also create, copy and restore a small cluster.")
+@click.option(
+    "--delete", "left", metavar="NAME", help="Only delete what a killed check left behind."
 )
+@options.JSON
+@options.YES
+@options.PROFILE
+@options.REGION
 def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool) -> None:
     """Verify the assumptions about AWS in a sandbox account.
 
@@ -252,7 +242,7 @@ def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool
         problems = box.close()
         note(f"{left} is deleted" if not problems else f"{left} is not deleted completely")
     else:
-        note(f"This creates {livecheck.cost(with_cluster=with_cluster)}.")
+        note(f"This creates {livecheck.COST[with_cluster]}.")
         note(f"Should it be killed: aurora-refresh live-check --delete {box.name}")
         confirm("Everything that it creates is deleted afterwards.", yes=yes)
         found, problems = livecheck.check(box, note)

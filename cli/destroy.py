@@ -89,7 +89,8 @@ def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
     for function in functions:
         if function == API:
             yield from _rest_apis(look)
-        rule, deployed = stacks.rule_name(stage, function), deployed_name(stage, function)
+        deployed = deployed_name(stage, function)
+        rule = stacks.rule_name(deployed)
         if look.one("events:ListTargetsByRule", "@", Rule=rule):
             yield Step("delete", f"rule {rule}", partial(look.calls.delete_rule, rule))
         role = stacks.role_name(stage, function)
@@ -135,7 +136,8 @@ def _data(look: Look, *, parameters: bool, everything: bool) -> Iterator[Step]:
         used = f", which other alarms notify: {', '.join(others)}" if others else ""
         is_wanted = everything and not others
         yield datum(f"topic {topic}{used}", "sns:DeleteTopic", is_wanted=is_wanted, TopicArn=topic)
-    for group in look.log_groups(log_group(deployed_name(stage.name, f)) for f in ANY_FUNCTION):
+    groups = [log_group(deployed_name(stage.name, function)) for function in ANY_FUNCTION]
+    for group in (each for each in groups if each in look.log_groups()):
         yield datum(f"log group {group}", "logs:DeleteLogGroup", logGroupName=group)
     for snapshot in _snapshots(look):
         what, action = f"snapshot {snapshot}", "rds:DeleteDBClusterSnapshot"

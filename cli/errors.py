@@ -100,20 +100,15 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except (AwsError, exceptions.ClientError, exceptions.BotoCoreError) as error:
-        raise _translated(error) from error
+        cause = (isinstance(error, AwsError) and error.__cause__) or error
+        if isinstance(cause, exceptions.ClientError):
+            from chalicelib.aws.errors import code_and_message  # which takes long to import
 
-
-def _translated(error: BaseException) -> ApiError:
-    if isinstance(error, AwsError) and error.__cause__:
-        error = error.__cause__
-    if isinstance(error, exceptions.ClientError):
-        from chalicelib.aws.errors import code_and_message  # which takes long to import
-
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        return ApiError(status, code_and_message(error)[0], str(error))
-    is_unreachable = isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
-    name = "Unreachable" if is_unreachable else type(error).__name__.removesuffix("Error")
-    return ApiError(None, name, str(error))
+            status = cause.response["ResponseMetadata"]["HTTPStatusCode"]
+            raise ApiError(status, code_and_message(cause)[0], str(cause)) from error
+        is_unreachable = isinstance(cause, (exceptions.ConnectionError, exceptions.HTTPClientError))
+        name = "Unreachable" if is_unreachable else type(cause).__name__.removesuffix("Error")
+        raise ApiError(None, name, str(cause)) from error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What a stage has in its account: AWS's answers, each asked for once, when it is needed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial, wraps
@@ -15,17 +15,18 @@ from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import APP
-from chalicelib.domain.ledger import Ledger, Run
 from chalicelib.domain.parameters import Values
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
 from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.deployments import Deployments
 from chalicelib.usecases.update_latest import newest
-from cli import mainpipeline, restapi, stacks, templates
+from cli import mainpipeline, stacks, templates
 from cli.calls import Calls
-from cli.mainpipeline import DeployedStack, Reading, StackTemplate
+from cli.client import apis_invoking
+from cli.mainpipeline import DeployedStack, Reading
 from cli.output import Failure, say
+from cli.policies import log_group
 from cli.stages import AcceptanceStage, Json, Stage, to_deploy
 
 P = ParamSpec("P")
@@ -123,7 +124,7 @@ class Look:
 
     def all(self, action: str, path: str, **given: Any) -> list[Any]:
         """Return a part of the answers to a call, from all their pages."""
-        return self._called(action, partial(self.calls.all, action, path), given) or []
+        return self._called(action, partial(self.calls.all, action, path), given)
 
     def _called(
         self, action: str, call: Callable[..., T], given: Json, region: str | None = None
@@ -201,21 +202,17 @@ class Look:
         found = self.all("cloudwatch:DescribeAlarms", "MetricAlarms[]", **given)
         return {alarm["AlarmName"]: alarm for alarm in found}
 
-    def log_groups(self, names: Iterable[str]) -> dict[str, int | None]:
-        """Return those of the log groups that exist, with their retention in days; None is forever."""
-        listed = [
-            group
-            for name in names
-            for group in self.all("logs:DescribeLogGroups", "logGroups[]", logGroupNamePrefix=name)
-            if group["logGroupName"] == name
-        ]
-        return {group["logGroupName"]: group.get("retentionInDays") for group in listed}
+    def log_groups(self) -> dict[str, int | None]:
+        """Return the log groups whose names begin as the stage's do, with their retention in days, if any."""
+        given = {"logGroupNamePrefix": log_group(f"{APP}-{self.stage.name}")}
+        found = self.all("logs:DescribeLogGroups", "logGroups[]", **given)
+        return {group["logGroupName"]: group.get("retentionInDays") for group in found}
 
     @question
     @translate_errors("apigateway:GET", "the REST APIs")
     def rest_apis(self) -> Sequence[str]:
         """Return the REST APIs that invoke the stage's function."""
-        return restapi.invoking(self.calls.client("apigateway"), self.stage.name)
+        return apis_invoking(self.calls.client("apigateway"), self.stage.name)
 
     @cached_property
     def aws(self) -> BotoAws:
@@ -275,8 +272,8 @@ class AcceptanceLook(Look):
         return mainpipeline.stacks_of(self.stage, self.structure)
 
     @question
-    def template(self, stack: DeployedStack) -> StackTemplate | None:
-        """Return the template of a stack; None if it is elsewhere or not deployed."""
+    def template(self, stack: DeployedStack) -> Json | None:
+        """Return the evaluated template of a stack; None if it is elsewhere or not deployed."""
         if stack.elsewhere or (described := self.stack(stack.name)) is None:
             return None
         given = {"StackName": stack.name, "TemplateStage": "Processed"}
@@ -291,7 +288,7 @@ class AcceptanceLook(Look):
             "AWS::Partition": self.stage.partition,
             "AWS::StackName": stack.name,
         }
-        return StackTemplate.of(templates.parsed(body), values)
+        return templates.evaluated(templates.parsed(body), values)
 
     def readings(self, stack: DeployedStack) -> list[Reading]:
         """Return where the clusters of a stack are restored from, as far as its template is seen."""
@@ -303,30 +300,29 @@ class AcceptanceLook(Look):
         found = (reading for stack in self.stacks() for reading in self.readings(stack))
         return [each.place for each in found if each.parameter == database.current_parameter]
 
-    @cached_property
-    def _deployments(self) -> Deployments:
-        name = self.stage.pipeline if self.structure else ""
-        return Deployments(self.aws, name, self.runs())
+    def other_place(self, database: Database) -> str | None:
+        """Return a place that P_STACK_NAME does not name; None if there is none or it is not seen."""
+        places = known(self.places, database) or []
+        return next((each for each in places if each != str(database.stack)), None)
 
     @question
-    def runs(self) -> Sequence[Run]:
-        """Return the main pipeline's runs, newest first."""
-        return self.aws.pipelines.runs(self.stage.pipeline) if self.structure else []
+    def _deployments(self) -> Deployments:
+        name = self.stage.pipeline if self.structure else ""
+        return Deployments(self.aws, name, self.aws.pipelines.runs(name) if name else [])
 
     @question
     def deployment(self, database: Database) -> Deployment:
         """Return what is deployed, as the use cases see it."""
-        current = database.current_parameter
-        ledger = self.aws.parameters.history(current) if current in self.values else []
         try:
-            return self._deployments.of(database, Ledger(ledger, self.runs()))
+            deployments = self._deployments()
+            return deployments.of(database, deployments.read_again(database))
         except Refused as refused:
             return Deployment(unknown=str(refused))
 
     @question
     def deployed_stack(self, database: Database) -> SeenStack | None:
         """Return the stack of P_STACK_NAME; None if it does not exist."""
-        return self._deployments.stack(database.stack.stack) if database.stack else None
+        return self._deployments().stack(database.stack.stack) if database.stack else None
 
     def deployed_cluster(self, database: Database) -> Json | None:
         """Return the cluster in the stack of P_STACK_NAME; None if it does not exist."""

@@ -1,8 +1,7 @@
 """What the main pipeline deploys and where, and how its template reads *current*. Pure."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib.domain.snapshots import SnapshotArn
@@ -41,24 +40,6 @@ class DeployedStack(NamedTuple):
     elsewhere: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StackTemplate:
-    """A stack's template as the values of its parameters evaluate it."""
-
-    body: Json
-    values: Mapping[str, str]
-
-    @classmethod
-    def of(cls, body: Json, values: Mapping[str, str]) -> "StackTemplate":
-        """Evaluate a template."""
-        return cls(templates.evaluated(body, values), values)
-
-    def resources(self, types: Sequence[str]) -> dict[str, Json]:
-        """Return the resources of some types by their logical ids."""
-        found = self.body.get("Resources", {}).items()
-        return {name: each for name, each in found if each["Type"] in types}
-
-
 def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedStack]:
     """Return the stacks that the pipeline deploys, and those of P_STACK_NAME."""
     found: dict[str, DeployedStack] = {}
@@ -94,9 +75,15 @@ def elsewhere(stage: AcceptanceStage, action: Json) -> str:
     return "" if is_here else f"in account {account}, {region}"
 
 
-def readings(stack: str, template: StackTemplate) -> Iterator[Reading]:
-    """Yield the reading of each cluster that is restored from a snapshot."""
-    clusters = template.resources(CLUSTERS)
+def resources(template: Json, types: Sequence[str]) -> dict[str, Json]:
+    """Return the resources of some types by their logical ids."""
+    found = template.get("Resources", {}).items()
+    return {name: each for name, each in found if each["Type"] in types}
+
+
+def readings(stack: str, template: Json) -> Iterator[Reading]:
+    """Yield the reading of each cluster that is restored from a snapshot, by the evaluated template."""
+    clusters = resources(template, CLUSTERS)
     for name, body in clusters.items():
         values = branches(body.get("Properties", {}).get("SnapshotIdentifier", templates.NO_VALUE))
         sources = {_source(each, template) for each in values if each != templates.NO_VALUE}
@@ -116,7 +103,7 @@ def branches(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
+def _source(value: Any, template: Json) -> tuple[str | None, str]:
     """Return the parameter that a cluster's snapshot is read from, or what the template does instead."""
     if "{{resolve:ssm:" in json.dumps(value, default=str):
         compared = "CloudFormation compares that as text, so it is never restored again"
@@ -124,10 +111,10 @@ def _source(value: Any, template: StackTemplate) -> tuple[str | None, str]:
     if isinstance(value, str):
         return None, "has a constant snapshot in the template: it is never restored again"
     name = value.get("Ref", "") if isinstance(value, dict) else ""
-    parameter = template.body.get("Parameters", {}).get(name)
+    parameter = template.get("Parameters", {}).get(name)
     if not isinstance(parameter, dict) or parameter.get("NoEcho"):
         return None, ""
-    given = template.values.get(name, str(parameter.get("Default", "")))
+    given = str(parameter.get("Default", ""))
     if parameter["Type"] == READS_AT_EVERY_UPDATE:
         return given, ""
     if SnapshotArn.parse(given):

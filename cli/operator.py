@@ -1,7 +1,7 @@
 """The operator's commands: they call the deployed API with the caller's own AWS credentials."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -58,7 +58,9 @@ def _command(
             if not well:
                 click.get_current_context().exit(1)
 
-        decorated = options.together(*_API, *parameters, options.JSON)(run)
+        decorated: Callable[..., None] = run
+        for option in reversed((*_API, *parameters, options.JSON)):
+            decorated = option(decorated)
         return click.command(function.__name__)(decorated)
 
     return decorate
@@ -72,8 +74,13 @@ def _show_status(client: "ApiClient", answer: Json) -> None:
     counted = view.count(len(problems), "problem") if problems else "no problems"
     say(" · ".join([*_who(client), counted]))
     say()
-    headings = ("database", "deployed", "age", "state", "next refresh")
-    say_table(headings, [_status_row(answer, each) for each in answer["databases"]])
+    coming = _local(answer["schedule"]["next_restore"]) or ("on hold" if answer["hold"] else "none")
+    rows: list[Row] = []
+    for facts in answer["databases"]:
+        deployed, age = facts["deployed"] and view.short(facts["deployed"]), facts["age_hours"]
+        shown = view.age(age) if deployed and age is not None else None
+        rows.append((facts["name"], deployed, shown, facts["state"], coming))
+    say_table(("database", "deployed", "age", "state", "next refresh"), rows)
     for line in _coming(answer):
         say(line)
     if problems:
@@ -90,14 +97,6 @@ def _who(client: "ApiClient") -> list[str]:
     role, _, name = view.short(identity["Arn"]).rpartition("/")
     who = f"as {name} ({role})" if role else f"as {name}"
     return [client.name, identity["Account"], str(client.region), who]
-
-
-def _status_row(answer: Json, facts: Json) -> Row:
-    age, when = facts["age_hours"], answer["schedule"]["next_restore"]
-    deployed = view.short(facts["deployed"]) if facts["deployed"] else None
-    coming = _local(when) or ("on hold" if answer["hold"] else "none")
-    age = view.age(age) if deployed and age is not None else None
-    return (facts["name"], deployed, age, facts["state"], coming)
 
 
 def _coming(answer: Json) -> Iterator[str]:
@@ -134,25 +133,23 @@ def status(client: "ApiClient") -> Json:
 
 
 def _show_snapshots(_client: "ApiClient", answer: Json) -> None:
-    headings = ("snapshot", "taken", "cluster", "version", "verdict")
     shown = answer["snapshots"]
     if not click.get_current_context().params["all_of_them"]:
         shown = shown[:_LISTED]
-    say_table(headings, [_snapshot_row(each) for each in shown])
+    rows: list[Row] = []
+    for each in shown:
+        verdict = f"{each['reason']}: {each['detail']}"
+        if each["eligible"]:
+            verdict = "eligible, the newest" if each["chosen"] else "eligible"
+        name, taken = view.short(each["arn"]), _local(each["created"])
+        rows.append((name, taken, each["cluster"], each["engine_version"], verdict))
+    say_table(("snapshot", "taken", "cluster", "version", "verdict"), rows)
     if older := len(answer["snapshots"]) - len(shown):
         say(f"and {view.count(older, 'older one')}: --all lists them")
     if answer["omitted"]:
         say(f"{answer['omitted']} more are shared but not listed.")
     if answer["message"]:
         say(answer["message"])
-
-
-def _snapshot_row(snapshot: Json) -> Row:
-    verdict = f"{snapshot['reason']}: {snapshot['detail']}"
-    if snapshot["eligible"]:
-        verdict = "eligible, the newest" if snapshot["chosen"] else "eligible"
-    name, taken = view.short(snapshot["arn"]), _local(snapshot["created"])
-    return (name, taken, snapshot["cluster"], snapshot["engine_version"], verdict)
 
 
 _ALL = click.option(
@@ -163,25 +160,23 @@ _ALL = click.option(
 @_command(_show_snapshots, options.DATABASE, _ALL)
 def snapshots(client: "ApiClient", database: str | None, *, all_of_them: bool) -> Json:  # noqa: ARG001
     """List production's shared snapshots with the verdict on each, newest first."""
-    return client.snapshots(database)
+    return client.snapshots(database=database)
 
 
 def _show_history(_client: "ApiClient", answer: Json) -> None:
-    headings = ("version", "snapshot", "set", "action", "by", "why", "result")
-    say_table(headings, [_history_row(each) for each in answer["history"]])
-
-
-def _history_row(entry: Json) -> Row:
-    snapshot, when = view.short(entry["snapshot"]), _local(entry["set"])
-    by = view.short(entry["by"]) if entry["by"] else None
-    result = "good" if entry["good"] else entry["result"]
-    return (entry["version"], snapshot, when, entry["action"], by, entry["why"], result)
+    rows: list[Row] = []
+    for each in answer["history"]:
+        snapshot, when = view.short(each["snapshot"]), _local(each["set"])
+        by = view.short(each["by"]) if each["by"] else None
+        result = "good" if each["good"] else each["result"]
+        rows.append((each["version"], snapshot, when, each["action"], by, each["why"], result))
+    say_table(("version", "snapshot", "set", "action", "by", "why", "result"), rows)
 
 
 @_command(_show_history, options.DATABASE)
 def history(client: "ApiClient", database: str | None) -> Json:
     """List the changes of current and how each ended, newest first."""
-    return client.history(database)
+    return client.history(database=database)
 
 
 # --- changes --------------------------------------------------------------------------------------
@@ -199,14 +194,14 @@ def _show_done(_client: "ApiClient", answer: Json) -> None:
 
 
 @_command(_show_done, click.argument("snapshot"), *_CHANGE)
-def pin(client: "ApiClient", snapshot: str, *, yes: bool, **wanted: Any) -> Json:
+def pin(client: "ApiClient", *, yes: bool, **wanted: Any) -> Json:
     """Set current to SNAPSHOT: an identifier, an ARN, or latest.
 
     The pipeline's next run restores it. With --deploy-now, that run is started.
     """
     if wanted["deploy"] and not yes:
-        _confirm(client, "pin", wanted["database"], snapshot)
-    return client.pin(snapshot, **wanted)
+        _confirm(client, "pin", wanted["database"], wanted["snapshot"])
+    return client.pin(**wanted)
 
 
 @_command(_show_done, *_CHANGE)
@@ -265,9 +260,9 @@ def _confirm(
 
 
 @_command(_show_done, click.argument("until", metavar="DAY"), options.REASON)
-def hold(client: "ApiClient", until: str, reason: str) -> Json:
+def hold(client: "ApiClient", **wanted: Any) -> Json:
     """Stop scheduled refreshes until a day, such as 2026-01-22."""
-    return client.hold(until, reason)
+    return client.hold(**wanted)
 
 
 @_command(_show_done)
@@ -277,11 +272,12 @@ def resume(client: "ApiClient") -> Json:
 
 
 @click.command()
-@options.together(
-    *_API,
-    click.option(
-        "--port", type=click.IntRange(0, 65535), default=0, help="The port; default: a free one."
-    ),
+@options.STAGE
+@options.URL
+@options.PROFILE
+@options.REGION
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="The port; default: a free one."
 )
 def console(stage: str | None, url: str | None, port: int) -> None:
     """Serve the stage's console on this machine."""
@@ -290,14 +286,4 @@ def console(stage: str | None, url: str | None, port: int) -> None:
     serve(connect(stage, url), port)
 
 
-COMMANDS: Sequence[click.Command] = (
-    status,
-    snapshots,
-    history,
-    pin,
-    rollback,
-    refresh,
-    hold,
-    resume,
-    console,
-)
+COMMANDS = (status, snapshots, history, pin, rollback, refresh, hold, resume, console)

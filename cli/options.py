@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
 from cli.output import WrongUsage
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Any], Any]
 
 
@@ -113,14 +112,3 @@ PROJECT = click.option(
     help="The folder that holds app.py; default: the current one.",
 )
 ANSWERS = click.argument("answers", nargs=-1, metavar="[NAME=VALUE]...", callback=_answers)
-
-
-def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Return a decorator that adds the options in this order."""
-
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate

@@ -6,7 +6,6 @@ It makes no AWS calls. Deploy them in this order: before.json, sam.json with dep
 import json
 import shlex
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import boto3
@@ -27,15 +26,14 @@ To delete the stage, except parameters, topic and logs:
 {deletions}
 """
 
-
 _PARAMETERS = """\
 The first time, add to the first command: --parameter-overrides {}
 Later deployments without them keep these values, and overwrite nothing that has changed since.
 """
 
 
-def package(project: Path, name: str, out: Path) -> list[str]:
-    """Write the templates to the folder; return the parameters of the first; raise Failure."""
+def package(project: Path, name: str, out: Path) -> str:
+    """Write the templates to the folder; return how to deploy and delete them; raise Failure."""
     stage = deployable(project, name)
     boto3.Session()  # which raises for a profile that does not exist; Chalice would end with a trace
     with tempfile.TemporaryDirectory() as folder:
@@ -44,16 +42,11 @@ def package(project: Path, name: str, out: Path) -> list[str]:
         target = str(out.resolve())
         merged = ("--pkg-format", "cloudformation", "--merge-template", str(names))
         chalice_cli.run(project, stage, "package", *merged, target)
-    before = stacks.packaged_before(stage)
-    for which, template in (("before", before), ("after", stacks.after(stage))):
+    templates = {"before": stacks.packaged_before(stage), "after": stacks.after(stage)}
+    for which, template in templates.items():
         (out / f"{which}.json").write_text(stages.to_text(template), encoding="utf-8")
-    return list(before["Parameters"])
-
-
-def next_steps(name: str, out: Path, parameters: Sequence[str]) -> str:
-    """Return how to deploy and delete the templates; `parameters` are those of the first."""
     before, functions, after = stacks.packaged_stacks(name)
-    given = " ".join(f"{each}=…" for each in parameters)
+    given = " ".join(f"{each}=…" for each in templates["before"]["Parameters"])
     return _NEXT.format(
         out=shlex.quote(str(out)),
         before=before,
@@ -61,4 +54,4 @@ def next_steps(name: str, out: Path, parameters: Sequence[str]) -> str:
         after=after,
         parameters=_PARAMETERS.format(given) if given else "",
         deletions=stacks.deletions(name),
-    )
+    ).rstrip()

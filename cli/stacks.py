@@ -14,6 +14,8 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
+from chalice.utils import to_cfn_resource_name
+
 from chalicelib.domain.functions import API, APP, FOLLOW_PIPELINE, deployed_name
 from chalicelib.domain.parameters import PLACEHOLDER
 from cli.policies import log_group, policies
@@ -44,18 +46,9 @@ def role_name(stage_name: str, function: str) -> str:
     return f"{APP}-{stage_name}-{function}"
 
 
-def rule_name(stage_name: str, function: str) -> str:
-    """Return Chalice's name of the rule that invokes a function."""
-    return f"{deployed_name(stage_name, function)}-event"
-
-
-def rule_names(stage: Stage) -> dict[str, str]:
-    """Return the names of the rules that invoke the functions, by Chalice's names of these."""
-    return {
-        function: rule_name(stage.name, function)
-        for function in function_names(stage)
-        if function != API
-    }
+def rule_name(deployed: str) -> str:
+    """Return Chalice's name of the rule that invokes a function, by Lambda's name of that."""
+    return f"{deployed}-event"
 
 
 def log_groups(stage: Stage) -> list[str]:
@@ -97,16 +90,13 @@ def names_of_packaged(stage: Stage) -> Template:
     """
     resources = {}
     for function, deployed in function_names(stage).items():
-        # Chalice's logical names.
-        words = ["API", "handler"] if function == API else function.split("-")
-        logical = "".join(word[0].upper() + word[1:] for word in words)
+        logical = "APIHandler" if function == API else to_cfn_resource_name(function)
         named: dict[str, Any] = {"FunctionName": deployed}
-        event: dict[str, Any] = {"Properties": {"Name": rule_name(stage.name, function)}}
+        event: dict[str, Any] = {"Properties": {"Name": rule_name(deployed)}}
         if function == FOLLOW_PIPELINE:
             # Chalice writes CloudWatchEvent, for which SAM has no name. EventBridgeRule is the same rule.
             # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-eventbridgerule.html
-            properties = {"RuleName": rule_name(stage.name, function)}
-            event = {"Type": "EventBridgeRule", "Properties": properties}
+            event = {"Type": "EventBridgeRule", "Properties": {"RuleName": rule_name(deployed)}}
         if function != API:
             named["Events"] = {f"{logical}Event": event}
         resources[logical] = {"Properties": named}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from botocore.loaders import create_loader
+from chalice.config import Config
 
 from chalicelib import settings
 from chalicelib.domain.database import Database
@@ -39,7 +40,6 @@ Json = dict[str, Any]
 
 # The longest name that Chalice derives from a stage's is a rule's. EventBridge allows 64 characters.
 _LONGEST = 64 - len(f"{APP}--{UPDATE}-event")
-_VPC = ("subnet_ids", "security_group_ids")
 # The accounts of the examples in the documentation.
 _EXAMPLES = {"111111111111", "222222222222"}
 # The settings of what the functions use.
@@ -133,18 +133,15 @@ def build(
         problems += error.problems
     if problems:
         raise SettingsError(problems)
-    in_vpc = frozenset(
-        function
-        for function in (*NAMES, API)
-        if all(tuned(config or {}, name, function).get(each) for each in _VPC)
-    )
+    functions = {each: Config(name, each, config_from_disk=config) for each in (*NAMES, API)}
+    in_vpc = {each for each, own in functions.items() if own.subnet_ids and own.security_group_ids}
     stage: Json = {
         "name": name,
         "variables": variables,
         "settings": parsed,
         "account": own[ACCOUNT],
         "region": region,
-        "in_vpc": in_vpc,
+        "in_vpc": frozenset(in_vpc),
     }
     if is_production:
         return ProductionStage(**stage)
@@ -290,16 +287,6 @@ def stages_of(config: Json) -> Json:
     return dict(config.get("stages", {}))
 
 
-def tuned(config: Json, stage: str, function: str) -> Json:
-    """Return a function's configuration, looked up as Chalice does."""
-
-    def own(level: Json) -> Json:
-        return dict(level.get("lambda_functions", {}).get(function, {}))
-
-    body = stages_of(config).get(stage, {})
-    return {**config, **own(config), **body, **own(body)}
-
-
 def read_config(project: Path) -> Json:
     """Return the content of `.chalice/config.json`; raise Failure if it cannot be used."""
     file = project / CONFIG
@@ -307,7 +294,11 @@ def read_config(project: Path) -> Json:
         raise WrongUsage(f"there is no {file}: name the folder that holds app.py with --project")
     try:
         config: Json = json.loads(file.read_text(encoding="utf-8"))
-        variables = [each.get("environment_variables", {}).items() for each in _levels(config)]
+        variables = [
+            each.get("environment_variables", {}).items()
+            for level in (config, *stages_of(config).values())  # all stages, and each
+            for each in (level, *level.get("lambda_functions", {}).values())
+        ]
     except ValueError as error:
         raise Failure(f"{CONFIG} is not JSON: {error}") from error
     except (AttributeError, TypeError) as error:
@@ -319,12 +310,6 @@ def read_config(project: Path) -> Json:
             right = f"write {json.dumps(str(value))}"
             raise Failure(f"{CONFIG}: {name} is {json.dumps(value)}, not text: {right}")
     return config
-
-
-def _levels(config: Json) -> Iterator[Json]:
-    """Yield every object that has environment variables: of all stages, a stage, and a function."""
-    for level in (config, *stages_of(config).values()):
-        yield from (level, *level.get("lambda_functions", {}).values())
 
 
 def to_text(document: Json) -> str:

@@ -42,7 +42,7 @@ def parsed(body: str | Json) -> Json:
 def evaluated(template: Json, given: Mapping[str, str]) -> Json:
     """Return the template as the stack deploys it, without what its conditions exclude.
 
-    `given` has the values of parameters that differ from the default, and of pseudo parameters such as
+    `given` has the values of parameters, which become their defaults, and of pseudo parameters such as
     AWS::Region. What depends on anything else, such as another resource or a value in Parameter Store,
     stays as it is written.
     """
@@ -51,14 +51,18 @@ def evaluated(template: Json, given: Mapping[str, str]) -> Json:
 
 class _Evaluation:
     def __init__(self, template: Json, given: Mapping[str, str]) -> None:
-        self._template = template
-        declared = template.get("Parameters", {}).items()
-        defaults = {name: str(body["Default"]) for name, body in declared if "Default" in body}
-        self._values = {**defaults, **given}
-        for name, body in declared:
-            if str(body.get("Type")).startswith(_STORED) or body.get("NoEcho"):
-                self._values.pop(name, None)
+        declared = {
+            name: {**body, "Default": given[name]} if name in given else body
+            for name, body in template.get("Parameters", {}).items()
+        }
+        self._template = {**template, "Parameters": declared}
         self._pseudo = {name: value for name, value in given.items() if name.startswith("AWS::")}
+        self._values = self._pseudo | {
+            name: str(body["Default"])
+            for name, body in declared.items()
+            if "Default" in body
+            and not (str(body.get("Type")).startswith(_STORED) or body.get("NoEcho"))
+        }
 
     def template(self) -> Json:
         resources = {

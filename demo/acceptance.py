@@ -82,8 +82,7 @@ ANSWERS = {
 
 def configure(project: Path, stage: str = STAGE, /, **answers: str) -> None:
     """Configure a stage in a copy of the project, as `aurora-refresh configure` does."""
-    files = configuring.files(project, stage, answers)
-    configuring.write(configuring.changes(project, files))
+    configuring.write(configuring.changes(project, stage, answers))
 
 
 class Project:

@@ -131,26 +131,26 @@ class FakeClient:
 
         return call
 
-    def _moved(self, *_: str, deploy: bool = False, **_options: str) -> Json:
+    def _moved(self, *, deploy: bool = False, **_options: str) -> Json:
         moved = {"current": nightly("orders", 1), "previous": nightly("orders", 7), "version": 5}
         return moved | {"execution_id": RUN if deploy else None, "under_way": None}
 
-    def _history(self, name: str) -> Json:
+    def _history(self, database: str) -> Json:
         databases = self.answers["status"]["databases"]
-        (facts,) = (each for each in databases if each["name"] == name)
+        (facts,) = (each for each in databases if each["name"] == database)
         days = round(facts["age_hours"] / 24)
         failed = {"result": "run-failed", "action": "refresh", "by": OMAR, "why": "compare"}
         versions = [
-            version(5, nightly(name, days), days - 0.6, good=True),
-            version(4, nightly(name, days + 3), days + 12, **failed),
-            *(version(4 - i, nightly(name, days + 14 * i), days + 13.4 * i) for i in (1, 2, 3)),
+            version(5, nightly(database, days), days - 0.6, good=True),
+            version(4, nightly(database, days + 3), days + 12, **failed),
+            *(version(4 - i, nightly(database, days + 14 * i), days + 13.4 * i) for i in (1, 2, 3)),
         ]
         return {"history": versions}
 
-    def _snapshots(self, name: str) -> Json:
+    def _snapshots(self, database: str) -> Json:
         why = {"reason": "version", "detail": "engine version 16.1, wanted 15"}
-        rejected = share(f"{name}-next", 1, eligible=False, **why)
-        shares = [*(share(name, days) for days in range(1, 90)), rejected]
+        rejected = share(f"{database}-next", 1, eligible=False, **why)
+        shares = [*(share(database, days) for days in range(1, 90)), rejected]
         return {"snapshots": shares, "omitted": 0, "message": None}
 
 

@@ -87,12 +87,11 @@ def create_app(client: ApiClient) -> Flask:
                 client.begin_session()
         return render_template("error.html", error=error), error.status or 502
 
-    def show_http_error(error: HTTPException) -> ResponseReturnValue:
-        return show(ApiError(error.code, error.name, str(error.description)))
-
     app.register_error_handler(ApiError, show)
     app.register_error_handler(KeyError, lambda error: show(unknown_answer(error)))
-    app.register_error_handler(HTTPException, show_http_error)
+    app.register_error_handler(
+        HTTPException, lambda error: show(ApiError(error.code, error.name, str(error.description)))
+    )
     app.get("/")(console.overview)
     app.get("/databases/<name>")(console.database)
     app.get("/<any(pin, rollback, refresh, hold):action>")(console.form)
@@ -123,8 +122,8 @@ class _Console:
 
     def database(self, name: str) -> str:
         facts = view.database(self._client.status(), name)
-        snapshots = self._pool.submit(self._client.snapshots, name)
-        context = self._client.history(name) | {"snapshots": snapshots.result()}
+        snapshots = self._pool.submit(self._client.snapshots, database=name)
+        context = self._client.history(database=name) | {"snapshots": snapshots.result()}
         return render_template("database.html", facts=facts, **context)
 
     def act(self, action: str) -> ResponseReturnValue:
@@ -164,10 +163,10 @@ class _Console:
         """Return which data a database had and when it had been taken, by its history."""
         name, history = facts["name"], []
         with suppress(ApiError):  # the status names the problem, and only the chart is missing
-            history = self._client.history(name)["history"]
+            history = self._client.history(database=name)["history"]
             new = {each["snapshot"] for each in view.restored(history)} - self._taken.keys()
             if new:
-                listed = self._client.snapshots(name)["snapshots"]
+                listed = self._client.snapshots(database=name)["snapshots"]
                 self._taken |= dict.fromkeys(new)
                 self._taken |= {each["arn"]: each["created"] for each in listed}
         return view.periods(facts, history, self._taken)

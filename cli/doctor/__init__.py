@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from chalice.config import Config
+
 from chalicelib.domain.errors import SettingsError
 from cli import stages
 from cli.configure import text_of
@@ -106,8 +108,7 @@ def wanted_functions(project: Path, stage: Stage) -> tuple[dict[str, Wanted], li
         with suppress(ValueError):  # `aurora-refresh configure` says what is wrong with the file
             policy = with_own_statements(generated, text)
         files.append(checks.policy_file(stage.name, name, text, stages.to_text(policy)))
-        tuned = stages.tuned(document, stage.name, function)
-        role = None if tuned.get("manage_iam_role", True) else tuned.get("iam_role_arn")
-        variables = {**stage.variables, **stages.variables_of(tuned)}
-        wanted[function] = Wanted(variables, policy, role)
+        own = Config(stage.name, function, config_from_disk=document)
+        role = None if own.manage_iam_role else own.iam_role_arn
+        wanted[function] = Wanted(own.environment_variables, policy, role)
     return wanted, files

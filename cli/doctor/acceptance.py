@@ -25,7 +25,7 @@ from cli.doctor.checks import (
 )
 from cli.errors import DENIED
 from cli.look import AcceptanceLook, known
-from cli.stages import AcceptanceStage, to_change
+from cli.stages import to_change
 
 # A denial because of these concerns only the identity in use, and says nothing about the key.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
@@ -217,10 +217,12 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
     except AwsError as error:
         if error.code not in DENIED or any(each in error.message for each in _OWN_POLICIES):
             raise
+        regions = dict.fromkeys((stage.settings.source_region or stage.region, stage.region))
+        statements = json.dumps(key_statements(stage.partition, stage.account, regions))
         return problem(
             f"the policy of its key {arn} does not let account {stage.account} describe it: it can probably not be "
             "restored",
-            f"{production}, add to the key's policy {_statements(stage)}; if it is the default key aws/rds, which "
+            f"{production}, add to the key's policy {statements}; if it is the default key aws/rds, which "
             f"has no policy to change, {again}",
         )
     if wrong := unusable_key(key, again):
@@ -228,11 +230,6 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
         return wrong._replace(seen=seen, fix=fix)
     may = "this account may describe it; whether it may use it shows only at a restore or copy"
     return ok(f"its key {arn} is customer-managed and enabled; {may}")
-
-
-def _statements(stage: AcceptanceStage) -> str:
-    regions = dict.fromkeys((stage.settings.source_region or stage.region, stage.region))
-    return json.dumps(key_statements(stage.partition, stage.account, regions))
 
 
 def key_statements(partition: str, account: str, regions: Iterable[str]) -> list[dict[str, Any]]:

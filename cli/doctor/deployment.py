@@ -6,6 +6,7 @@ from typing import NamedTuple
 from chalicelib import settings
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.functions import (
+    API,
     FOLLOW_SHARES,
     POLL,
     RECONCILE,
@@ -135,19 +136,19 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
 
 def schedules(look: Look) -> Iterator[Check]:
     """Check the rules that invoke the functions, and say when they fire next."""
-    expressions = {RECONCILE: (POLL, ""), FOLLOW_SHARES: (POLL, "")}
-    if isinstance(look, AcceptanceLook):
-        expressions |= _expressions(look)
-    elif isinstance(look.stage, ProductionStage):
-        expressions[SHARE] = (str(look.stage.settings.schedule.utc), "")
-    for function, rule in stacks.rule_names(look.stage).items():
-        name = look.function_names[function]
-        yield from _rule(rule, look, name, *expressions.get(function, ("", "")))
+    expressions = {RECONCILE: (POLL, ""), FOLLOW_SHARES: (POLL, ""), **_expressions(look)}
+    for function, name in look.function_names.items():
+        if function != API:
+            expression = expressions.get(function, ("", ""))
+            yield from _rule(stacks.rule_name(name), look, name, *expression)
 
 
-def _expressions(look: AcceptanceLook) -> dict[str, tuple[str, str]]:
+def _expressions(look: Look) -> dict[str, tuple[str, str]]:
     """Return each schedule's expression and when it is due next, by function."""
-    stage, settings = look.stage, look.stage.settings
+    stage = look.stage
+    if isinstance(stage, ProductionStage):
+        return {SHARE: (str(stage.settings.schedule.utc), "")}
+    settings = stage.settings
     update = due(stage, settings.update_schedule, settings.next_update(look.now))
     restore = due(stage, settings.restore_schedule, settings.next_restore(look.now, None))
     return {

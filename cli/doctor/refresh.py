@@ -128,7 +128,7 @@ def _in_stack(
         return warning(seen, "nothing before the pipeline's first run")
     cluster = look.deployed_cluster(database)
     if cluster is None:
-        name_it = _set(stage, database, _proposed(look, database) or "…")
+        name_it = _set(stage, database, look.other_place(database) or "…")
         return problem(
             f"there is no DB cluster of stack {reference} in account {stage.account}, {stage.region}",
             "if it was deleted, pin a snapshot with deploy, which creates another one; otherwise name the stack "
@@ -145,7 +145,7 @@ def _unknown(look: AcceptanceLook, database: Database, deployment: Deployment) -
     if deployment.is_deploying:
         fix = "run the doctor again once that operation has ended"
         return warning(str(deployment.unknown), fix)
-    proposed = _proposed(look, database)
+    proposed = look.other_place(database)
     fix = _set(look.stage, database, proposed) if proposed else Reason.DEPLOYED_UNKNOWN.next_step
     return problem(f"cannot determine what is deployed: {deployment.unknown}", fix)
 
@@ -153,7 +153,7 @@ def _unknown(look: AcceptanceLook, database: Database, deployment: Deployment) -
 @check("deployment")
 def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
     """Warn that the refresh sees less, and judge what it sees."""
-    fix = _set(look.stage, database, _proposed(look, database) or "…")
+    fix = _set(look.stage, database, look.other_place(database) or "…")
     stacks = look.stacks()
     if stacks and all(each.elsewhere for each in stacks):  # so it cannot be set
         fix = (
@@ -194,12 +194,6 @@ def _cluster(_subject: str, cluster: Json) -> Iterator[Verdict]:
             "RDS keeps no secret of its master user, so the state machine gets no secret_arn",
             "write ManageMasterUserPassword: true for the cluster in the template",
         )
-
-
-def _proposed(look: AcceptanceLook, database: Database) -> str | None:
-    """Return another value of P_STACK_NAME, whose cluster is restored from *current*."""
-    places = known(look.places, database) or []
-    return next((each for each in places if each != str(database.stack)), None)
 
 
 def _set(stage: AcceptanceStage, database: Database, value: str) -> str:

@@ -10,8 +10,8 @@ from chalicelib.domain.database import Database
 from cli import mainpipeline
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning
 from cli.look import AcceptanceLook, known
-from cli.mainpipeline import Reading, StackTemplate
-from cli.stages import to_change
+from cli.mainpipeline import Reading
+from cli.stages import Json, to_change
 from cli.templates import NO_VALUE
 
 _BY_HAND = "compare its template with docs/main-pipeline.md"
@@ -84,11 +84,9 @@ def _misread(look: AcceptanceLook, database: Database, each: Reading) -> Verdict
 
 
 def _read_rightly(look: AcceptanceLook, database: Database) -> str:
-    if places := known(look.places, database):
-        name = database.setting("STACK_NAME")
-        return (
-            f"name the cluster that reads it: {to_change(look.stage.name, f'{name}={places[0]}')}"
-        )
+    if place := look.other_place(database):
+        answer = f"{database.setting('STACK_NAME')}={place}"
+        return f"name the cluster that reads it: {to_change(look.stage.name, answer)}"
     return (
         f"give the template a parameter of Type: {mainpipeline.READS_AT_EVERY_UPDATE} with Default: "
         f"{database.current_parameter}, and write SnapshotIdentifier: !Ref for it, as "
@@ -97,16 +95,17 @@ def _read_rightly(look: AcceptanceLook, database: Database) -> str:
 
 
 @check("template")
-def _faults(stack: str, template: StackTemplate) -> Iterator[Verdict]:
+def _faults(stack: str, template: Json) -> Iterator[Verdict]:
     for each in mainpipeline.readings(stack, template):
         if each.parameter:
             yield from _fixed_names(template, each.cluster)
             yield from _side_effects(template, each.cluster)
 
 
-def _fixed_names(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
+def _fixed_names(template: Json, cluster: str) -> Iterator[Verdict]:
     """Yield each name that would be the same at the next refresh; one that cannot be determined is none."""
-    clusters, instances = map(template.resources, (mainpipeline.CLUSTERS, _INSTANCES))
+    kinds = (mainpipeline.CLUSTERS, _INSTANCES)
+    clusters, instances = (mainpipeline.resources(template, kind) for kind in kinds)
     declared = [(cluster, "DBClusterIdentifier", clusters[cluster]["Properties"])]
     declared += [
         (name, "DBInstanceIdentifier", each["Properties"])
@@ -123,9 +122,9 @@ def _fixed_names(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
             )
 
 
-def _side_effects(template: StackTemplate, cluster: str) -> Iterator[Verdict]:
+def _side_effects(template: Json, cluster: str) -> Iterator[Verdict]:
     """Yield what each refresh does besides; what cannot be determined is no fault."""
-    body = template.resources(mainpipeline.CLUSTERS)[cluster]
+    body = mainpipeline.resources(template, mainpipeline.CLUSTERS)[cluster]
     properties = body["Properties"]
     managed = properties.get("ManageMasterUserPassword", False)
     is_managed = isinstance(managed, dict) or _is_true(managed)

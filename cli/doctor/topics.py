@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
+from chalicelib.domain.functions import API
 from cli import stacks
 from cli.doctor.checks import Check, Verdict, check, ok, problem, unusable_key, warning
 from cli.look import Look, known
@@ -78,7 +79,7 @@ def _key(name: str, look: Look, topic: str) -> Verdict:
     policy: Policy = json.loads(text or "{}")
     root = f"arn:{stage.partition}:iam::{stage.account}:root"
     # A policy names the account or each role.
-    invoked = (look.function_names[each] for each in stacks.rule_names(stage))
+    invoked = (name for function, name in look.function_names.items() if function != API)
     roles = {each["Role"] for name in invoked if (each := known(look.function, name))} or {root}
     users = [("the account's roles", {"AWS": root}, {root, stage.account, each}) for each in roles]
     if has_alarms:

@@ -2,32 +2,23 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.livecheck.facts import DIFFERS, EXPERIMENTS, FACTS, Experiment, Fact, NotTried
 from cli.livecheck.sandbox import Sandbox
 
+_MADE = "parameters, a pipeline with its bucket and its role, a stack, a rule and a queue"
+_CLUSTERS = "two Aurora clusters without instances and three snapshots"
+# What a check makes, without clusters and with them, how long it takes, and what it costs at most. A pipeline
+# of type V1 is free for 30 days after its creation. A cluster without instances pays for its storage alone.
+# https://aws.amazon.com/codepipeline/pricing/
+# https://aws.amazon.com/rds/aurora/pricing/
+COST = {
+    False: f"{_MADE}; it takes about 10 minutes and costs less than 0.01 USD",
+    True: f"{_MADE}, {_CLUSTERS}; it takes about 45 minutes and costs less than 0.10 USD",
+}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def cost(*, with_cluster: bool) -> str:
-    """Return what a check makes, how long it takes, and what it costs at most.
-
-    A pipeline of type V1 is free for 30 days after its creation. A cluster without instances pays for
-    its storage alone.
-    https://aws.amazon.com/codepipeline/pricing/
-    https://aws.amazon.com/rds/aurora/pricing/
-    """
-    made = "parameters, a pipeline with its bucket and its role, a stack, a rule and a queue"
-    if with_cluster:
-        return (
-            f"{made}, two Aurora clusters without instances and three snapshots; it takes about 45 minutes "
-            "and costs less than 0.10 USD"
-        )
-    return f"{made}; it takes about 10 minutes and costs less than 0.01 USD"
 
 
 def check(box: Sandbox, say: Callable[[str], None]) -> tuple[list[Fact], list[str]]:
@@ -38,17 +29,20 @@ def check(box: Sandbox, say: Callable[[str], None]) -> tuple[list[Fact], list[st
     """
     found: list[Fact] = []
     problems: list[str] = []
-    with _on_signals(signal.default_int_handler):
-        try:
-            for experiment in EXPERIMENTS:
-                say(f"trying {experiment.__name__}")
-                found.extend(_tried(experiment, box))
-        except KeyboardInterrupt:
-            problems.append("the check was stopped")
-        finally:
-            with _on_signals(signal.SIG_IGN):
-                say(f"deleting everything named {box.name}")
-                problems.extend(box.close())
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
+    try:
+        for experiment in EXPERIMENTS:
+            say(f"trying {experiment.__name__}")
+            found.extend(_tried(experiment, box))
+    except KeyboardInterrupt:
+        problems.append("the check was stopped")
+    finally:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        say(f"deleting everything named {box.name}")
+        problems.extend(box.close())
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return found, problems
 
 
@@ -67,14 +61,3 @@ def _tried(experiment: Experiment, box: Sandbox) -> Iterator[Fact]:
         reason = str(error)
     for fact in remaining.values():
         yield fact._replace(found=reason)
-
-
-@contextmanager
-def _on_signals(handler: Any) -> Iterator[None]:
-    """Have the handler receive the signals to stop."""
-    before = {number: signal.signal(number, handler) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)

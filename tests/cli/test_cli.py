@@ -147,7 +147,7 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
 
 DONE = {
     f"pin {NEWEST} --reason why --database orders": (
-        ("pin", NEWEST, {"reason": "why", "deploy": False, "database": "orders"}),
+        ("pin", {"snapshot": NEWEST, "reason": "why", "deploy": False, "database": "orders"}),
         f"The pipeline's next run restores {NEWEST}, unless that is deployed already.\n",
     ),
     "rollback --deploy-now --yes": (
@@ -163,7 +163,7 @@ DONE = {
         "step  verdict  detail\nweek  passed   any week will do\n",
     ),
     "hold 2026-12-03 --reason test": (
-        ("hold", "2026-12-03", "test", {}),
+        ("hold", {"until": "2026-12-03", "reason": "test"}),
         (
             f"The schedule is on hold until 2026-12-03. Note: run 7 restores {NEWEST}. "
             "Next refresh: Sun 06 Dec 2026 04:00 UTC.\n"

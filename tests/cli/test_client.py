@@ -95,7 +95,7 @@ def test_a_refusal_has_a_status_a_code_and_a_message(monkeypatch: pytest.MonkeyP
         response = Mock(status_code=status, headers=headers, content=body)
         monkeypatch.setattr(URLLib3Session, "send", lambda *_: response)
         with pytest.raises(ApiError) as raised:
-            client().hold("2026-12-03")
+            client().hold(until="2026-12-03")
         return raised.value.status, raised.value.code, raised.value.message
 
     conflict = b'{"Code": "ConflictError", "Message": "busy"}'

@@ -99,7 +99,7 @@ def test_a_form_says_which_data_is_deleted() -> None:
 def test_a_rollback_that_withdraws_a_pin_says_where_current_returns_to() -> None:
     pinned = database("orders", 7, current=nightly("orders", 1), previous=nightly("orders", 7))
     words = (
-        "Current returns to orders-2026-11-21, which is deployed already: no cluster is replaced."
+        "Current returns to orders-2026-11-21 , which is deployed already: no cluster is replaced."
     )
     assert not missing(FakeClient(pinned), "/rollback?database=orders", words)
 

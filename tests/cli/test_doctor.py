@@ -27,7 +27,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Choice
 from chalicelib.domain.text import printable
 from chalicelib.usecases.deployments import unreadable_stack
-from cli import configure, discovery, doctor, mainpipeline, stacks, stages, templates
+from cli import configure, doctor, mainpipeline, stacks, stages, templates
 from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
@@ -105,7 +105,7 @@ def pipeline_of(*stages_: Answers, **more: Any) -> Answers:
     return {"executionMode": "SUPERSEDED", "stages": given, **more}
 
 
-def with_resource(name: str, text: str, **changed: Any) -> mainpipeline.StackTemplate:
+def with_resource(name: str, text: str, **changed: Any) -> Answers:
     """Acceptance's stack in whose template a resource has other properties, given as YAML."""
     resource = {**TEMPLATE["Resources"].get(name, TEMPLATE["Resources"]["Cluster"]), **changed}
     properties = resource["Properties"] | templates.parsed(text)
@@ -173,7 +173,7 @@ Mappings:
 """)
 TEMPLATE = {**TEMPLATE, **SHARED, "Parameters": TEMPLATE["Parameters"] | SHARED["Parameters"]}
 PSEUDO = {"AWS::AccountId": ACCEPTANCE, "AWS::StackName": "main"}
-stack_of = mainpipeline.StackTemplate.of
+stack_of = templates.evaluated
 CLUSTER = {
     "DBClusterIdentifier": "main-cluster-1",
     "ClusterCreateTime": NOW,
@@ -684,15 +684,19 @@ def test_a_name_is_that_of_another_key_in_another_region() -> None:
 def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     """What gives a nested stack its parameters is not seen."""
     cluster = "{Type: AWS::RDS::DBCluster, Properties: {SnapshotIdentifier: !Ref S}}"
-    text = f"{{Parameters: {{S: {{Type: String}}}}, Resources: {{A: {cluster}}}}}"
+    pseudo = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::StackName": "root-Data-1"}
+    known = PSEUDO | pseudo
+    shown = f"Other: {{Type: X, Properties: {{{', '.join(f'{name[5:]}: !Ref {name}' for name in known)}}}}}"
+    text = f"{{Parameters: {{S: {{Type: String}}}}, Resources: {{A: {cluster}, {shown}}}}}"
     client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
     described = {"Parameters": [{"ParameterKey": "S", "ParameterValue": NEW.arn}]}
     answers = HEALTHY | {"cloudformation:DescribeStacks root-Data-1": described}
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), answers)
     stack = mainpipeline.DeployedStack("root-Data-1")
     (template,) = filter(None, [look.template(stack)])
-    pseudo = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::StackName": "root-Data-1"}
-    assert template.values == PSEUDO | pseudo | {"S": NEW.arn}
+    assert template["Parameters"]["S"]["Default"] == NEW.arn
+    other = template["Resources"]["Other"]["Properties"]
+    assert other == {name[5:]: value for name, value in known.items()}
     assert look.readings(stack) == [("root-Data-1", "root-Data-1", "A", None, "")]
 
 
@@ -711,10 +715,10 @@ def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
 def test_what_configure_cannot_find_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks the same questions."""
     seen, notes = account(pipeline=None), list[str]()
-    monkeypatch.setattr(discovery, "AcceptanceLook", lambda *_: seen)
+    monkeypatch.setattr(configure, "AcceptanceLook", lambda *_: seen)
     named = [replace(UNNAMED, variables={"RDS_STACK_NAME": name}) for name in ("", "own")]
     for stage in (*named, UNNAMED):
-        assert discovery.find_stack_names(notes.append, stage) == {}
+        assert configure.find_stack_names(notes.append, stage) == {}
     (stack,) = notes
     assert stack.startswith(f"RDS_STACK_NAME is not set (there is no pipeline {PIPELINE}). Without")
 
@@ -728,7 +732,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / ".chalice").mkdir()
     (tmp_path / CONFIG).write_text('{"app_name": "aurora-refresh", "stages": {}}')
     answers = {**VARIABLES, "MAIN_PIPELINE_ARN": PIPELINE_ARN}
-    configure.write(configure.files(tmp_path, NAME, answers))
+    configure.write(configure.changes(tmp_path, NAME, answers))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

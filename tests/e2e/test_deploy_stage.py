@@ -319,7 +319,7 @@ def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_valu
         for each in jmespath.search(FUNCTIONS, json.loads(functions))
     }
     assert rules == {
-        deployed: [] if function == API else [stacks.rule_name("acceptance", function)]
+        deployed: [] if function == API else [stacks.rule_name(deployed)]
         for function, deployed in stacks.function_names(stage).items()
     }
 
