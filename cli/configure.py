@@ -117,12 +117,24 @@ def diff(project: Path, changed: Files) -> Iterator[str]:
 
 
 def write(changed: Files) -> None:
-    """Write the files; doing the same again completes what a failure has left."""
-    for file, text in changed.items():
-        if text is None:
-            file.unlink(missing_ok=True)
-        else:
-            file.write_bytes(text.encode())
+    """Write the files; raise Failure if the folder cannot be written.
+
+    A file is replaced as a whole, so that a full disk leaves none half written. Doing the same again
+    completes what a failure has left.
+    """
+    try:
+        for file, text in changed.items():
+            target = file.resolve()  # not to replace a link
+            if text is None:
+                target.unlink(missing_ok=True)
+                continue
+            new = target.with_name(f"{target.name}.new")
+            new.write_bytes(text.encode())
+            if target.exists():
+                new.chmod(target.stat().st_mode)
+            new.replace(target)
+    except OSError as error:
+        raise Failure(f"not everything was written; do the same again: {error}") from error
 
 
 def text_of(project: Path, file: Path) -> str | None:

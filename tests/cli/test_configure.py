@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from cli.configure import changes, write
 from cli.main import cli
 from cli.mainpipeline import readings
+from cli.output import Failure
 from cli.stages import load, own_answers, to_text
 from tests.stage import STAGE
 
@@ -45,12 +46,12 @@ def body(project: Path, stage: str = "new") -> Any:
     return json.loads((project / CONFIG).read_text())["stages"][stage]
 
 
-def run(project: Path, words: str, *options: str, wrote: bool = False) -> tuple[int, str, str]:
+def run(project: Path, words: str, *options: str) -> tuple[int, str, str]:
     """Run the command offline for a stage with its answers; if it fails, it has written nothing."""
     given = ["configure", "--offline", "--project", str(project), *options, "--stage"]
     before = snapshot(project)
     result = CliRunner().invoke(cli, [*given, *words.split()])
-    assert result.exit_code == 0 or wrote or snapshot(project) == before
+    assert result.exit_code == 0 or snapshot(project) == before
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -153,6 +154,7 @@ def test_a_stage_becomes_one_of_the_other_kind_if_the_first_one_is_emptied(proje
 def test_a_linked_file_stays_a_link_and_a_write_that_fails_half_way_can_be_repeated(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No file is half written."""
     linked = project / CONFIG
     linked.symlink_to(linked.rename(project / "shared.json"))
     linked.chmod(0o640)
@@ -162,11 +164,16 @@ def test_a_linked_file_stays_a_link_and_a_write_that_fails_half_way_can_be_repea
     policy = project / ".chalice/policy-new-api-handler.json"
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", Mock(side_effect=OSError("no")))
-        failed = run(project, "new PIN_API_ENABLED=false", wrote=True)
-    assert failed[::2] == (1, "no\n")
+        with pytest.raises(Failure, match="not everything was written; do the same again: no"):
+            configured(project, PIN_API_ENABLED="false")
     assert policy.exists()
     configured(project, PIN_API_ENABLED="false")
     assert not policy.exists()
+    before = snapshot(project)
+    monkeypatch.setattr(Path, "replace", Mock(side_effect=OSError("full")))
+    with pytest.raises(Failure, match="full"):
+        configured(project, PIN_API_ENABLED="true")
+    assert before.items() <= snapshot(project).items()
 
 
 # --- the command ----------------------------------------------------------------------------------
