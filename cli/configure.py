@@ -61,14 +61,10 @@ def changes(
     common, former = stages.variables_of(config), stages.stages_of(config).get(name, {})
     before = stages.own_answers(former) | stages.variables_of(former)
     try:
-        given = _given(common, before, answers, environment, ask)
+        given = _given(common, before, answers, environment, ask, find)
     except SettingsError as error:
         listed = "\n".join(f"  - {problem}" for problem in error.problems)
         raise WrongUsage(f"nothing was written for stage {name!r}:\n{listed}") from error
-
-    stage = stages.build(name, common | given, given, config)
-    if find and isinstance(stage, AcceptanceStage):
-        given |= find(stage)
 
     api = {} if given.get(settings.PRODUCTION) else {"api_gateway_stage": "api"}
     body = {**api, OWN_KEY: {}, **former}
@@ -197,6 +193,7 @@ def _given(
     answers: Mapping[str, str],
     environment: Mapping[str, str],
     ask: Ask | None,
+    find: Find | None,
 ) -> dict[str, str]:
     """Return the stage's own answers; raise SettingsError or WrongUsage.
 
@@ -217,8 +214,13 @@ def _given(
     if ask and not unknown:
         given |= _asked(common | given, ask)
     given = {name: given[name] for name in given if name in expected}
-    if problems := [*_problems(common | given), *unknown]:
-        raise SettingsError(problems)
+    if wrong := [*_problems(common | given), *unknown]:
+        raise SettingsError(wrong)
+    stage = stages.build("", common | given, given)
+    if find and isinstance(stage, AcceptanceStage):
+        given |= find(stage)
+        if problems := _problems(common | given):
+            raise SettingsError(problems)
     return given
 
 

@@ -274,7 +274,10 @@ class AcceptanceLook(Look):
     @question
     def template(self, stack: DeployedStack) -> Json | None:
         """Return the evaluated template of a stack; None if it is elsewhere or not deployed."""
-        if stack.elsewhere or (described := self.stack(stack.name)) is None:
+        named = [each.stack.stack for each in self.stage.settings.databases if each.stack]
+        # The pipeline may deploy one of the same name elsewhere, and this one from a build.
+        is_here = not stack.elsewhere or stack.name in named
+        if not is_here or (described := self.stack(stack.name)) is None:
             return None
         given = {"StackName": stack.name, "TemplateStage": "Processed"}
         body = self.one("cloudformation:GetTemplate", "TemplateBody", **given)
@@ -288,7 +291,12 @@ class AcceptanceLook(Look):
             "AWS::Partition": self.stage.partition,
             "AWS::StackName": stack.name,
         }
-        return templates.evaluated(templates.parsed(body), values)
+        resolved = {
+            each["ParameterKey"]: each["ResolvedValue"]
+            for each in parameters
+            if "ResolvedValue" in each
+        }
+        return templates.evaluated(templates.parsed(body), values, resolved)
 
     def readings(self, stack: DeployedStack) -> list[Reading]:
         """Return where the clusters of a stack are restored from, as far as its template is seen."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from chalicelib.domain.deployment import StackReference
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import templates
 from cli.stages import AcceptanceStage, Json
@@ -27,6 +28,10 @@ class Reading(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.cluster} of stack {self.stack}"
+
+    def is_in(self, named: StackReference) -> bool:
+        """Return whether a P_STACK_NAME names the cluster."""
+        return named.stack == self.stack and named.logical_id in (None, self.cluster)
 
 
 class DeployedStack(NamedTuple):
@@ -59,15 +64,17 @@ def stacks_of(stage: AcceptanceStage, pipeline: Json | None) -> list[DeployedSta
 
 
 def stack_of(action: Json) -> str | None:
-    """Return the stack that an action of CloudFormation deploys."""
+    """Return the stack, or the stack set, that an action of CloudFormation deploys."""
     given, kind = action.get("configuration", {}), action["actionTypeId"]
-    is_deploy = (kind["category"], kind["provider"]) == ("Deploy", "CloudFormation")
-    name: str | None = given.get("StackName")
+    is_deploy = kind["category"] == "Deploy" and kind["provider"].startswith("CloudFormation")
+    name: str | None = given.get("StackName", given.get("StackSetName"))
     return name if is_deploy and given.get("ActionMode") != "DELETE_ONLY" else None
 
 
 def elsewhere(stage: AcceptanceStage, action: Json) -> str:
     """Return where an action acts; "" if that is the stage's account and Region."""
+    if "StackSetName" in action.get("configuration", {}):
+        return "as instances of a stack set"
     # The role that CodePipeline assumes for the action is in the stack's account.
     account = action["roleArn"].split(":")[4] if "roleArn" in action else stage.account
     region = action.get("region", stage.region)

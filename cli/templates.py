@@ -39,18 +39,22 @@ def parsed(body: str | Json) -> Json:
     return found
 
 
-def evaluated(template: Json, given: Mapping[str, str]) -> Json:
+def evaluated(
+    template: Json, given: Mapping[str, str], resolved: Mapping[str, str] | None = None
+) -> Json:
     """Return the template as the stack deploys it, without what its conditions exclude.
 
     `given` has the values of parameters, which become their defaults, and of pseudo parameters such as
-    AWS::Region. What depends on anything else, such as another resource or a value in Parameter Store,
-    stays as it is written.
+    AWS::Region. `resolved` has values in Parameter Store at the last update, which decide conditions and
+    look-ups in mappings only. What depends on anything else, such as another resource, stays as it is written.
     """
-    return _Evaluation(template, given).template()
+    return _Evaluation(template, given, resolved or {}).template()
 
 
 class _Evaluation:
-    def __init__(self, template: Json, given: Mapping[str, str]) -> None:
+    def __init__(
+        self, template: Json, given: Mapping[str, str], resolved: Mapping[str, str]
+    ) -> None:
         declared = {
             name: {**body, "Default": given[name]} if name in given else body
             for name, body in template.get("Parameters", {}).items()
@@ -63,14 +67,18 @@ class _Evaluation:
             if "Default" in body
             and not (str(body.get("Type")).startswith(_STORED) or body.get("NoEcho"))
         }
+        self._at_update = {**self._values, **resolved}
 
     def template(self) -> Json:
-        resources = {
-            name: body
-            for name, body in self._template.get("Resources", {}).items()
-            if self._condition(body.get("Condition")) is not False
-        }
-        return {**self._template, "Resources": self._value(resources)}
+        sections = {}
+        for section in ("Resources", "Outputs"):
+            kept = {
+                name: body
+                for name, body in self._template.get(section, {}).items()
+                if self._condition(body.get("Condition")) is not False
+            }
+            sections[section] = self._value(kept, self._values)
+        return {**self._template, **sections}
 
     def _condition(self, name: Any) -> bool | None:
         """Return whether a condition is met; None if that is unknown."""
@@ -81,7 +89,7 @@ class _Evaluation:
             case {"Condition": name}:
                 return self._condition(name)
             case {"Fn::Equals": [left, right]}:
-                both = self._value(left), self._value(right)
+                both = [self._value(each, self._at_update) for each in (left, right)]
                 return None if any(isinstance(each, dict) for each in both) else _same(*both)
             case {"Fn::Not": [negated]}:
                 truth = self._truth(negated)
@@ -91,41 +99,43 @@ class _Evaluation:
                 return decides if decides in truths else None if None in truths else not decides
         return None
 
-    def _value(self, node: Any, *, follow: bool = True) -> Any:
-        """Return the node with what is known in it; without `follow`, a parameter stays a reference."""
-        values = self._values if follow else self._pseudo
+    def _value(self, node: Any, values: Mapping[str, str]) -> Any:
+        """Return the node with these values in it; other parameters stay references."""
         match node:
             case {"Fn::If": [name, met, unmet]}:
                 truth = self._condition(name)
                 if truth is not None:
-                    return self._value(met if truth else unmet, follow=follow)
-                branches = [self._value(each, follow=follow) for each in (met, unmet)]
+                    return self._value(met if truth else unmet, values)
+                branches = [self._value(each, values) for each in (met, unmet)]
                 return {"Fn::If": [name, *branches]}
             case {"Ref": str(name)}:
                 return values.get(name, node)
             case {"Fn::FindInMap": list(keys)}:
                 return self._mapped(keys, node)
             case {"Fn::Join": [str(separator), list(parts)]}:
-                return _joined(separator, self._value(parts, follow=follow))
+                return _joined(separator, self._value(parts, values))
             case {"Fn::Sub": str(text)}:
                 return _substituted(text, values)
             case {"Fn::Sub": [str(text), dict(local)]}:
-                return _substituted(text, {**values, **self._value(local, follow=follow)})
+                return _substituted(text, {**values, **self._value(local, values)})
             case dict():
                 # The checks tell a parameter of the wrong type by its name, and a run may give it another value.
                 found = {
-                    name: self._value(each, follow=follow and name != "SnapshotIdentifier")
+                    name: self._value(
+                        each, self._pseudo if name == "SnapshotIdentifier" else values
+                    )
                     for name, each in node.items()
                 }
                 return {name: each for name, each in found.items() if each != NO_VALUE}
             case list():
-                items = [self._value(each, follow=follow) for each in node]
+                items = [self._value(each, values) for each in node]
                 return [each for each in items if each != NO_VALUE]
         return node
 
     def _mapped(self, keys: list[Any], node: Json) -> Any:
         try:
-            return reduce(getitem, map(self._value, keys), self._template.get("Mappings", {}))
+            at = (self._value(each, self._at_update) for each in keys)
+            return reduce(getitem, at, self._template.get("Mappings", {}))
         except (KeyError, TypeError):
             return node
 

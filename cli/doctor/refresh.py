@@ -25,7 +25,8 @@ def databases(look: AcceptanceLook) -> Iterator[Check]:
                 yield from _cluster(f"cluster {cluster['DBClusterIdentifier']}", cluster)
     if not any(database.after_restore for database in stage.settings.databases):
         hint = "is not set for any database: production's personal data arrives unmasked"
-        yield Check("deployment", "P_AFTER_RESTORE", *ok(hint))
+        fix = "mask it with a state machine: docs/after-restore.md; if it may be there as it is, do nothing"
+        yield Check("deployment", "P_AFTER_RESTORE", *warning(hint, fix))
 
 
 def obstacles(look: AcceptanceLook) -> Iterator[Check]:
@@ -110,12 +111,14 @@ def _in_stack(
     """Judge the stack of P_STACK_NAME, its cluster, and what that was restored from."""
     stage, name = look.stage, reference.stack
     place = next(each for each in look.stacks() if each.name == name)
-    if place.elsewhere:
+    stack = look.deployed_stack(database)
+    if place.elsewhere and stack is None:
         here = f"the refresh looks in account {stage.account}, {stage.region}"
-        unset = f"unset it, and the refresh relies on the newest successful deploy action: {_set(stage, database, '')}"
+        settings = ["STACK_NAME", *(["AFTER_RESTORE"] if database.after_restore else [])]
+        answers = " ".join(f"{database.setting(each)}=" for each in settings)
+        unset = f"unset it, and the refresh relies on the newest successful deploy action: {to_change(stage.name, answers)}"
         seen = f"stack {name} is not seen: the pipeline deploys it {place.elsewhere}, and {here}"
         return warning(seen, unset, blind=True)
-    stack = look.deployed_stack(database)
     if stack and stack.status == "ROLLBACK_COMPLETE":
         seen = f"stack {name} is ROLLBACK_COMPLETE: its creation failed, and it cannot be updated"
         delete = f"aws cloudformation delete-stack --stack-name {name}"
@@ -155,7 +158,8 @@ def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iter
     """Warn that the refresh sees less, and judge what it sees."""
     fix = _set(look.stage, database, look.other_place(database) or "…")
     stacks = look.stacks()
-    if stacks and all(each.elsewhere for each in stacks):  # so it cannot be set
+    # So it cannot be set.
+    if stacks and all(each.elsewhere and "#{" not in each.name for each in stacks):
         fix = (
             f"compare it with the status by hand: aurora-refresh console --stage {look.stage.name}"
         )

@@ -3,7 +3,9 @@
 docs/main-pipeline.md explains the faults.
 """
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chalicelib.domain.database import Database
@@ -45,13 +47,15 @@ def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[V
     """
     own, databases = database.stack, look.stage.settings.databases
     others = {each.current_parameter for each in databases if each != database}
+    named = [each.stack for each in databases if each.stack]
+
+    def may_be_its_own(each: Reading) -> bool:
+        if own:
+            return each.is_in(own)
+        return each.parameter not in others and not any(map(each.is_in, named))
+
     stacks = [each for each in look.stacks() if own is None or each.name == own.stack]
-    found = [
-        each
-        for stack in stacks
-        for each in look.readings(stack)
-        if (own.logical_id in (None, each.cluster) if own else each.parameter not in others)
-    ]
+    found = [each for stack in stacks for each in look.readings(stack) if may_be_its_own(each)]
     if right := [str(each) for each in found if each.parameter == current]:
         yield ok(f"is read at every update by {', '.join(right)}")
         return
@@ -98,20 +102,21 @@ def _read_rightly(look: AcceptanceLook, database: Database) -> str:
 def _faults(stack: str, template: Json) -> Iterator[Verdict]:
     for each in mainpipeline.readings(stack, template):
         if each.parameter:
-            yield from _fixed_names(template, each.cluster)
+            instances = {
+                name: body["Properties"]
+                for name, body in mainpipeline.resources(template, _INSTANCES).items()
+                if body.get("Properties", {}).get("DBClusterIdentifier") == {"Ref": each.cluster}
+            }
+            yield from _fixed_names(template, each.cluster, instances)
             yield from _side_effects(template, each.cluster)
+            yield from _exports(template, [each.cluster, *instances])
 
 
-def _fixed_names(template: Json, cluster: str) -> Iterator[Verdict]:
+def _fixed_names(template: Json, cluster: str, instances: Mapping[str, Json]) -> Iterator[Verdict]:
     """Yield each name that would be the same at the next refresh; one that cannot be determined is none."""
-    kinds = (mainpipeline.CLUSTERS, _INSTANCES)
-    clusters, instances = (mainpipeline.resources(template, kind) for kind in kinds)
+    clusters = mainpipeline.resources(template, mainpipeline.CLUSTERS)
     declared = [(cluster, "DBClusterIdentifier", clusters[cluster]["Properties"])]
-    declared += [
-        (name, "DBInstanceIdentifier", each["Properties"])
-        for name, each in instances.items()
-        if each.get("Properties", {}).get("DBClusterIdentifier") == {"Ref": cluster}
-    ]
+    declared += [(name, "DBInstanceIdentifier", each) for name, each in instances.items()]
     for name, identifier, properties in declared:
         values = mainpipeline.branches(properties.get(identifier, NO_VALUE))
         if all(isinstance(each, str) for each in values):
@@ -140,6 +145,21 @@ def _side_effects(template: Json, cluster: str) -> Iterator[Verdict]:
     for name in filter(wrong.get, wrong):
         fix = f"write {name} as infrastructure/main-pipeline.yaml does, which says why"
         yield warning(f"{name} of {cluster} {_SIDE_EFFECTS[name]}", fix)
+
+
+def _exports(template: Json, replaced: Sequence[str]) -> Iterator[Verdict]:
+    """Yield each exported output that changes with the cluster.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-importvalue.html
+    """
+    refers = re.compile(rf'["{{]({"|".join(replaced)})["}}.]')
+    for name, output in template["Outputs"].items():
+        if "Export" in output and refers.search(json.dumps(output.get("Value"), default=str)):
+            yield warning(
+                f"output {name} is exported and changes with the cluster: while another stack imports it, every "
+                "refresh rolls back",
+                "write it to Parameter Store as infrastructure/main-pipeline.yaml does, and import it nowhere",
+            )
 
 
 def _is_true(value: Any) -> bool:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from cli.configure import changes, write
 from cli.main import cli
 from cli.mainpipeline import readings
-from cli.output import Failure
+from cli.output import Failure, WrongUsage
 from cli.stages import load, own_answers, to_text
 from tests.stage import STAGE
 
@@ -244,6 +244,11 @@ def test_a_stack_that_is_found_is_written(project: Path) -> None:
     write(changes(project, "new", answers, find=find))
     last = [*load(project, "new").variables.items()][-2:]  # in the order of the documentation
     assert last == [("RDS_STACK_NAME", "acceptance-data"), ("MAX_SNAPSHOT_AGE_DAYS", "3")]
+    find.return_value = {"RDS_STACK_NAME": "no stack"}
+    with pytest.raises(
+        WrongUsage, match="nothing was written for stage 'new':\n  - RDS_STACK_NAME"
+    ):
+        changes(project, "new", answers, find=find)
 
 
 def test_a_cluster_among_several_is_named_by_its_logical_id() -> None:

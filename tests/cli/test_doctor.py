@@ -112,7 +112,8 @@ def with_resource(name: str, text: str, **changed: Any) -> Answers:
     given = {key: value for key, value in properties.items() if value is not None}
     resources = {**TEMPLATE["Resources"], name: {**resource, "Properties": given}}
     values = {"Environment": "acceptance", "Path": CURRENT, "Hidden": "****"}
-    return stack_of({**TEMPLATE, "Resources": resources}, values | PSEUDO)
+    resolved = {"Snapshot": OLD.arn}
+    return stack_of({**TEMPLATE, "Resources": resources}, values | PSEUDO, resolved)
 
 
 def of_function(function: str, name: str) -> Questions:
@@ -151,6 +152,11 @@ CHOICE = Choice(NEW, frozenset({"orders"}), {"engine": 2})
 BUILD = stage_named("Build", action("Build", "Compile"))
 CONFIGURED = {"StackName": "main", "ActionMode": "CREATE_UPDATE"}
 DATABASE = action("Deploy", "Database", configuration=CONFIGURED, runOrder=2)
+STACK_SET = DATABASE | {
+    "actionTypeId": {"category": "Deploy", "provider": "CloudFormationStackSet"},
+    "configuration": {"StackSetName": "main"},
+}
+VARIABLE = DATABASE | {"configuration": {"StackName": "#{variables.ENV}-main"}}
 VERIFY = stage_named("Verify", action("Approval", "SignOff"))
 TEMPLATE = templates.parsed((PROJECT / "infrastructure/main-pipeline.yaml").read_text())
 # What a template has that serves production and acceptance alike.
@@ -166,6 +172,7 @@ Conditions:
   IsAcceptance: !Equals [!Ref Environment, acceptance]
   IsProduction: !Not [!Condition IsAcceptance]
   IsBig: !Equals [!Ref Hidden, big]
+  HasSnapshot: !Not [!Equals [!Ref Snapshot, '']]
   IsOwn: !Equals [!Ref AWS::AccountId, '{ACCEPTANCE}']
 Mappings:
   Environments:
@@ -405,6 +412,9 @@ FAULTS: Table = {
         *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
             ("DBClusterIdentifier", "!If [IsBig, orders, !Sub '${Environment}-orders']", "problem"),
             ("DBClusterIdentifier", "!If [IsOwn, !Sub '${AWS::StackName}-orders', !Ref AWS::NoValue]", "problem"),
+            # What Parameter Store held at the last update decides a condition.
+            ("DBClusterIdentifier", "!If [HasSnapshot, orders, !Ref AWS::NoValue]", "problem"),
+            ("KmsKeyId", "!If [HasSnapshot, !Ref AWS::NoValue, own]", "warning"),
             ("ManageMasterUserPassword", "false", "warning"),
             ("EngineVersion", "null", "warning"),
             ("KmsKeyId", "null", "warning"),
@@ -414,6 +424,8 @@ FAULTS: Table = {
          "warning", "one more snapshot", "write UpdateReplacePolicy"),
         ("main", account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
          "problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
+        *(("main", account(template={**TEMPLATE, "Outputs": {"Out": {"Export": {"Name": "x"}, "Value": value}}}), "warning", "output Out is exported", "write it to Parameter Store")
+          for value in ({"Ref": "Writer"}, {"Fn::GetAtt": ["Cluster", "Endpoint.Address"]}, {"Fn::Sub": "${Cluster.Endpoint.Address}:1"})),
     ],
     "deployment": [
         ("rds", account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
@@ -424,7 +436,6 @@ FAULTS: Table = {
         ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in P_STACK_NAME: main/A, main/B", Reason.DEPLOYED_UNKNOWN.next_step),
         ("rds", account(cluster=None), "problem", "there is no DB cluster of stack main", "if it was deleted, pin a snapshot"),
         ("rds", account(deployment=UNKNOWN), "problem", "cannot determine what is deployed: current was set", "Correct what is named above"),
-        ("rds", account(stage=UNNAMED), "warning", "relies on the newest successful deploy action alone", configure_with("RDS_STACK_NAME=main")),
         (MACHINE, account(machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
         (MACHINE, account(machine=STANDARD | {"status": "DELETING"}), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
         (MACHINE, account(machine=STANDARD | {"type": "EXPRESS"}), "problem", "is EXPRESS", configure_with("RDS_AFTER_RESTORE=…")),
@@ -523,7 +534,11 @@ BESIDE: Table = {
         ("rds", account(stage=UNNAMED, deployment=UNKNOWN), "problem", "current was set", configure_with("RDS_STACK_NAME=main")),
         ("rds", account(stage=ELSEWHERE, **NO_STACK), "problem", "there is no DB cluster of stack gone", configure_with("RDS_STACK_NAME=main")),
         ("rds", account(stage=ELSEWHERE, **NO_STACK, deployment=Deployment(unknown="no stack")), "problem", "no stack", configure_with("RDS_STACK_NAME=main")),
-        ("rds", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REGION)), **UNSEEN), "warning", f"it in account {ACCEPTANCE}, us-east-1, and", configure_with("RDS_STACK_NAME=")),
+        ("rds", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REGION)), **UNSEEN), "warning", f"it in account {ACCEPTANCE}, us-east-1, and", configure_with("RDS_STACK_NAME= RDS_AFTER_RESTORE=")),
+        ("rds", account(stage=stage_of(RDS_AFTER_RESTORE=""), pipeline=pipeline_of(stage_named("Deploy", STACK_SET)), **UNSEEN), "warning", "deploys it as instances of a stack set", configure_with("RDS_STACK_NAME=")),
+        ("rds", account(stage=UNNAMED), "warning", "relies on the newest successful deploy action alone", configure_with("RDS_STACK_NAME=main")),
+        ("rds", account(stage=UNNAMED, pipeline=pipeline_of(stage_named("Deploy", VARIABLE))), "warning", "relies on the newest", configure_with("RDS_STACK_NAME=…")),
+        ("P_AFTER_RESTORE", account(stage=stage_of(RDS_AFTER_RESTORE="")), "warning", "personal data arrives unmasked", "docs/after-restore.md"),
         ("rds", account(stage=UNNAMED, pipeline=pipeline_of(stage_named("Deploy", DATABASE | THERE)), **UNSEEN), "warning", "relies on the newest successful deploy action alone", "compare it with the status by hand"),
         (f"stage Review of {PIPELINE}", account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", "Ask waits", "move Ask"),
         (f"transitions of {PIPELINE}", account(pipeline=AWAY, transitions=TRANSITIONS, **UNSEEN), "warning", "is disabled (release)", "enable-stage-transition"),
@@ -594,6 +609,18 @@ RIGHT = {
         **{f"kms:DescribeKey {TOPIC_KEY}": CUSTOMERS},
     ),
     "no API": account(stage=WITHOUT_API, rest_apis=[]),
+    "deployed from a build, and one of the same name elsewhere": account(
+        pipeline=pipeline_of(BUILD, stage_named("Deploy", DATABASE | REGION))
+    ),
+    "an output that is not exported, or stays the same": account(
+        template={
+            **TEMPLATE,
+            "Outputs": {
+                "A": {"Value": {"Ref": "Cluster"}},
+                "B": {"Export": {"Name": "x"}, "Value": {"Ref": "SubnetGroupName"}},
+            },
+        }
+    ),
 }
 # Properties of the cluster, as YAML, as the stack's parameters evaluate them.
 RIGHT |= {
@@ -629,13 +656,10 @@ def test_what_may_not_be_looked_at_is_a_warning_that_names_the_action(question: 
     assert not doctor.is_healthy(found)
 
 
-def test_what_is_deployed_is_shown_and_unmasked_data_is_only_mentioned() -> None:
+def test_what_is_deployed_is_shown() -> None:
     cluster = "cluster main-cluster-1 of stack main, created Sunday 2026-01-04 01:00 UTC"
-    unmasked = "is not set for any database: production's personal data arrives unmasked"
-    assert [*refresh.databases(account(stage=stage_of(RDS_AFTER_RESTORE="")))] == [
-        Check("deployment", "rds", "ok", f"{cluster}, restored from {OLD.arn}"),
-        Check("deployment", "P_AFTER_RESTORE", "ok", unmasked),
-    ]
+    found = next(refresh.databases(account()))
+    assert found == Check("deployment", "rds", "ok", f"{cluster}, restored from {OLD.arn}")
 
 
 def test_the_newest_share_is_named_and_those_rejected_are_counted() -> None:
@@ -687,14 +711,19 @@ def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     pseudo = {"AWS::Partition": "aws", "AWS::Region": "eu-west-1", "AWS::StackName": "root-Data-1"}
     known = PSEUDO | pseudo
     shown = f"Other: {{Type: X, Properties: {{{', '.join(f'{name[5:]}: !Ref {name}' for name in known)}}}}}"
-    text = f"{{Parameters: {{S: {{Type: String}}}}, Resources: {{A: {cluster}, {shown}}}}}"
+    stored = "{Type: 'AWS::SSM::Parameter::Value<String>'}"
+    conditions = "Conditions: {Is: !Equals [!Ref E, acceptance]}"
+    resources = f"Resources: {{A: {cluster}, {shown}, No: {{Type: X, Condition: Is}}}}"
+    text = f"{{Parameters: {{S: {{Type: String}}, E: {stored}}}, {conditions}, {resources}}}"
     client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
-    described = {"Parameters": [{"ParameterKey": "S", "ParameterValue": NEW.arn}]}
+    environment = {"ParameterKey": "E", "ParameterValue": "/env", "ResolvedValue": "production"}
+    described = {"Parameters": [{"ParameterKey": "S", "ParameterValue": NEW.arn}, environment]}
     answers = HEALTHY | {"cloudformation:DescribeStacks root-Data-1": described}
     look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), answers)
     stack = mainpipeline.DeployedStack("root-Data-1")
     (template,) = filter(None, [look.template(stack)])
     assert template["Parameters"]["S"]["Default"] == NEW.arn
+    assert template["Resources"].keys() == {"A", "Other"}
     other = template["Resources"]["Other"]["Properties"]
     assert other == {name[5:]: value for name, value in known.items()}
     assert look.readings(stack) == [("root-Data-1", "root-Data-1", "A", None, "")]
