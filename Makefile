@@ -62,7 +62,7 @@ $(READY): requirements.txt requirements-chalice.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(STATED)".split("."))))' \
 		|| { echo "Python $(STATED) or newer is needed; name one with make PYTHON=python3.x"; exit 1; }
 	@$(PYTHON) -c 'import sys; here = "%d.%d" % sys.version_info[:2]; here == "$(STATED)" or print(f"this is Python {here}: \
-	functions deployed from here get the runtime python{here}; it is tested with $(STATED)")'
+	functions deployed from here get the runtime python{here}; it is tested with $(STATED): make clean, then make PYTHON=python$(STATED) setup, to choose that")'
 	@echo "setting up $(VENV); the first time this takes about a minute and 270 MB"
 	@test -e $@ || $(PYTHON) -m venv --clear $(VENV)
 	@$(INSTALL) --no-deps --require-hashes -r requirements.txt -r requirements-chalice.txt

@@ -1,7 +1,9 @@
 """Call AWS by the names of IAM actions, and select a part of the answer."""
 
 import re
-from typing import Any
+from collections.abc import Callable, Collection
+from time import monotonic, sleep
+from typing import Any, TypeVar
 
 import boto3
 import jmespath  # type: ignore[import-untyped]
@@ -13,10 +15,14 @@ from chalicelib.aws.errors import code_and_message
 
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
 _POLL_SECONDS = 2.0
+_PATIENCE = 1_200.0  # seconds
 # The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}
 # What the codes of errors for something that does not exist contain.
 _ABSENT = re.compile("NotFound|NoSuch|NotExist|NonExist")
+
+
+T = TypeVar("T")
 
 
 class Calls:
@@ -67,7 +73,7 @@ class Calls:
 
     def wait(self, service: str, waiter: str, **named: str) -> None:
         """Wait for up to 20 minutes as boto3's waiters do; raise WaiterError."""
-        often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(1_200 / _POLL_SECONDS)}
+        often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(_PATIENCE / _POLL_SECONDS)}
         self.client(service).get_waiter(waiter).wait(**named, WaiterConfig=often)
 
     def delete_stack(self, name: str) -> None:
@@ -89,6 +95,25 @@ class Calls:
         for arn in self.all("iam:ListAttachedRolePolicies", path, RoleName=name):
             self.delete("iam:DetachRolePolicy", RoleName=name, PolicyArn=arn)
         self.delete("iam:DeleteRole", RoleName=name)
+
+
+def wait_for(
+    look: Callable[[], T], seconds: float = _PATIENCE, busy: Collection[str] = ()
+) -> T | None:
+    """Look until something is found, also while AWS refuses with one of these codes.
+
+    After these seconds, return None, or raise the last refusal.
+    """
+    deadline = monotonic() + seconds
+    while True:
+        is_late = monotonic() > deadline
+        try:
+            if (found := look()) or is_late:
+                return found or None
+        except ClientError as error:
+            if is_late or code_and_message(error)[0] not in busy:
+                raise
+        sleep(_POLL_SECONDS)
 
 
 def _is_absent(action: str, error: ClientError) -> bool:

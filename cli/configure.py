@@ -130,7 +130,7 @@ def write(changed: Files) -> None:
                 new.chmod(target.stat().st_mode)
             new.replace(target)
     except OSError as error:
-        raise Failure(f"not everything was written; do the same again: {error}") from error
+        raise Failure(f"not everything was written: {error}") from error
 
 
 def text_of(project: Path, file: Path) -> str | None:
@@ -254,7 +254,7 @@ def _problems(given: Mapping[str, str]) -> Sequence[Problem]:
 
 
 def _unknown(name: str, known: Sequence[str]) -> Problem:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     meant = f" Did you mean {close[0]}?" if close else ""
     return Problem((name,), f"is not a setting.{meant} Settings: {', '.join(known)}")
 

@@ -22,6 +22,15 @@ _INVALID_CREDENTIALS = {
     "InvalidClientTokenId",
     "UnrecognizedClientException",
 }
+# botocore's exceptions for credentials that it cannot get.
+_NO_CREDENTIALS = {
+    "CredentialRetrieval",
+    "NoCredentials",
+    "PartialCredentials",
+    "SSOTokenLoad",
+    "TokenRetrieval",
+    "UnauthorizedSSOToken",
+}
 # As with a clock that is wrong.
 _INVALID_SIGNATURE = {"InvalidSignatureException", "SignatureDoesNotMatch"}
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
@@ -44,6 +53,7 @@ _NEXT_STEPS = {
     "with PIN_API_ENABLED=false has none either.",
     "NoJson": "Check the address, which --url names or the stage's API has.",
     "ConfigParse": "Correct that file.",
+    "InvalidConfig": "Correct the profile.",
     "ProfileNotFound": "Name one that exists: --profile or AWS_PROFILE.",
     "Unreachable": "Check your network, VPN and proxy, then try again.",
     "NoRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
@@ -54,8 +64,7 @@ _NEXT_STEPS = {
         _INVALID_SIGNATURE, "Check your machine's clock, the Region and the secret key."
     ),
     **dict.fromkeys(DENIED, _ASK_FOR_PERMISSION),
-    "NoCredentials": _SIGN_IN,
-    "PartialCredentials": _SIGN_IN,
+    **dict.fromkeys(_NO_CREDENTIALS, _SIGN_IN),
     "403": _ASK_FOR_PERMISSION,
     "429": "Wait a moment, then try again.",
     "500": "Check the status, then try again.",
@@ -121,6 +130,8 @@ def as_failures() -> Iterator[None]:
         raise Failure(str(error)) from error
     except ModuleNotFoundError as error:
         raise Failure(_MISSING.format(error.name)) from error
+    except BrokenPipeError:  # click ends silently
+        raise
     except OSError as error:  # such as a full disk
         raise Failure(str(error)) from error
     except (KeyboardInterrupt, click.Abort, EOFError) as error:

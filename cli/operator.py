@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from chalicelib.domain.results import count, span
 from cli import options
 from cli.console import view
 from cli.errors import unknown_answer
@@ -71,7 +72,7 @@ def _command(
 
 def _show_status(client: "ApiClient", answer: Json) -> None:
     problems = answer["problems"]
-    counted = view.count(len(problems), "problem") if problems else "no problems"
+    counted = count(len(problems), "problem") if problems else "no problems"
     say(" · ".join([*_who(client), counted]))
     say()
     coming = _local(answer["schedule"]["next_restore"]) or ("on hold" if answer["hold"] else "none")
@@ -115,7 +116,7 @@ def _coming(answer: Json) -> Iterator[str]:
         waits = f" · waits for {run['waits_for']}" if run["waits_for"] else ""
         restores = f" · restores {view.brief(run['restores'])}" if run["restores"] else ""
         name = answer["pipeline"]["name"]
-        yield f"running  {name} · {place}, {view.span(since)}{waits}{restores}"
+        yield f"running  {name} · {place}, {span(since)}{waits}{restores}"
 
 
 def _local(text: str | None) -> str:
@@ -145,7 +146,7 @@ def _show_snapshots(_client: "ApiClient", answer: Json) -> None:
         rows.append((name, taken, each["cluster"], each["engine_version"], verdict))
     say_table(("snapshot", "taken", "cluster", "version", "verdict"), rows)
     if older := len(answer["snapshots"]) - len(shown):
-        say(f"and {view.count(older, 'older one')}: --all lists them")
+        say(f"and {count(older, 'older one')}: --all lists them")
     if answer["omitted"]:
         say(f"{answer['omitted']} more are shared but not listed.")
     if answer["message"]:

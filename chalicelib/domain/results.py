@@ -10,6 +10,7 @@ from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot
 
+_DAY = timedelta(days=1)
 # The result of databases or clusters that are independent is that of the one that comes first here.
 _SEVERITY = ("failed", "succeeded", "updated", "asked", "shared", "unchanged")
 
@@ -157,6 +158,18 @@ def unmoved(database: Database, values: Values) -> DatabaseResult:
     return DatabaseResult(
         database.name, snapshot_of(values, database.latest_parameter), current, current
     )
+
+
+def count(number: int, unit: str) -> str:
+    """Return a number with its unit."""
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+def span(duration: timedelta) -> str:
+    """Return a duration in its largest unit, rounded down: 47 hours, 2 days."""
+    sizes = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440}
+    unit = next((unit for unit, size in sizes.items() if duration >= 2 * size), "minute")
+    return count(duration // sizes[unit], unit)
 
 
 def hours(age: timedelta) -> float:

@@ -9,7 +9,6 @@ from chalicelib.domain.errors import Refused
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.parameters import Values, pipeline_name, value_of, visible
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import hours
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -73,7 +72,7 @@ def candidate(
     if settings.max_age and age > settings.max_age:
         raise Refused(
             Reason.SNAPSHOT_STALE,
-            f"{snapshot.arn} is {hours(age)} hours old; the limit is {settings.max_age.days} days",
+            f"{snapshot.arn} is older than the limit of {settings.max_age.days} days",
         )
     return snapshot
 

@@ -15,7 +15,7 @@ from chalicelib.domain.functions import RESTORE
 from chalicelib.domain.ledger import Move, Note
 from chalicelib.domain.parameters import Values, pipeline_name, value_of
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import Result, Step, hours, refusal, unmoved
+from chalicelib.domain.results import Result, Step, refusal, span, unmoved
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -201,7 +201,7 @@ class _Attempt:
             for each in self.settings.databases
         }
         return ", ".join(
-            f"{each.name}: {found.arn}, {hours(found.age(self.aws.now()))} hours old"
+            f"{each.name}: {found.arn}, {span(found.age(self.aws.now()))} old"
             for each, found in self.snapshots.items()
         )
 

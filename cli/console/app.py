@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
 from chalicelib.domain.functions import RESTORE, deployed_name
+from chalicelib.domain.results import count
 from chalicelib.domain.text import printable
 from cli.client import ApiClient, Json
 from cli.console import view
@@ -57,7 +58,7 @@ def create_app(client: ApiClient) -> Flask:
     )
     app.jinja_env.finalize = _visible
     app.jinja_env.globals |= {"stage": client.name, "token": token}
-    names = (view.age, view.clock, view.short, view.brief, view.relative, view.count)
+    names = (view.age, view.clock, view.short, view.brief, view.relative, count)
     app.jinja_env.filters |= {each.__name__: each for each in names}
     app.context_processor(lambda: {"identity": client.identity(), "region": client.region})
 

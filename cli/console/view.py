@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from chalicelib.domain.results import count, span
 from cli.errors import ApiError
 
 Json = Mapping[str, Any]
@@ -187,13 +188,6 @@ def clock(text: str) -> str:
     return f"{time(text):%a %d %b %Y, %H:%M} UTC"
 
 
-def span(duration: timedelta) -> str:
-    """Return a duration in its largest unit, rounded down, as the API counts days."""
-    sizes = {"day": _DAY, "hour": _DAY / 24, "minute": _DAY / 1440}
-    unit = next((unit for unit, size in sizes.items() if duration >= 2 * size), "minute")
-    return count(duration // sizes[unit], unit)
-
-
 def age(hours: float) -> str:
     """Return an age of the API in words."""
     return span(timedelta(hours=hours))
@@ -219,8 +213,3 @@ def brief(text: str) -> str:
     A line break in what others wrote could imitate a line of ours.
     """
     return " ".join(_ARN.sub("", text).split())
-
-
-def count(number: int, unit: str) -> str:
-    """Return a number with its unit."""
-    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

@@ -10,7 +10,7 @@ from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of, value_of
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import hours
+from chalicelib.domain.results import span
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
 from cli.doctor.checks import (
@@ -63,7 +63,7 @@ def _pipeline_name(name: str, look: AcceptanceLook) -> Verdict:
 def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
     value, put = value_of(look.parameters(), name), _put(name, PLACEHOLDER)
     if value is None:
-        return problem("does not exist", put)
+        return problem("does not exist", look.deploy)
     if value == PLACEHOLDER:
         settings = look.stage.settings
         at = due(look.stage, settings.update_schedule, settings.next_update(look.now))
@@ -75,7 +75,7 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
         return problem(_no_arn(value), put)
     found = look.candidate(database)
     if isinstance(found, Snapshot):
-        return ok(f"{value}, {hours(found.age(look.now))} hours old")
+        return ok(f"{value}, {span(found.age(look.now))} old")
     judge = warning if found.reason == Reason.COPY_PENDING else problem
     return judge(f"the schedule would not promote it: {found}", found.reason.next_step)
 
@@ -85,7 +85,7 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
     value, deployed = value_of(look.parameters(), name), _deployed(look, database)
     fix = _move(look, database, None if value == deployed else deployed)
     if value is None:
-        return problem("does not exist", fix)
+        return problem("does not exist", fix if deployed else look.deploy)
     if value == PLACEHOLDER:
         seen = f"holds the placeholder {value!r}, which the main pipeline cannot restore"
         if deployed:
@@ -106,7 +106,7 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
         )
     if broken := pin_rejection(snapshot, database.criteria):
         return problem(f"{value}: {broken.detail}", fix)
-    return ok(f"{value}, {hours(snapshot.age(look.now))} hours old")
+    return ok(f"{value}, {span(snapshot.age(look.now))} old")
 
 
 def _deployed(look: AcceptanceLook, database: Database) -> str | None:
@@ -195,7 +195,7 @@ def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
     age = newest.age(look.now)
     rejected = look.choices()[database.name].rejected
     counts = ", ".join(f"{count} for {reason}" for reason, count in sorted(rejected.items()))
-    seen = f"{newest.arn}, {hours(age)} hours old, is the newest; rejected: {counts or 'none'}"
+    seen = f"{newest.arn}, {span(age)} old, is the newest; rejected: {counts or 'none'}"
     if limit and age > limit:
         stale = f"{seen}; the schedule promotes nothing older than {limit.days} days"
         return problem(stale, Reason.SNAPSHOT_STALE.next_step)

@@ -21,7 +21,7 @@ _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::D
 # What is wrong with a property of a restored cluster.
 _SIDE_EFFECTS = {
     "EngineVersion": "is missing: the Region's default is used, which may be older than the snapshot's",
-    "KmsKeyId": "is missing: acceptance's data stays under production's key, and is lost with that key's grant",
+    "KmsKeyId": "is missing: acceptance's data stays under the snapshot's key, and is lost if production withdraws that",
     "DeletionProtection": "is on: each refresh keeps the old cluster, and its costs",
     "UpdateReplacePolicy": "is not Delete: each refresh leaves one more snapshot or cluster behind",
     "ManageMasterUserPassword": "is not on: acceptance's database keeps production's password",

@@ -50,7 +50,7 @@ def _topic(arn: str, look: Look, subscribe: str) -> Iterator[Verdict]:
             f"another: {subscribe}",
         )
     if confirmed:
-        yield ok(f"{len(confirmed)} confirmed subscriptions")
+        yield ok(f"confirmed subscriptions: {len(confirmed)}")
     elif not waiting:
         yield warning("has no subscriptions", subscribe)
 

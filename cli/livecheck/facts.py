@@ -16,7 +16,8 @@ from uuid import uuid4
 import yaml  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError
 
-from cli.livecheck.sandbox import Sandbox, wait_for
+from cli.calls import wait_for
+from cli.livecheck.sandbox import Sandbox
 
 AS_EXPECTED, HANDLED, DIFFERS, NOT_TRIED = "as expected", "handled", "differs", "not tried"
 

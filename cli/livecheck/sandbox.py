@@ -3,23 +3,16 @@
 All names derive from that of the check, so what a killed one left behind can be deleted by that name.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from time import monotonic, sleep
-from typing import TypeVar
 from uuid import uuid4
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.aws.errors import code_and_message
-from cli.calls import Calls
-
-T = TypeVar("T")
+from cli.calls import Calls, wait_for
 
 PREFIX = "aurora-refresh-live-check-"
-_POLL_SECONDS = 2.0
-_PATIENCE = 1_200.0  # seconds
 _BUSY = {"InvalidDBClusterSnapshotStateFault", "InvalidDBClusterStateFault"}
 
 
@@ -73,25 +66,6 @@ class Sandbox(Calls):
     def _delete_queue(self) -> None:
         if url := self.one("sqs:GetQueueUrl", "QueueUrl", QueueName=self.name):
             self.delete("sqs:DeleteQueue", QueueUrl=url)
-
-
-def wait_for(
-    look: Callable[[], T], seconds: float = _PATIENCE, busy: Collection[str] = ()
-) -> T | None:
-    """Look until something is found, also while AWS refuses with one of these codes.
-
-    After these seconds, return None, or raise the last refusal.
-    """
-    deadline = monotonic() + seconds
-    while True:
-        is_late = monotonic() > deadline
-        try:
-            if (found := look()) or is_late:
-                return found or None
-        except ClientError as error:
-            if is_late or code_and_message(error)[0] not in busy:
-                raise
-        sleep(_POLL_SECONDS)
 
 
 def _is_done(delete: Callable[[], object]) -> bool:

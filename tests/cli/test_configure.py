@@ -164,7 +164,7 @@ def test_a_linked_file_stays_a_link_and_a_write_that_fails_half_way_can_be_repea
     policy = project / ".chalice/policy-new-api-handler.json"
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", Mock(side_effect=OSError("no")))
-        with pytest.raises(Failure, match="not everything was written; do the same again: no"):
+        with pytest.raises(Failure, match="not everything was written: no"):
             configured(project, PIN_API_ENABLED="false")
     assert policy.exists()
     configured(project, PIN_API_ENABLED="false")

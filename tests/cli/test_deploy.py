@@ -9,8 +9,9 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import ClientError
 
-from cli import chalice_cli, deploy, look, stacks
+from cli import calls, chalice_cli, deploy, look, stacks
 from cli.output import Failure
 from cli.stages import load
 
@@ -69,6 +70,19 @@ def test_a_function_that_the_stage_no_longer_has_is_deleted_after_what_belongs_t
     )
     deleted = [each.what for each in deploy._unused(seen)]  # noqa: SLF001
     assert deleted == [f"rule {former}-event", f"role {former}", f"function {former}"]
+
+
+def test_what_lambda_refuses_until_it_knows_the_function_s_role_is_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "_POLL_SECONDS", 0)
+    error = {"Error": {"Code": "InvalidParameterValueException", "Message": "no right to Publish"}}
+    put = Mock(side_effect=[ClientError(error, "PutFunctionEventInvokeConfig"), {"done": 1}])  # type: ignore[arg-type]
+    seen: Any = Mock(stage=STAGE, alarms=dict, calls=Mock(call=put))
+    first = next(deploy._monitoring(seen))  # noqa: SLF001
+    assert first.act
+    first.act()
+    assert put.call_count == 2
 
 
 def test_alarms_that_a_stage_no_longer_has_are_deleted_and_no_others(

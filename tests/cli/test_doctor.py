@@ -523,7 +523,7 @@ BESIDE: Table = {
     ],
     "parameter": [
         (OTHER_LATEST, account({OTHER_LATEST: "hunter2", OTHER_CURRENT: "dummyvalue"}, stage_of(**TWO), **{"choices": {"rds": CHOICE, "docs": CHOICE}, "deployment of docs": Deployment()}), "problem", "not the ARN", put(OTHER_LATEST, "dummyvalue")),
-        (CURRENT, beginning(), "problem", GONE, LATEST_FIRST),
+        (CURRENT, beginning(), "problem", GONE, DEPLOY),
         (CURRENT, beginning("dummyvalue"), "warning", "placeholder", LATEST_FIRST),
     ],
     "template": [
@@ -664,7 +664,7 @@ def test_what_is_deployed_is_shown() -> None:
 
 def test_the_newest_share_is_named_and_those_rejected_are_counted() -> None:
     choice, _ = acceptance.shares(account())
-    seen = f"{NEW.arn}, 3.0 hours old, is the newest; rejected: 2 for engine"
+    seen = f"{NEW.arn}, 3 hours old, is the newest; rejected: 2 for engine"
     assert choice == Check("share", "rds", "ok", seen)
 
 

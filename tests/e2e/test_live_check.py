@@ -18,7 +18,6 @@ from botocore.exceptions import EndpointConnectionError
 from click.testing import Result
 
 from cli import calls, livecheck
-from cli.livecheck import sandbox
 from cli.livecheck.facts import EXPERIMENTS, FACTS
 from cli.livecheck.sandbox import Sandbox
 from demo.acceptance import nightly
@@ -41,8 +40,7 @@ SILENT = {
 
 @pytest.fixture
 def cloud(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> LocalCloud:
-    for module in (calls, sandbox):
-        monkeypatch.setattr(module, "_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(calls, "_POLL_SECONDS", 0.1)
     return cloud
 
 
@@ -76,7 +74,7 @@ def test_each_fact_is_as_documented_and_nothing_is_left(
                 cloud.fire(queue.rsplit("/", 1)[1], NOW, wait=False)
         sleep(seconds)
 
-    monkeypatch.setattr(sandbox, "sleep", fire)
+    monkeypatch.setattr(calls, "sleep", fire)
     cloud.seed_snapshots([nightly("orders", NOW - timedelta(hours=6))])
     ended = run(cloud, "--with-cluster", "--yes", "--json")
     assert ended.exit_code == 0, ended.stdout

@@ -13,7 +13,7 @@ from tests.ledgers import run
 ENTRY = DatabaseResult("rds", "arn:new", "arn:old", "arn:old")
 SCHEDULE = "the schedule of 2026-01-04 04:00 UTC"
 STALE = Result(
-    "failed", Reason.SNAPSHOT_STALE, "arn:new is 360.0 hours old; the limit is 14 days", (ENTRY,)
+    "failed", Reason.SNAPSHOT_STALE, "arn:new is older than the limit of 14 days", (ENTRY,)
 )
 
 
@@ -27,7 +27,7 @@ def test_a_refusal_says_what_to_do() -> None:
     assert of_result(STALE) == Notification(
         subject="aurora-refresh: REFRESH FAILED: snapshot-stale (rds)",
         description="What happened:\n"
-        "  f: arn:new is 360.0 hours old; the limit is 14 days.\n"
+        "  f: arn:new is older than the limit of 14 days.\n"
         "Cause:\n"
         "  the schedule of 2026-01-04 04:00 UTC\n"
         "Databases:\n"

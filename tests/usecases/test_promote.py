@@ -123,7 +123,7 @@ REFUSALS: list[tuple[str, Arrange, str, str]] = [
         "snapshot",
         listing(TOO_OLD),
         "snapshot-stale",
-        f"{NEW} is 336.0 hours old; the limit is 14 days",
+        f"{NEW} is older than the limit of 14 days",
     ),
     (
         "new",
