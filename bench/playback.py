@@ -51,7 +51,8 @@ class Playback:
         answers, number = self._recording[operation], self.calls.count(operation)
         if len(answers) < number:
             connection = HTTPConnection(self._cloud)
-            connection.request("POST", "/", body, dict(request.headers))
+            headers = {name: value for name, value in request.headers if name != "Host"}
+            connection.request("POST", "/", body, headers)
             answers.append(connection.getresponse().read())
             connection.close()
         return Response(answers[number - 1])

@@ -99,11 +99,11 @@ def a_night_on_which_the_pipeline_is_busy(next_night: Callable[[], Night]) -> No
 def a_bad_night(next_night: Callable[[], Night]) -> None:
     """Parameter Store keeps a hundred versions, and does not drop the oldest while it has a label.
 
-    The label then moves to a younger version of the same value, or is removed if there is none.
+    The labels of what is deployed then move to a younger version of the same value, others are removed.
     """
     night = next_night()
     night.update()
-    fill(night, "twin", "twin", "single", "labelled")
+    fill(night, "labelled", "one", "labelled too")
     night.cloud.set_faults([DENIED_STARTS | {"times": 1}])
     night.cloud.patch_pipeline(PIPELINE, next_outcomes=["Failed in Build"])
     assert [record["status"] for record in night.restore()] == ["failed", "succeeded"]
@@ -111,20 +111,20 @@ def a_bad_night(next_night: Callable[[], Night]) -> None:
     assert night.current() == night.old
 
 
-def fill(night: Night, *oldest: str) -> None:
-    """Give *current* a hundred versions, the last of which is deployed.
+def fill(night: Night, *others: str) -> None:
+    """Give *current* a hundred versions: the oldest and the last are what is deployed, others come between.
 
-    The first and the last of the oldest ones have a label.
+    The oldest has labels, and so have the first and the last of the others.
     """
     ssm, name = night.cloud.client("ssm"), night.company.current
     (cluster,) = night.cloud.client("rds").describe_db_clusters()["DBClusters"]
     (deployed,) = night.company.clusters().values()
     ssm.delete_parameter(Name=name)
-    values = [*oldest, *(f"single {number}" for number in range(len(oldest), 99)), deployed]
+    values = [deployed, *others, *(f"single {n}" for n in range(len(others) + 1, 99)), deployed]
     for value in values:
         night.company.put(name, value)
     deployed_labels = [cluster["DbClusterResourceId"], "run-unknown"]
-    for version, labels in ((1, ["good"]), (len(oldest), ["other"]), (100, deployed_labels)):
+    for version, labels in ((1, deployed_labels), (2, ["a"]), (len(others) + 1, ["b"])):
         ssm.label_parameter_version(Name=name, ParameterVersion=version, Labels=labels)
 
 
@@ -137,7 +137,7 @@ def an_operator_s_day(next_night: Callable[[], Night]) -> None:
     night.ask("DELETE", "/hold")
     assert night.ask("POST", "/refresh", {})["outcome"] == "started"
     settle(night, "Succeeded")
-    fill(night, "twin", "twin")
+    fill(night, "labelled")
     night.ask("PUT", ROUTE, {"snapshot": night.old})
     night.ask("PUT", ROUTE, {"snapshot": "latest"})
     night.ask("POST", f"{ROUTE}/rollback", {})
