@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -215,6 +216,7 @@ def contradictions(stage: Stage) -> list[Problem]:
     if chat and chat == stage.settings.topic_arn:
         right = "people would receive the chat's JSON; write another topic"
         wrong.append(("CHAT_TOPIC_ARN", chat, right))
+    wrong += _useless_schedules(stage)
     if isinstance(stage, AcceptanceStage):
         wrong += _wrong_versions(stage)
         region, own = stage.settings.source_region, stage.partition
@@ -258,6 +260,25 @@ def _elsewhere(stage: Stage) -> Iterator[_Wrong]:
         if place != wanted:
             right = f"the functions cannot use it there; write one in {', '.join(wanted)}"
             yield name, value, right
+
+
+def _useless_schedules(stage: Stage) -> Iterator[_Wrong]:
+    """Yield a schedule that never fires again, or an update that comes too early for each restore."""
+    given = stage.settings
+    if isinstance(given, ProductionSettings):
+        schedule = given.schedule
+        if not schedule.is_rate and not next(schedule.fires_after(datetime.now(UTC)), None):
+            yield "SHARE_SCHEDULE", str(schedule), "it never fires again; write one that does"
+        return
+    anchor = datetime.combine(given.cadence.anchor, time(), UTC)
+    restored = given.next_restore(anchor, None)
+    if restored is None or given.update_schedule.is_rate:
+        return
+    updated = given.last_update(restored)
+    if updated is None or restored - updated >= timedelta(weeks=1):
+        right = f"let it fire in the same on-week, some hours before {given.restore_schedule}"
+        missed = "each update comes a week or more before the restore"
+        yield "UPDATE_SCHEDULE", str(given.update_schedule), f"{missed}; {right}"
 
 
 def _wrong_versions(stage: AcceptanceStage) -> Iterator[_Wrong]:

@@ -10,5 +10,5 @@ blueprint, handler = context.scheduled(
     functions.FOLLOW_SHARES,
     "share",
     None,
-    lambda time: follow_shares(settings, context.stage_name, context.aws, time),
+    lambda _: follow_shares(settings, context.stage_name, context.aws),
 )

@@ -42,14 +42,12 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
     return result
 
 
-def follow_shares(
-    settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime
-) -> Result:
+def follow_shares(settings: ProductionSettings, stage: str, aws: Aws) -> Result:
     """Share available snapshots and delete expired ones; raise AwsError.
 
     A failed snapshot is reported and deleted, so that the next schedule starts anew.
     """
-    policy, cause = settings.policy(stage), scheduled_actor(scheduled)
+    policy = settings.policy(stage)
     own = list(aws.snapshots.own())
     to_delete: list[Snapshot] = []
     results, failures = _each_cluster(
@@ -57,7 +55,7 @@ def follow_shares(
     )
     result = combine(clusters=results)
     # An AwsError raises the alarm but sends no notification, because this runs all day.
-    notify_refusals(aws, FOLLOW_SHARES, cause, result)
+    notify_refusals(aws, FOLLOW_SHARES, "its poll", result)
     # Delete after notifying: if the function is killed in between, people are notified twice, not never.
     # RDS may refuse to delete a failed one: its documentation requires an available one.
     _, not_deleted = run_each(to_delete, lambda each: aws.snapshots.delete(each.identifier))
@@ -119,9 +117,12 @@ def _is_default_key(aws: Aws, key: str, account: str) -> bool:
 
 
 def _find(aws: Aws, name: str, policy: SharePolicy, identifier: str) -> ClusterResult | None:
-    """Return the result for a snapshot that was asked for before; None if there is none."""
+    """Return the result for a snapshot that was asked for before; None if there is none; raise Refused."""
     for found in managed_shares(aws.snapshots.own(), name, policy):
         if found.identifier == identifier:
+            if found.failed:
+                message = f"{found.arn} has failed; db-follow-shares deletes it"
+                raise Refused(Reason.SHARE_FAILED, message)
             return ClusterResult(name, "unchanged", snapshots={"snapshot": found.arn})
     return None
 

@@ -30,12 +30,10 @@ def _cluster(name: str, look: Look, stage: ProductionStage) -> Verdict:
 
 @check("key")
 def _cluster_key(_subject: str, look: Look, stage: ProductionStage, arn: str) -> Verdict:
-    """Judge the key of a cluster; copies under another one are shared if SHARE_KMS_KEY_ID is set."""
-    own = stage.settings.key
-    other = to_change(stage.name, "SHARE_KMS_KEY_ID=…")
-    if wrong := unusable_key(look.key(arn), other, may_be_aws=own is not None):
+    """Judge the key of a cluster; under the default key, copies under SHARE_KMS_KEY_ID are shared."""
+    key, other = look.key(arn), to_change(stage.name, "SHARE_KMS_KEY_ID=…")
+    if wrong := unusable_key(key, other, may_be_aws=stage.settings.key is not None):
         return wrong
-    shared = (
-        "copies under SHARE_KMS_KEY_ID are shared" if own else "acceptance needs rights to use it"
-    )
-    return ok(f"enabled; {shared}")
+    is_default = key is not None and key["KeyManager"] == "AWS"
+    shared = "copies under SHARE_KMS_KEY_ID are shared"
+    return ok(f"enabled; {shared if is_default else 'acceptance needs rights to use it'}")

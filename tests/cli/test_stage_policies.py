@@ -221,7 +221,8 @@ def sharing(**variables: str) -> dict[str, Policy]:
 def test_with_a_key_automated_snapshots_are_copied_under_it() -> None:
     """The checked-in stage of production has the rest, with a key that is named by its alias."""
     key = own("kms", f"key/{KEY}", PRODUCTION)
-    added = allow("kms", key, "CreateGrant", condition=through("rds"))
+    # Another account's key, too, of which nothing else lets it read anything.
+    added = allow("kms", key, "CreateGrant", "DescribeKey", condition=through("rds"))
     # `*` would match the snapshots of a cluster orders-archive as well.
     automated = [f"cluster-snapshot:rds:{name}-????-??-??-??-??" for name in CLUSTERS]
     for arn in (OWN_SHARES, *(own("rds", name, PRODUCTION) for name in automated)):

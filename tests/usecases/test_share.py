@@ -82,7 +82,7 @@ def share(aws: InMemoryAws, week: int = 0, **changes: Any) -> Any:
 def follow_shares(aws: InMemoryAws) -> Any:
     """Let the poll come by, and return its answer."""
     aws.time += timedelta(minutes=15)
-    return usecase.follow_shares(SETTINGS, "production", aws, aws.time).to_json()
+    return usecase.follow_shares(SETTINGS, "production", aws).to_json()
 
 
 def name(cluster: str, week: int = 0) -> str:
@@ -272,6 +272,8 @@ def test_one_that_failed_is_notified_once_deleted_and_can_be_asked_again(aws: In
     aws.snapshots.settle("failed")
     message = f"orders: RDS could not create {name('orders')}"
     refused = {"reason": "share-failed", "message": message}
+    assert share(aws)["reason"] == "share-failed"  # until the poll has deleted it
+    aws.notifier.sent.clear()
     sent: list[str] = []
     meanwhile(aws, "before", "delete", lambda: sent.extend(subjects(aws)))
     answer = follow_shares(aws)
