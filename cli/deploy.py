@@ -17,14 +17,13 @@ from chalicelib.domain.functions import API
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import chalice_cli, destroy, stacks, stages
-from cli.calls import wait_for
+from cli.calls import ROLE_SECONDS, wait_for
 from cli.destroy import Step
 from cli.look import Look, opened
 from cli.output import WrongUsage, say
 from cli.stages import INITIAL, AcceptanceStage, Stage, to_change
 
 EMAIL = "EMAIL"
-_ROLE_SECONDS = 60.0
 
 # What people call a resource, and what makes it, which takes a template's properties as they are.
 _SET = {
@@ -164,7 +163,7 @@ def _monitoring(look: Look) -> Iterator[Step]:
         (what, action), given = _SET[resource["Type"]], resource["Properties"]
         act = partial(look.calls.call, action, **given)
         # Lambda refuses a topic until it knows the rights of a role that has only just been made.
-        settled = partial(wait_for, act, _ROLE_SECONDS, {"InvalidParameterValueException"})
+        settled = partial(wait_for, act, ROLE_SECONDS, {"InvalidParameterValueException"})
         yield Step("set", what.format(**given), settled)
     wanted, every = stacks.alarm_names(stage), stacks.alarm_names(stage, whatever_it_has=True)
     yield from destroy.alarms(look, [name for name in every if name not in wanted])

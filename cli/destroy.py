@@ -148,7 +148,7 @@ def _other_alarms(look: Look, topic: str) -> list[str]:
     """Return the alarms that notify a topic and are not the stage's."""
     actions = "[AlarmActions, OKActions, InsufficientDataActions][]"
     notifies = f"AlarmName && contains({actions}, '{topic}')"  # AWS may leave out an empty list
-    path = f"[MetricAlarms, CompositeAlarms][][] | [?{notifies}].AlarmName"
+    path = f"[MetricAlarms, CompositeAlarms][] | [?{notifies}].AlarmName"
     kinds = ["MetricAlarm", "CompositeAlarm"]  # by default, only the first is listed
     found = look.all("cloudwatch:DescribeAlarms", path, AlarmTypes=kinds)
     return sorted({*found}.difference(stacks.alarm_names(look.stage, whatever_it_has=True)))

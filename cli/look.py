@@ -15,7 +15,7 @@ from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.functions import APP
-from chalicelib.domain.parameters import Values
+from chalicelib.domain.parameters import PLACEHOLDER, Values
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
 from chalicelib.usecases.copies import ListOwn, list_own_once
@@ -291,10 +291,11 @@ class AcceptanceLook(Look):
             "AWS::Partition": self.stage.partition,
             "AWS::StackName": stack.name,
         }
+        # A template may restore only if there is a snapshot, which the next update changes.
         resolved = {
             each["ParameterKey"]: each["ResolvedValue"]
             for each in parameters
-            if "ResolvedValue" in each
+            if each.get("ResolvedValue", PLACEHOLDER) != PLACEHOLDER
         }
         return templates.evaluated(templates.parsed(body), values, resolved)
 

@@ -68,7 +68,10 @@ def create_app(client: ApiClient) -> Flask:
         # Browsers leave out the port 80.
         hosts = [f"{name}:{port}".removesuffix(":80") for name in (LOOPBACK, "localhost", "[::1]")]
         is_ours = request.headers.get("Host") in hosts
-        is_ours &= request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+        # A link from a chat may open a page, but no other page may load or frame one.
+        is_opened = request.headers.get("Sec-Fetch-Dest") == "document"
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        is_ours &= is_opened or site in ("none", "same-origin")
         if request.method not in ("GET", "HEAD"):
             is_ours &= request.headers.get("Origin") in [f"http://{host}" for host in hosts]
             # A form that is too large ends in a page, which others may not see.

@@ -21,7 +21,7 @@ _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::D
 # What is wrong with a property of a restored cluster.
 _SIDE_EFFECTS = {
     "EngineVersion": "is missing: the Region's default is used, which may be older than the snapshot's",
-    "KmsKeyId": "is missing: acceptance's data stays under the snapshot's key, and is lost if production withdraws that",
+    "KmsKeyId": "is missing: acceptance's data stays under the snapshot's key, which is production's unless you have copies",
     "DeletionProtection": "is on: each refresh keeps the old cluster, and its costs",
     "UpdateReplacePolicy": "is not Delete: each refresh leaves one more snapshot or cluster behind",
     "ManageMasterUserPassword": "is not on: acceptance's database keeps production's password",
@@ -152,7 +152,8 @@ def _exports(template: Json, replaced: Sequence[str]) -> Iterator[Verdict]:
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-importvalue.html
     """
-    refers = re.compile(rf'["{{]({"|".join(replaced)})["}}.]')
+    # The port stays the same.
+    refers = re.compile(rf'["{{]({"|".join(replaced)})(?!(", "|\.)(Endpoint\.)?Port\b)["}}.]')
     for name, output in template["Outputs"].items():
         if "Export" in output and refers.search(json.dumps(output.get("Value"), default=str)):
             yield warning(

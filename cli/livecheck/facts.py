@@ -16,13 +16,12 @@ from uuid import uuid4
 import yaml  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError
 
-from cli.calls import wait_for
+from cli.calls import ROLE_SECONDS, wait_for
 from cli.livecheck.sandbox import Sandbox
 
 AS_EXPECTED, HANDLED, DIFFERS, NOT_TRIED = "as expected", "handled", "differs", "not tried"
 
 _EVENT_SECONDS = 180.0
-_ROLE_SECONDS = 60.0
 _HERE = Path(__file__).parent
 
 
@@ -88,7 +87,7 @@ def pipelines(box: Sandbox) -> Iterator[Found]:
     text = Template((_HERE / "pipeline.yaml").read_text(encoding="utf-8"))
     declared = yaml.safe_load(text.substitute(name=name, role=created["Role"]["Arn"]))
     create = partial(pipeline.create_pipeline, pipeline=declared)
-    wait_for(create, _ROLE_SECONDS, {"InvalidStructureException"})  # AWS may not know the role yet
+    wait_for(create, ROLE_SECONDS, {"InvalidStructureException"})
 
     start = partial(pipeline.start_pipeline_execution, name=name, clientRequestToken=str(uuid4()))
     run = start()["pipelineExecutionId"]

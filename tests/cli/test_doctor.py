@@ -618,6 +618,10 @@ RIGHT = {
             "Outputs": {
                 "A": {"Value": {"Ref": "Cluster"}},
                 "B": {"Export": {"Name": "x"}, "Value": {"Ref": "SubnetGroupName"}},
+                "C": {
+                    "Export": {"Name": "y"},
+                    "Value": {"Fn::GetAtt": ["Cluster", "Endpoint.Port"]},
+                },
             },
         }
     ),

@@ -76,8 +76,9 @@ def test_the_pipeline_restores_given_snapshots_only_and_changes_its_own_clusters
     assert kinds == ["cluster", "cluster-pg", "og", "subgrp"]
     (everything,) = (each["Action"] for each in statements if each["Resource"] == "*")
     assert {each.partition(":")[2][:8] for each in everything} == {"Describe"}
-    clusters = [
-        each for part in statements for each in part["Resource"] if ":cluster:" in str(each)
-    ]
-    assert clusters
-    assert all(each["Fn::Sub"].endswith(":cluster:${DataStackName}-*") for each in clusters)
+    named = re.findall(r":(?:cluster|db):[^'\"]*", str(role))
+    assert {*named} == {":cluster:${DataStackName}-*", ":db:${DataStackName}-*"}
+    pattern = templates.parsed(TEMPLATES["pipeline.yaml"])["Parameters"]["DataStackName"]
+    names = ["acceptance-data", "Acceptance", "acceptance--data", "acceptance-"]
+    allowed = [each for each in names if re.fullmatch(pattern["AllowedPattern"], each)]
+    assert allowed == ["acceptance-data"]
