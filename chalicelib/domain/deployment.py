@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from chalicelib.domain.ledger import (
     CLOCK_TOLERANCE,
+    UNKNOWN_RUN,
     WORK_DUE,
     Ledger,
     Run,
@@ -210,7 +211,8 @@ def is_namesake(snapshot: Snapshot, deployment: Deployment) -> bool:
     """Return whether a snapshot has the deployed one's name, but data that is newer than the cluster."""
     cluster, created = deployment.cluster, snapshot.created
     is_newer = cluster is not None and created is not None and created > cluster.created
-    return is_newer and snapshot.arn == deployment.value
+    is_by_run = deployment.maker not in (None, UNKNOWN_RUN)
+    return is_newer and is_by_run and snapshot.arn == deployment.value
 
 
 def remembered(ledger: Iterable[Version], cluster: Cluster) -> Deployment | None:
@@ -228,7 +230,7 @@ def makers_of(cluster: Cluster, actions: Sequence[Action], stack: str) -> list[A
     Deploy, then those that were not abandoned. Clocks differ, so two consecutive actions may both be returned.
     In a run that deploys the stack, no other action makes the cluster.
     """
-    deploying = {action.execution_id for action in actions if stack and action.stack == stack}
+    deploying = {action.execution_id for action in actions if action.stack == stack}
     covering = [
         action
         for action in actions
@@ -363,9 +365,11 @@ def last_deployed(ledger: Ledger, actions: Sequence[Action]) -> Deployment:
         ]
     if any(action.status == "InProgress" for action in deploys):
         return Deployment(unknown="a deploy action is in progress", is_deploying=True)
-    maker = next((action for action in deploys if action.status == "Succeeded"), None)
     seen = next((each for each in reversed(ledger) if each.was_restored), None)
-    if maker is None or (is_script and seen and _is_newer(seen.run_id, maker, ledger.runs)):
+    if is_script and seen:  # a script, or other runs' actions have pushed the deploy off the list
+        deploys = list(takewhile(lambda each: each.execution_id != seen.run_id, deploys))
+    maker = next((action for action in deploys if action.status == "Succeeded"), None)
+    if maker is None:
         return (
             Deployment(seen.value, seen, seen.run_id, is_remembered=True) if seen else Deployment()
         )
@@ -382,15 +386,6 @@ def last_deployed(ledger: Ledger, actions: Sequence[Action]) -> Deployment:
     # Without a stack, a deploy of the same value cannot be told from a restore.
     run = version.run_id
     return Deployment(version.value, version, run or maker.execution_id, is_remembered=bool(run))
-
-
-def _is_newer(run_id: str | None, maker: Action, runs: Iterable[Run]) -> bool:
-    """Return whether a run that is known to have restored came after the maker; `runs` are newest first.
-
-    The pipeline does have a deploy action then, but other runs' actions have pushed it off the list.
-    """
-    newer = takewhile(lambda run: run.execution_id != maker.execution_id, runs)
-    return any(run.execution_id == run_id for run in newer)
 
 
 class Verdict(NamedTuple):

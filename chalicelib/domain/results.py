@@ -20,7 +20,7 @@ class DatabaseResult(NamedTuple):
 
     `outcome`, `reason` and `message` are its own if the databases are independent of each other.
     `copy` is the one that the database waits for. `created` is when the data was taken, `age_hours`
-    how old it is or was when the run ended.
+    how old it is, or was when the refresh ended.
     `taken_back` is true if `current` was moved back from `previous`.
     """
 

@@ -4,7 +4,7 @@ import json
 import unicodedata
 
 # Control characters, invisible ones such as bidirectional overrides, and line ends of Unicode.
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def is_invisible(character: str) -> bool:

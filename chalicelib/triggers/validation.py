@@ -27,8 +27,8 @@ _IDENTIFIER = re.compile(r"(rds:|awsbackup:)?[A-Za-z](-?[A-Za-z0-9])*")
 # and the like.
 # https://www.unicode.org/reports/tr44/#Default_Ignorable_Code_Point
 _BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
-    "\U0001d159\U000e0100-\U000e01ef]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U0001d159\U000e0000-\U000e0fff]"
 )
 
 

@@ -21,7 +21,7 @@ from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import candidate, check_name, hold_today, wrong_parameters
 from chalicelib.usecases.copies import list_own_once
-from chalicelib.usecases.current import HANDLED, Pipeline
+from chalicelib.usecases.current import Pipeline, Undo
 from chalicelib.usecases.scheduled import (
     check_week,
     notify_failures,
@@ -31,6 +31,7 @@ from chalicelib.usecases.scheduled import (
 
 CHECKS = ("week", "window", "hold", "parameters", "snapshot", "new", "idle")
 ACTIONS = ("put", "start")
+HANDLED = "this scheduled time was already handled"
 
 
 @notify_failures(RESTORE)
@@ -47,19 +48,19 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
     try:
         run = attempt.check().put_and_start(attempt.moves, note)
     except RefreshError as error:
-        refused = error if isinstance(error, Refused) else None
-        is_overruled = refused is not None and refused.reason is Reason.OVERRULED
-        try:
-            # An earlier attempt may have been killed after it had put its value.
-            if attempt.undo(error):
-                attempt.read()
-        except Refused as handled:  # an earlier attempt has started the run
-            refused = refused if is_overruled else handled
-        if refused is None:
+        # An earlier attempt may have been killed after it had put its value.
+        found = attempt.undo(error)
+        if not isinstance(error, Refused):
             raise
-        if is_overruled:  # an operator has set another value, which stays
-            refused = Refused(Reason.NOTHING_NEW, str(refused))
-        return attempt.refusal(refused)
+        if Undo.DONE in found:
+            attempt.read()
+        if error.reason is Reason.OVERRULED:  # an operator has set another value, which stays
+            error = Refused(Reason.NOTHING_NEW, str(error))
+        elif (
+            Undo.HANDLED in found and Undo.DONE not in found
+        ):  # an earlier attempt has started the run
+            error = Refused(Reason.NOTHING_NEW, HANDLED)
+        return attempt.refusal(error)
     return attempt.started(run)
 
 
@@ -234,11 +235,11 @@ class _Attempt:
                 raise BusyError(problem)
         return f"no run of {self.pipeline.name} is in progress"
 
-    def undo(self, error: RefreshError) -> bool:
-        """Put back what this scheduled time has put; return whether there was anything."""
+    def undo(self, error: RefreshError) -> set[Undo]:
+        """Put back what this scheduled time has put; raise AwsError."""
         name = pipeline_name(value_of(self.values, self.settings.pipeline_parameter))
         if name is None:
-            return False  # whether a run was started for it cannot be known
+            return set()  # whether a run was started for it cannot be known
         pipeline = self.pipeline or Pipeline(self.aws, name, ())
         return pipeline.revert(self.settings.databases, self.note.token or "", error)
 

@@ -162,7 +162,8 @@ def _label(
     labels, cluster = {run_label(deployment.maker or UNKNOWN_RUN)}, deployment.cluster
     if cluster:
         labels.add(cluster.resource_id)
-    was_there = was_there_before(version, ledger) and not version.cluster_labels
+    is_in_use = version.is_good or was_there_before(version, ledger)
+    was_there = is_in_use and not version.cluster_labels
     is_recent = cluster is not None and aws.now() - cluster.created < _RECENT
     if database.after_restore and ((is_recent and deployment.maker) or not was_there):
         labels |= {WORK_DUE}

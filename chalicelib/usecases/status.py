@@ -32,7 +32,7 @@ from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.checks import candidate, check_name, hold_today, wrong_parameters
-from chalicelib.usecases.copies import described, list_own_once, promotable_copy
+from chalicelib.usecases.copies import described, list_own_once
 from chalicelib.usecases.deployments import Deployments, describe, in_words
 from chalicelib.usecases.preparation import preparation_of
 from chalicelib.usecases.update_latest import newest
@@ -191,18 +191,26 @@ class _Look:
         try:
             shown = deployed or current
             snapshot = described(self.aws, self.own, database, shown) if shown else None
-            is_stale = self._is_stale(facts, deployment, snapshot, found)
-            self._check_latest(facts, database, snapshot)
+            is_stale = self._add_age(facts, deployment, snapshot, found)
+            if database.latest_parameter in self.values:
+                newest = candidate(self.settings, self.aws, self.own, database, self.values)
+                check_name(database, deployment, newest)
         except Refused as refused:
             facts["blocks_refresh"] = True
-            if refused.reason is not Reason.NO_LATEST or not self.is_new():
+            if not self._is_normal(refused, is_deployed=latest == deployed):
                 found.append(f"latest would not be promoted: {_described(refused)}{self.for_all}")
         except AwsError as error:
             found.append(_described(error))
         self.problems += [f"{database.name}: {each}" for each in found]
         return {**facts, "state": _state(facts, deployment, is_stale=is_stale)}
 
-    def _is_stale(
+    def _is_normal(self, refused: Refused, *, is_deployed: bool) -> bool:
+        """Return whether a refusal of what `latest` names is no problem yet."""
+        if is_deployed:  # the data that is deployed is too old only after GRACE
+            return refused.reason in (Reason.SNAPSHOT_GONE, Reason.SNAPSHOT_STALE)
+        return refused.reason is Reason.NO_LATEST and self.is_new()
+
+    def _add_age(
         self, facts: Json, deployment: Deployment, snapshot: Snapshot | None, found: list[str]
     ) -> bool:
         """Add the data's age to the facts; return whether it is too old, and add that to `found`."""
@@ -217,22 +225,11 @@ class _Look:
             return False
         days = (self.now - taken).days
         wait = " once a newer snapshot is shared" if facts["latest"] in (None, deployed) else ""
-        facts["blocks_refresh"] = bool(wait)
         found.append(
             f"the deployed data is more than {days} days old; the limit is {limit.days} days. "
             f"Refresh{wait}, or pin one and deploy it now.{self.for_all if wait else ''}"
         )
         return True
-
-    def _check_latest(self, facts: Json, database: Database, snapshot: Snapshot | None) -> None:
-        """Raise Refused if the schedule would not promote what `latest` names; `snapshot` is shown."""
-        is_deployed = facts["latest"] is not None and facts["latest"] == facts["deployed"]
-        if database.latest_parameter in self.values and not is_deployed:
-            candidate(self.settings, self.aws, self.own, database, self.values)
-        elif database.copy_policy:
-            promotable_copy(self.own, database.copy_policy)  # a newer one may be in progress
-        elif snapshot:
-            check_name(database, self.deployed[database], snapshot)
 
     def _preparation(self, database: Database, found: list[str]) -> Json | None:
         """Return the preparation of the cluster, and add to `found` what is wrong with it."""

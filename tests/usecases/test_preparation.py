@@ -226,6 +226,13 @@ def test_nobody_else_can_call_data_good_whose_work_is_not_done(night: Night) -> 
     assert (night.good(), night.subjects) == (NEW, [NOT_PREPARED, refreshed])
 
 
+def test_data_that_the_first_edition_called_good_is_in_use(restored: Night) -> None:
+    restored.aws.parameters.label(CURRENT, 2, {GOOD})
+    restored.aws.time += timedelta(days=5)
+    restored.polls(3)
+    assert restored.aws.state_machines.inputs == {}
+
+
 def test_work_that_was_started_counts_even_if_none_is_due(restored: Night) -> None:
     """An earlier edition started it."""
     restored.polls()

@@ -209,6 +209,14 @@ def test_a_scheduled_time_has_one_run_however_often_it_is_delivered(promoted: Ni
     assert (promoted.started, promoted.current) == (["run-2"], OLD)
 
 
+def test_what_aws_refused_is_raised_although_somebody_has_moved_on(night: Night) -> None:
+    meanwhile(night.aws, "before", "start", lambda: night.pin("old"))
+    night.aws.refused = [("start", PIPELINE)]
+    with pytest.raises(AwsError, match="start of"):
+        night.promote()
+    assert night.subjects == ["REFRESH FAILED: start AccessDeniedException (rds)"]
+
+
 def test_a_token_that_has_had_its_run_starts_nothing_and_is_undone(night: Night) -> None:
     """CodePipeline answers an old token with the old run."""
     night.aws.pipelines.start = lambda name, token: "run-1"  # type: ignore[method-assign]

@@ -158,7 +158,9 @@ def test_one_database_that_cannot_be_refreshed_holds_up_the_other(two: Night) ->
     assert gone.startswith("docs: latest would not be promoted: ")
     assert gone.endswith(FOR_ALL)
     two.set(OTHER_LATEST, arn("docs-old"))
-    two.aws.time += timedelta(days=16)
+    for days in (15, 1):  # docs is too old to be promoted again, but not yet stale
+        two.aws.time += timedelta(days=days)
+        assert two.status()["databases"][1]["blocks_refresh"] == (two.promote().outcome == "failed")
     two.offer("newest", created=two.aws.time)
     two.set(LATEST, arn("newest"))
     found = two.status()
@@ -200,6 +202,15 @@ def test_newer_data_under_the_deployed_snapshot_s_name_is_a_problem(refreshed: N
         problem
         == f"rds: latest would not be promoted: {result.message}. {Reason.NOT_ELIGIBLE.next_step}"
     )
+
+
+def test_a_cluster_that_is_older_than_the_first_value_was_not_restored_from_it(
+    night: Night,
+) -> None:
+    night.aws.parameters.kept.pop(CURRENT)
+    night.aws.stacks.all[STACK] = night.aws.stacks.all[STACK]._replace(resolved={})
+    night.set(CURRENT, NEW)
+    assert (night.promote().reason, night.status()["problems"]) == ("nothing-new", [])
 
 
 def test_a_snapshot_s_name_put_by_hand_is_no_empty_database(night: Night) -> None:
