@@ -208,9 +208,9 @@ class Deployment(NamedTuple):
 
 
 def is_namesake(snapshot: Snapshot, deployment: Deployment) -> bool:
-    """Return whether a snapshot has the deployed one's name, but data that is newer than the cluster."""
-    cluster, created = deployment.cluster, snapshot.created
-    is_newer = cluster is not None and created is not None and created > cluster.created
+    """Return whether a snapshot has the deployed one's name, but was made after that had been put."""
+    version, created = deployment.version, snapshot.created
+    is_newer = version is not None and created is not None and created > version.modified
     is_by_run = deployment.maker not in (None, UNKNOWN_RUN)
     return is_newer and is_by_run and snapshot.arn == deployment.value
 

@@ -32,8 +32,8 @@ def check_name(database: Database, deployment: Deployment, snapshot: Snapshot) -
     if is_namesake(snapshot, deployment):
         raise Refused(
             Reason.NOT_ELIGIBLE,
-            f"{snapshot.arn} is newer than the cluster that was restored from a snapshot of this name, so "
-            "CloudFormation would restore nothing: give each snapshot a name of its own, or set "
+            f"{snapshot.arn} is newer than the snapshot of this name that is deployed, so CloudFormation would "
+            "restore nothing: give each snapshot a name of its own, or set "
             f"{database.setting('COPY_KMS_KEY_ID')}",
         )
 

@@ -186,8 +186,12 @@ def test_a_deleted_current_is_a_problem_and_does_not_hide_what_is_deployed(
     assert (refreshed.current, refreshed.status()["problems"]) == (NEW, [])
 
 
-def test_newer_data_under_the_deployed_snapshot_s_name_is_a_problem(refreshed: Night) -> None:
+@pytest.mark.parametrize("stack", [STACK, ""])
+def test_newer_data_under_the_deployed_snapshot_s_name_is_a_problem(
+    refreshed: Night, stack: str
+) -> None:
     """CloudFormation would see no change, so that nothing was ever refreshed again."""
+    refreshed.configure(RDS_STACK_NAME=stack)
     refreshed.aws.snapshots.remove(NEW)
     again = SUNDAY + timedelta(weeks=2)
     refreshed.offer("new", created=again - timedelta(hours=4))
