@@ -98,19 +98,17 @@ class Calls:
         self.delete("iam:DeleteRole", RoleName=name)
 
 
-def wait_for(
-    look: Callable[[], T], seconds: float = _PATIENCE, busy: Collection[str] = ()
-) -> T | None:
+def wait_for(look: Callable[[], T], seconds: float = _PATIENCE, busy: Collection[str] = ()) -> T:
     """Look until something is found, also while AWS refuses with one of these codes.
 
-    After these seconds, return None, or raise the last refusal.
+    After these seconds, return what was found last, or raise the last refusal.
     """
     deadline = monotonic() + seconds
     while True:
         is_late = monotonic() > deadline
         try:
             if (found := look()) or is_late:
-                return found or None
+                return found
         except ClientError as error:
             if is_late or code_and_message(error)[0] not in busy:
                 raise

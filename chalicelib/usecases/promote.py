@@ -190,9 +190,7 @@ class _Attempt:
 
     def _parameters(self) -> str:
         if wrong := [*wrong_parameters(self.settings, self.values)]:
-            reason = wrong[0].reason
-            same = (str(each) for each in wrong if each.reason is reason)
-            raise Refused(reason, "; ".join(same))
+            raise Refused(wrong[0].reason, "; ".join(map(str, wrong)))
         return f"the pipeline is {self.values[self.settings.pipeline_parameter].value}"
 
     def _snapshot(self) -> str:
@@ -216,8 +214,7 @@ class _Attempt:
             if ledger.already_ran(self.note.token or ""):
                 raise Refused(Reason.NOTHING_NEW, HANDLED)
             check_name(database, deployment, snapshot)
-            is_deployed = deployment.value == snapshot.arn and bool(ledger)
-            if deployment.unknown or not is_deployed:
+            if deployment.value != snapshot.arn or not ledger:
                 now = self.aws.now()
                 self.moves[database] = ledger.next_move(snapshot.arn, self.note.actor, now)
         if not self.moves:

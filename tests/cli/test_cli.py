@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from botocore import exceptions
 from botocore.session import Session
 from click.testing import CliRunner
 
@@ -66,7 +67,7 @@ def test_a_database_must_be_known_and_must_be_named_if_there_are_several(
 def test_status_exits_with_0_without_problems_even_if_the_identity_is_unknown(
     client: FakeClient,
 ) -> None:
-    client.answers["identity"] = None
+    client.answers["identity"] = client.answers["status"]["databases"][0]["age_hours"] = None
     status, printed, _ = run("status")
     head, _, _, *rows = printed.splitlines()
     assert (status, head) == (0, "acceptance · eu-west-1 · no problems")
@@ -225,6 +226,9 @@ def test_a_refusal_is_a_sentence(client: FakeClient) -> None:
     next_step = "Name the stage's Region with --region or AWS_DEFAULT_REGION."
     no_region = ApiError(None, "NoRegion", "No Region.")
     assert refused(no_region) == (2, "", f"No Region. {next_step}\n")
+    for name in ("CredentialRetrieval", "SSOTokenLoad", "TokenRetrieval", "UnauthorizedSSOToken"):
+        error = getattr(exceptions, f"{name}Error")(provider="sso", error_msg="it has expired")
+        assert "aws sso login" in refused(Mock(side_effect=error))[2]
     status, _, errors = refused({"status": "ok"})
     assert status == 1
     assert errors.startswith("The answer has no 'history': the address may be another API's")
@@ -320,6 +324,7 @@ def test_help_is_in_order_and_a_command_works_without_any_stream_and_without_a_r
     listed = re.findall(r"^  ([a-z][a-z-]+)  ", run("--help")[1], re.MULTILINE)
     assert listed == [*cli.commands]
     command = f"{sys.executable} -m cli.main configure --stage acceptance --offline --dry-run"
-    shell = f"set -o pipefail; {command} 0<&- && {command} 1>&- && {command} 2>&- && {command} | :"
+    shell = f"set -o pipefail; {command} 0<&- && {command} 1>&- && {command} 2>&-"
+    shell += f" && {command} MAX_SNAPSHOT_AGE_DAYS=9 | : && ! {command} --help | :"
     done = subprocess.run(["bash", "-c", shell], check=True, capture_output=True)
     assert done.stderr == b""

@@ -26,6 +26,7 @@ def session_of(endpoint: str) -> Any:
     """Of an account in which each API leads to a function, and one is deleted meanwhile."""
 
     def get_rest_apis() -> Iterator[Any]:
+        yield {"items": [{"id": "b", "name": "their own, of the same function", "createdDate": 0}]}
         for day, api in enumerate([*APIS, "deleted"]):  # a page each
             yield {"items": [{"id": api, "name": "aurora-refresh", "createdDate": -day}]}
 

@@ -120,11 +120,11 @@ WRONG = {
     "team-before": "STAGE is 'team-before': its stack would have the name of another",
     "acceptance RDS_ENGINE": "'RDS_ENGINE': write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n",
     # Every problem is named.
-    "acceptance SOURCE_ACCOUNT= RDS_ENGINE=oracle RDS_ENIGNE=docdb": (
+    "acceptance SOURCE_ACCOUNT= RDS_ENGINE=oracle ENGINE=docdb": (
         "nothing was written for stage 'acceptance':\n"
         "  - SOURCE_ACCOUNT is missing: write production's account id, 12 digits\n"
         "  - RDS_ENGINE is 'oracle': write one of aurora-postgresql, aurora-mysql, docdb, neptune\n"
-        "  - RDS_ENIGNE is not a setting. Did you mean RDS_ENGINE? "
+        "  - ENGINE is not a setting. Did you mean RDS_ENGINE? "
     ),
 }
 

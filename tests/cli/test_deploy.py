@@ -72,17 +72,19 @@ def test_a_function_that_the_stage_no_longer_has_is_deleted_after_what_belongs_t
     assert deleted == [f"rule {former}-event", f"role {former}", f"function {former}"]
 
 
-def test_what_lambda_refuses_until_it_knows_the_function_s_role_is_repeated(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_lambda_refuses_at_first_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "_POLL_SECONDS", 0)
-    error = {"Error": {"Code": "InvalidParameterValueException", "Message": "no right to Publish"}}
-    put = Mock(side_effect=[ClientError(error, "PutFunctionEventInvokeConfig"), {"done": 1}])  # type: ignore[arg-type]
+    answer: Any = {"Error": {"Code": "InvalidParameterValueException", "Message": "no right"}}
+    error = ClientError(answer, "PutFunctionEventInvokeConfig")
+    put = Mock(side_effect=[error, {"done": 1}])
     seen: Any = Mock(stage=STAGE, alarms=dict, calls=Mock(call=put))
     first = next(deploy._monitoring(seen))  # noqa: SLF001
     assert first.act
     first.act()
     assert put.call_count == 2
+    assert calls.wait_for(dict, -1) == {}  # not for ever
+    with pytest.raises(ClientError):
+        calls.wait_for(Mock(side_effect=error), -1, {"InvalidParameterValueException"})
 
 
 def test_alarms_that_a_stage_no_longer_has_are_deleted_and_no_others(

@@ -112,8 +112,14 @@ def with_resource(name: str, text: str, **changed: Any) -> Answers:
     given = {key: value for key, value in properties.items() if value is not None}
     resources = {**TEMPLATE["Resources"], name: {**resource, "Properties": given}}
     values = {"Environment": "acceptance", "Path": CURRENT, "Hidden": "****"}
-    resolved = {"Snapshot": OLD.arn}
+    resolved = {"Snapshot": OLD.arn, "Stored": "acceptance"}
     return stack_of({**TEMPLATE, "Resources": resources}, values | PSEUDO, resolved)
+
+
+def with_output(text: str) -> Answers:
+    """Acceptance's stack with an output, given as YAML."""
+    outputs = {"Out": templates.parsed(text)}
+    return stack_of({**TEMPLATE, "Outputs": outputs}, {"Environment": "acceptance"})
 
 
 def of_function(function: str, name: str) -> Questions:
@@ -334,6 +340,7 @@ UNNAMED = stage_of(RDS_STACK_NAME="", RDS_AFTER_RESTORE="")
 ELSEWHERE = stage_of(RDS_STACK_NAME="gone")
 NO_STACK = {"template of gone": None, "stack": None}
 UNSEEN: Answers = {"template": None, "stack": None}
+DOCS = {"choices": {"rds": CHOICE, "docs": CHOICE}, "deployment of docs": Deployment()}
 UNKNOWN = Deployment(unknown="current was set at about the time")
 STALE = NEW._replace(created=NOW - timedelta(days=15))
 DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
@@ -370,6 +377,7 @@ FAULTS: Table = {
         (CURRENT, account({CURRENT: "dummyvalue"}), "problem", "placeholder", KEEP_CURRENT),
         (CURRENT, account({CURRENT: "hunter2"}), "problem", "not the ARN", KEEP_CURRENT),
         (CURRENT, account({CURRENT: "hunter2"}, deployment=Deployment("hunter2")), "problem", "not the ARN", WRITE_CURRENT),
+        (LATEST, account({LATEST: None}), "problem", GONE, DEPLOY),
         (CURRENT, account({CURRENT: None}), "problem", GONE, KEEP_CURRENT),
         (CURRENT, account({CURRENT: arn("orders-1", "999999999999")}), "problem", "a stranger's", KEEP_CURRENT),
         (CURRENT, account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "in another Region", KEEP_CURRENT),
@@ -388,6 +396,7 @@ FAULTS: Table = {
         *((CURRENT, account(template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")), "problem", message, READ_RIGHTLY) for snapshot, message in [
             (f"'{{{{resolve:ssm:{CURRENT}}}}}'", "reads its snapshot as {{resolve:ssm:…}}: CloudFormation compares that as text"),
             ("!Join ['', ['{{resolve:ssm:', !Ref Path, '}}']]", "reads its snapshot as {{resolve:ssm:…}}"),
+            ("!FindInMap [Environments, !Ref Stored, snapshot]", "a constant snapshot in the template: it is never restored again"),
             ("!FindInMap [Environments, !Ref Environment, snapshot]", "a constant snapshot in the template: it is never restored again"),
             ("!Sub '${AWS::StackName}-snapshot'", "a constant snapshot in the template: it is never restored again"),
             ("!If [IsOwn, 'the name', !Ref Given]", "a constant snapshot in the template: it is never restored again"),
@@ -424,8 +433,8 @@ FAULTS: Table = {
          "warning", "one more snapshot", "write UpdateReplacePolicy"),
         ("main", account(template=with_resource("Writer", "DBInstanceIdentifier: x")),
          "problem", "every refresh fails", "remove DBInstanceIdentifier from Writer"),
-        *(("main", account(template={**TEMPLATE, "Outputs": {"Out": {"Export": {"Name": "x"}, "Value": value}}}), "warning", "output Out is exported", "write it to Parameter Store")
-          for value in ({"Ref": "Writer"}, {"Fn::GetAtt": ["Cluster", "Endpoint.Address"]}, {"Fn::Sub": "${Cluster.Endpoint.Address}:1"})),
+        *(("main", account(template=with_output(f"{{Export: {{Name: x}}, Value: {value}}}")), "warning", "output Out is exported", "write it to Parameter Store")
+          for value in ("!Ref Writer", "!GetAtt Cluster.Endpoint.Address", "!Sub '${Cluster.Endpoint.Address}:1'")),
     ],
     "deployment": [
         ("rds", account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
@@ -522,12 +531,14 @@ BESIDE: Table = {
         ("NOTIFICATION_TOPIC_ARN", account(stage=stage_of(NOTIFICATION_TOPIC_ARN="")), "warning", "is not set: alarms notify nobody", f"{configure_with(f'NOTIFICATION_TOPIC_ARN={TOPIC}')} EMAIL=…"),
     ],
     "parameter": [
-        (OTHER_LATEST, account({OTHER_LATEST: "hunter2", OTHER_CURRENT: "dummyvalue"}, stage_of(**TWO), **{"choices": {"rds": CHOICE, "docs": CHOICE}, "deployment of docs": Deployment()}), "problem", "not the ARN", put(OTHER_LATEST, "dummyvalue")),
+        (OTHER_LATEST, account({OTHER_LATEST: "hunter2", OTHER_CURRENT: "dummyvalue"}, stage_of(**TWO), **DOCS), "problem", "not the ARN", put(OTHER_LATEST, "dummyvalue")),
         (CURRENT, beginning(), "problem", GONE, DEPLOY),
         (CURRENT, beginning("dummyvalue"), "warning", "placeholder", LATEST_FIRST),
     ],
     "template": [
         (CURRENT, account(stage=UNNAMED, template=stack_of({}, {})), "warning", "nothing was found that reads it: only", BY_HAND),
+        *((CURRENT, account(stage=stage_of(**TWO, RDS_STACK_NAME="", RDS_AFTER_RESTORE="", DOCS_STACK_NAME=stack), template=stack_of(TEMPLATE, {"Snapshot": current}), **DOCS, **{"deployed_stack of docs": None}), "warning", "nothing was found that reads it: only", BY_HAND)
+          for stack, current in (("", OTHER_CURRENT), ("main", "/x"))),
         (CURRENT, account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", f"stack main is not seen, in account {PRODUCTION}", BY_HAND),
     ],
     "deployment": [
@@ -612,19 +623,6 @@ RIGHT = {
     "deployed from a build, and one of the same name elsewhere": account(
         pipeline=pipeline_of(BUILD, stage_named("Deploy", DATABASE | REGION))
     ),
-    "an output that is not exported, or stays the same": account(
-        template={
-            **TEMPLATE,
-            "Outputs": {
-                "A": {"Value": {"Ref": "Cluster"}},
-                "B": {"Export": {"Name": "x"}, "Value": {"Ref": "SubnetGroupName"}},
-                "C": {
-                    "Export": {"Name": "y"},
-                    "Value": {"Fn::GetAtt": ["Cluster", "Endpoint.Port"]},
-                },
-            },
-        }
-    ),
 }
 # Properties of the cluster, as YAML, as the stack's parameters evaluate them.
 RIGHT |= {
@@ -640,6 +638,15 @@ RIGHT |= {
         ),
         "ManageMasterUserPassword: !ImportValue managed",
         "{ManageMasterUserPassword: null, MasterUserPassword: '{{resolve:secretsmanager:x}}'}",
+    )
+}
+RIGHT |= {
+    text: account(template=with_output(text))
+    for text in (
+        "{Value: !Ref Cluster}",
+        "{Export: {Name: x}, Value: !Ref SubnetGroupName}",
+        "{Export: {Name: x}, Value: !GetAtt Cluster.Endpoint.Port}",
+        "{Export: {Name: x}, Value: !Ref Cluster, Condition: IsProduction}",
     )
 }
 
@@ -731,6 +738,9 @@ def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     other = template["Resources"]["Other"]["Properties"]
     assert other == {name[5:]: value for name, value in known.items()}
     assert look.readings(stack) == [("root-Data-1", "root-Data-1", "A", None, "")]
+    # The pipeline deploys it elsewhere, and P_STACK_NAME names one of that name here.
+    look = AcceptanceLook(stage_of(RDS_STACK_NAME=stack.name), look._session, answers)  # noqa: SLF001
+    assert look.template(stack._replace(elsewhere="there")) == template
 
 
 def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
@@ -828,10 +838,10 @@ def test_a_stage_that_was_never_deployed_is_one_problem(
 def test_what_chalice_deploys_is_wanted(project: Path) -> None:
     """Its own entries count before the stage's."""
     role = ROLE.format(ACCEPTANCE)
-    own = {"db-reconcile": {"environment_variables": {"LOG": "DEBUG"}}}
+    own = {"db-reconcile": {"environment_variables": {"LOG": "DEBUG"}, "manage_iam_role": True}}
     edit(project, manage_iam_role=False, iam_role_arn=role, lambda_functions=own)
     wanted, _ = doctor.wanted_functions(project, HEALTHY_STAGE)
-    assert {each.role for each in wanted.values()} == {role}
+    assert {each.role for each in wanted.values()} == {role, None}
     assert wanted["db-reconcile"].variables == VARIABLES | {"LOG": "DEBUG"}
 
 

@@ -109,8 +109,7 @@ PRODUCTIONS_ALARMS = {
 
 
 @pytest.mark.parametrize(
-    ("made", "expected"),
-    [(stage(), ALARMS), (PRODUCTION, PRODUCTIONS_ALARMS)],
+    ("made", "expected"), [(stage(), ALARMS), (PRODUCTION, PRODUCTIONS_ALARMS)]
 )
 def test_each_alarm_watches_its_metric_and_notifies_the_topic(
     made: stages.Stage, expected: dict[str, tuple[str, str, str]]

@@ -70,6 +70,7 @@ def test_a_stage_is_its_variables_their_meaning_and_where_its_pipeline_is(projec
         ("{", " is not JSON: "),
         ("[]", ": the file, its stages and functions and their environment_variables must be obj"),
         ('{"stages": {"other": {}}}', " has no stage 'acceptance', only: other. aurora-refresh "),
+        ('{"lambda_functions": {"f": {"environment_variables": ""}}}', ": the file, its stages"),
         ('{"stages": {"acceptance": {"environment_variables": ""}}}', ": the file, its stages and"),
         (
             '{"environment_variables": {"N": 2}, "stages": {"acceptance": {}}}',
@@ -112,7 +113,7 @@ ALL = {*NAMES, API}
         ({}, VPC | {"subnet_ids": []}, set()),
         (VPC, {}, ALL),
         ({}, {"lambda_functions": {RESTORE: VPC}}, {RESTORE}),
-        ({}, VPC | {"lambda_functions": {RESTORE: {"subnet_ids": []}}}, ALL - {RESTORE}),
+        ({}, VPC | {"lambda_functions": {RESTORE: {"security_group_ids": []}}}, ALL - {RESTORE}),
     ],
 )
 def test_a_function_with_subnets_and_security_groups_is_in_a_vpc(

@@ -194,10 +194,7 @@ ONE = "<DBClusterSnapshot><DBClusterSnapshotArn>{}</DBClusterSnapshotArn></DBClu
     ],
 )
 def test_a_refusal_is_a_decision_unless_a_lost_attempt_was_given_what_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-    code: str,
-    reason: str,
-    make: Callable[[RdsSnapshots], object],
+    monkeypatch: pytest.MonkeyPatch, code: str, reason: str, make: Callable[[RdsSnapshots], object]
 ) -> None:
     """The copy that was started may be the fifth, and a cluster is busy while a snapshot is taken."""
     monkeypatch.setattr("time.sleep", lambda _: None)

@@ -94,9 +94,7 @@ def deployed(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Acce
     return Acceptance(running_cloud, new_project())
 
 
-def test_a_run_restores_when_current_has_moved_and_no_other_run_does(
-    deployed: Acceptance,
-) -> None:
+def test_a_run_restores_when_current_has_moved_and_no_other_run_does(deployed: Acceptance) -> None:
     before, cluster = deployed.state(), deployed.cluster()
     assert before == deployed.restored(deployed.parameter(deployed.current))
     assert (cluster["EngineVersion"], cluster["DeletionProtection"]) == ("15.4", False)

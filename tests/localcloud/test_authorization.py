@@ -55,9 +55,7 @@ def test_deny_wins_then_allow_if_its_condition_is_met_else_the_call_is_refused(
     assert found is decision
 
 
-def test_copying_and_publishing_require_permission_for_the_key(
-    cloud: LocalCloud,
-) -> None:
+def test_copying_and_publishing_require_permission_for_the_key(cloud: LocalCloud) -> None:
     """ "Authorizing use of a customer managed key", Aurora User Guide; "Key management", SNS Developer Guide."""
     key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
     topic = cloud.client("sns").create_topic(Name="t", Attributes={"KmsMasterKeyId": key})

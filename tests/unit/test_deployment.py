@@ -158,7 +158,7 @@ def deployed(
 
 
 def test_without_a_stack_the_newest_successful_deploy_action_decides() -> None:
-    assert deployed() == NOTHING
+    assert deployed(runs=[SUCCEEDED]) == NOTHING
     assert deployed(P, R) == Deployment("c", C, "p")
     assert deployed(deploy("q", 30, status="Failed"), R) == Deployment("b", B, "r")
     assert deployed(deploy("q", 30, status="InProgress"), R) == BUSY
@@ -174,12 +174,16 @@ def test_without_a_stack_the_newest_successful_deploy_action_decides() -> None:
     assert deployed(deploy("q", -9), ledger=[known, B]) == deployed(ledger=[known, B]) == found
     # Another run that deploys the same value restores nothing.
     assert deployed(deploy("later", -9), ledger=[known, B]) == found
+    # A run that began earlier may deploy later.
+    runs, known = [run("q", 5), run("p", 1)], version(2, "b", 0, None, "run-q")
+    assert deployed(P, runs=runs, ledger=[A, known, C]) == Deployment("c", C, "p")
 
 
 def test_a_pipeline_without_a_deploy_action_may_deploy_at_any_time_of_a_run() -> None:
     build = deploy("r", 2, category="Build")
     assert deployed(build) == NOTHING
-    assert deployed(build, runs=[PUSH, run("r", 1, ended=10)]) == Deployment("b", B, "r")
+    runs = [PUSH, run("r", 1, ended=10), run("old", -60)]
+    assert deployed(build, runs=runs, ledger=[GOOD, B, C]) == Deployment("b", B, "r")
     assert deployed(build, runs=[run("r", 5)]) == UNKNOWN
     # One that prepares a change set deploys only when it executes that.
     assert deployed(PREPARED, build, runs=[PUSH, run("r", 1, ended=10)]) == NOTHING

@@ -49,7 +49,8 @@ class Night:
         if two:
             self.set(OTHER_CURRENT, arn("docs-old"))
             aws.stacks.add(OTHER_CURRENT, logical_id="Documents")
-            aws.snapshots.all = [snapshot(each, **DOCUMENTS) for each in ("docs-new", "docs-old")]
+            docs_old = snapshot("docs-old", created=aws.time, **DOCUMENTS)
+            aws.snapshots.all = [snapshot("docs-new", **DOCUMENTS), docs_old]
         aws.time += timedelta(hours=1)
         self.offer("new")
         self.offer("old", created=aws.time - timedelta(days=9))

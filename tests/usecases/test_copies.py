@@ -283,7 +283,7 @@ def test_only_the_database_that_has_copies_waits_for_one() -> None:
 
 def test_an_error_of_one_database_stops_no_other_and_hides_no_refusal() -> None:
     two = Night(two=True, RDS_COPY_KMS_KEY_ID=KEY, DOCS_COPY_KMS_KEY_ID=KEY)
-    snapshots, docs = two.aws.snapshots, arn("docs-old")
+    snapshots, docs = two.aws.snapshots, arn("docs-new")
     two.aws.refused.append(("copy", NEW))
     with pytest.raises(AwsError, match=f"copy of {NEW} failed"):
         two.update()

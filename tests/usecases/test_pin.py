@@ -36,11 +36,7 @@ def test_a_pin_with_deploy_starts_its_run(night: Night, asked: str, found_by: st
 
 @pytest.mark.parametrize(
     ("asked", "current"),
-    [
-        ("NEW", NEW),
-        ("Latest", NEW),
-        ("before-test", arn("before-test", ACCEPTANCE)),
-    ],
+    [("NEW", NEW), ("Latest", NEW), ("before-test", arn("before-test", ACCEPTANCE))],
 )
 def test_a_pin_by_any_name_waits_for_the_next_run(night: Night, asked: str, current: str) -> None:
     night.offer("before-test", account=ACCEPTANCE, cluster="acceptance-orders")

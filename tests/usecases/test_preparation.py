@@ -89,6 +89,7 @@ def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night)
     (database,) = restored.settings.databases
     named = database._replace(name="a" * 100)
     restored.settings = restored.settings._replace(databases=(named,))
+    restored.aws.snapshots.remove(NEW)
     restored.polls()
     assert list(restored.aws.state_machines.inputs) == ["a" * 65 + "-cluster-ID0002"]
 
@@ -146,6 +147,7 @@ def test_a_notification_says_that_data_is_prepared_even_if_the_run_failed_later(
     assert night.subjects == [FAILED_AFTER, *notified, FAILED_AFTER]
     first, *_, last = (each.body for each in night.aws.notifier.sent)
     assert ("NOT prepared yet" in first, "the data is prepared" in last) == (True, True)
+    assert ["data 6.5 hours old" in each for each in (first, last)] == [True, True]  # when it ended
     assert night.history()[0]["result"] == "failed-after-restore"
 
 

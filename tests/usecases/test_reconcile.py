@@ -350,6 +350,8 @@ def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night:
     found = night.status()
     assert found["pipeline"]["under_way"]["restores"] is None
     assert found["databases"][0]["waiting"]
+    night.aws.parameters.kept.pop(CURRENT)
+    assert night.status()["databases"][0]["deployed"] == OLD
 
 
 @pytest.mark.parametrize("ended", ["Failed", "Succeeded"])
@@ -527,20 +529,6 @@ def test_labels_never_block_the_hundredth_version(promoted: Night) -> None:
     assert promoted.good() == NEW
     assert len(promoted.aws.parameters.kept[CURRENT]) == 100
     assert promoted.subjects == [REFRESHED]
-
-
-def test_a_version_inherits_no_labels_if_it_has_its_own(refreshed: Night) -> None:
-    """Or nobody could tell which of two runs has restored it."""
-    refreshed.rollback()
-    refreshed.run_is_over("Failed", deploys=True)
-    (labels,) = [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT][-1:]]
-    for number in range(98):
-        present = refreshed.present().number
-        put(refreshed.aws, CURRENT, arn(f"pinned-{number}"), Note("pin", KIM, ""), present)
-    assert [set(each.labels) for each in refreshed.aws.parameters.kept[CURRENT] if each.labels] == [
-        {"cluster-ID0002", "good", "notified-refreshed", "run-run-2"},
-        labels,
-    ]
 
 
 def test_a_failed_request_inherits_no_labels(night: Night) -> None:

@@ -40,7 +40,7 @@ def company() -> InMemoryAws:
     aws = InMemoryAws(SATURDAY, PRODUCTION)
     aws.clusters.add("orders")
     aws.clusters.add("billing", OWN)
-    aws.keys.default.add(DEFAULT)
+    aws.keys.default |= {DEFAULT, "alias/aws/rds"}
     return aws
 
 
@@ -176,6 +176,7 @@ def take_name(aws: InMemoryAws) -> None:
         # What is encrypted under a default key nobody else could read.
         (backed_up, None, "default-key", NO_KEY),
         (backed_up, DEFAULT, "default-key", DEFAULT_KEY),
+        (backed_up, "alias/aws/rds", "default-key", NO_KEY.replace("not set", "alias/aws/rds")),
     ],
 )
 def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_cluster(

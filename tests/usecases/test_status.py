@@ -144,7 +144,7 @@ def test_each_database_has_its_own_facts(two: Night) -> None:
     ]
     why = f"{OTHER_LATEST} holds dummyvalue, {NO_ARN}. {Reason.NO_LATEST.next_step}"
     assert found["problems"] == [f"docs: latest would not be promoted: {why} {FOR_ALL}"]
-    for name, chosen, present in (("rds", NEW, OLD), ("docs", arn("docs-old"), arn("docs-old"))):
+    for name, chosen, present in (("rds", NEW, OLD), ("docs", arn("docs-new"), arn("docs-old"))):
         shares = get(two, f"/snapshots?database={name}")["snapshots"]
         assert [each["arn"] for each in shares if each["chosen"]] == [chosen]
         versions = get(two, f"/snapshots/current/history?database={name}")["history"]
@@ -164,7 +164,7 @@ def test_one_database_that_cannot_be_refreshed_holds_up_the_other(two: Night) ->
     two.offer("newest", created=two.aws.time)
     two.set(LATEST, arn("newest"))
     found = two.status()
-    _, stale, *_ = found["problems"]
+    _, stale = found["problems"]
     assert [each["blocks_refresh"] for each in found["databases"]] == [False, True]
     assert stale.startswith("docs: the deployed data is more than 16 days old; ")
     assert stale.endswith(f"{NOTHING_NEWER} {FOR_ALL}")
@@ -187,9 +187,7 @@ def test_a_deleted_current_is_a_problem_and_does_not_hide_what_is_deployed(
 
 
 @pytest.mark.parametrize("stack", [STACK, ""])
-def test_newer_data_under_the_deployed_snapshot_s_name_is_a_problem(
-    refreshed: Night, stack: str
-) -> None:
+def test_newer_data_under_the_deployed_name_is_a_problem(refreshed: Night, stack: str) -> None:
     """CloudFormation would see no change, so that nothing was ever refreshed again."""
     refreshed.configure(RDS_STACK_NAME=stack)
     refreshed.aws.snapshots.remove(NEW)
@@ -197,7 +195,7 @@ def test_newer_data_under_the_deployed_snapshot_s_name_is_a_problem(
     refreshed.offer("new", created=again - timedelta(hours=4))
     refreshed.aws.time = again
     result = promote(refreshed.settings, refreshed.aws, again)
-    assert result.reason == "not-eligible"
+    assert (result.reason, str(result.message)[-19:]) == ("not-eligible", "RDS_COPY_KMS_KEY_ID")
     found = refreshed.status()
     (facts,) = found["databases"]
     assert (facts["age_hours"], facts["blocks_refresh"]) == (None, True)
@@ -218,10 +216,11 @@ def test_a_cluster_that_is_older_than_the_first_value_was_not_restored_from_it(
 
 
 def test_a_snapshot_s_name_put_by_hand_is_no_empty_database(night: Night) -> None:
-    night.set(CURRENT, "before-migration")
-    night.push()
-    night.run_is_over()
-    assert night.status()["databases"][0]["state"] == "unknown"
+    for value, state in (("before-migration", "unknown"), ("dummyvalue", "empty")):
+        night.set(CURRENT, value)
+        night.push()
+        night.run_is_over()
+        assert night.status()["databases"][0]["state"] == state
 
 
 # --- the table: the state of the account, and the problem that the status names --------------------
@@ -315,7 +314,7 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "as old as allowed": (old_is_from(days=15), []),
     "older": (old_is_from(days=16), [TOO_OLD + REFRESH]),
     "deleted long since": (
-        in_turn(at(SUNDAY + timedelta(days=16)), holding(LATEST, OLD), listing()),
+        in_turn(at(SUNDAY + timedelta(days=16)), holding(LATEST, "dummyvalue"), listing()),
         [TOO_OLD + NOTHING_NEWER],
     ),
     "two hours": (promotion_that("InProgress", hours=2), []),
@@ -340,7 +339,10 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         in_turn(at(TWO_O_CLOCK - timedelta(hours=1)), holding(LATEST, "dummyvalue")),
         [],
     ),
-    "before the first update": (in_turn(EARLY, holding(LATEST, "dummyvalue"), LATE), [NO_UPDATE]),
+    "before the first update": (
+        in_turn(EARLY, without(CURRENT), no_stack, holding(LATEST, "dummyvalue"), LATE),
+        [NO_UPDATE],
+    ),
     "not missed yet": (in_turn(LATE, Night.push), []),
     "a rate": (in_turn(LATE, configured(RESTORE_SCHEDULE="rate(1 day)")), []),
 }
