@@ -193,8 +193,8 @@ class _Look:
             snapshot = described(self.aws, self.own, database, shown) if shown else None
             is_stale = self._add_age(facts, deployment, snapshot, found)
             if database.latest_parameter in self.values:
-                newest = candidate(self.settings, self.aws, self.own, database, self.values)
-                check_name(database, deployment, newest)
+                promoted = candidate(self.settings, self.aws, self.own, database, self.values)
+                check_name(database, deployment, promoted)
         except Refused as refused:
             facts["blocks_refresh"] = True
             if not self._is_normal(refused, is_deployed=latest == deployed):
