@@ -383,7 +383,7 @@ def last_deployed(ledger: Ledger, actions: Sequence[Action]) -> Deployment:
             unknown=f"{_uncertain(maker)}; set P_STACK_NAME, such as RDS_STACK_NAME, so that it can be determined"
         )
     version = candidates[-1]
-    # Without a stack, a deploy of the same value cannot be told from a restore.
+    # Without a stack, a deploy of the same value cannot be distinguished from a restore.
     run = version.run_id
     return Deployment(version.value, version, run or maker.execution_id, is_remembered=bool(run))
 

@@ -75,7 +75,7 @@ class Pipeline(Deployments):
         """Raise BusyError unless a run that starts now restores the moves, and nothing else by surprise.
 
         Another one must not be in progress or about to start; and no other database may hold a value
-        that the next poll corrects, or whose deployed snapshot is unknown. A waiting pin is a wish.
+        that the next poll corrects, or whose deployed snapshot is unknown. A waiting pin is meant to be restored.
         `put` detects a version that somebody adds after the ledgers were read.
         """
         if busy := self.busy():

@@ -355,7 +355,7 @@ class Histories(RuleBasedStateMachine):
         self.time_passes(2)  # clocks differ by less
         stacks = [*self.aws.stacks.deploys]
         self.aws.deploy_by_hand(stacks[index % len(stacks)])
-        self.recovered["not-prepared"] += 1  # the cluster may be another
+        self.recovered.update(["not-prepared", "failed-after-restore"])  # of another cluster
         self._audit()
         self.time_passes(2)
 
@@ -446,7 +446,7 @@ class Histories(RuleBasedStateMachine):
         self.all_settles()
         self._to_an_on_week()
         for index in (0, 1, 1):  # the last two are of the same minute
-            self.production_shares(index, 3)
+            self.production_shares(index)
         self.operator_holds(-1)
         self.a_schedule_fires("update")
         self.aws.snapshots.settle()

@@ -47,7 +47,7 @@ def test_a_pin_by_any_name_waits_for_the_next_run(night: Night, asked: str, curr
 
 
 def test_a_pin_of_a_value_that_is_already_pinned_writes_nothing(night: Night) -> None:
-    """Neither what a revert wrote is such a wish, nor a value that waits for its own run."""
+    """Neither what a revert wrote counts as such a request, nor a value that waits for its own run."""
     assert night.ask("PUT", ROUTE, {"snapshot": OLD}) == answer(current=OLD, version=1)
     night.promote()
     night.run_is_over("Failed")
