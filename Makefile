@@ -1,12 +1,12 @@
-# Everything sets itself up: Python, make and a package index are all that is needed.
+# Each target installs what it needs: only Python, make and a package index are required.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What the demo and a deployment need, and what the tests need beside it.
+# What the demo and a deployment need, and what the tests need in addition.
 READY := $(VENV)/ready
 TESTED := $(VENV)/tested
-# The Python that this is tested with, and the oldest that will do. The functions' runtime is that of the
-# Python that deploys them.
+# The Python that the project is tested with, which is also the oldest supported. The functions' runtime is
+# the version of the Python that deploys them.
 STATED := $(shell sed -n 's/^requires-python = ">=\([0-9.]*\)".*/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
@@ -18,12 +18,12 @@ help: ## list the targets
 # Recipes read the variables of make's command line from the environment, where make puts them: the shell
 # would run what is written into a recipe.
 
-demo: $(READY) ## four nights on a local cloud, or SCENARIO=company or rows; KEEP=1 leaves it running to be tried
+demo: $(READY) ## four nights on a local cloud, or SCENARIO=company or rows; KEEP=1 leaves it running for you to try
 	@$(BIN)/python -m demo $(if $(value SCENARIO),--scenario "$$SCENARIO") $(if $(value KEEP),--keep)
 
-# The product is covered by these to the last line; the others are quicker without a tracer.
+# These tests cover every line of the product; the others run faster without coverage.
 COVERED := tests/unit tests/usecases tests/contract tests/test_app.py tests/test_openapi.py
-# One more than most runners' two processors, for many tests wait rather than work.
+# One more than most runners' two processors, because many tests wait most of the time.
 SIDE_BY_SIDE := --numprocesses 3
 
 test: $(if $(value TESTS),$(TESTED),check) ## lint, format, types, all tests, coverage; or some TESTS alone
@@ -62,7 +62,7 @@ $(READY): requirements.txt requirements-chalice.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(STATED)".split("."))))' \
 		|| { echo "Python $(STATED) or newer is needed; name one with make PYTHON=python3.x"; exit 1; }
 	@$(PYTHON) -c 'import sys; here = "%d.%d" % sys.version_info[:2]; here == "$(STATED)" or print(f"this is Python {here}: \
-	functions deployed from here get the runtime python{here}; it is tested with $(STATED): make clean, then make PYTHON=python$(STATED) setup, to choose that")'
+	functions deployed from here get the runtime python{here}; the project is tested with $(STATED): make clean, then make PYTHON=python$(STATED) setup, to use that")'
 	@echo "setting up $(VENV); the first time this takes about a minute and 270 MB"
 	@test -e $@ || $(PYTHON) -m venv --clear $(VENV)
 	@$(INSTALL) --no-deps --require-hashes -r requirements.txt -r requirements-chalice.txt

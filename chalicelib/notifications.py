@@ -151,7 +151,7 @@ def of_run(
         subject += f", data {max(ages):.0f} h old" if ages else ""
         next_step = "Nothing to do. The cluster's endpoint may have changed."
     else:
-        # Not if somebody has moved one of them on meanwhile.
+        # Not if somebody has since moved one of them on.
         fate = ", reverted" if all(each.taken_back for each in databases) else ""
         subject = f"{_SUBJECTS[reason]}{fate}"
         next_step = reason.next_step

@@ -16,7 +16,7 @@ from chalicelib.aws.errors import code_and_message
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
 _POLL_SECONDS = 2.0
 _PATIENCE = 1_200.0  # seconds
-ROLE_SECONDS = 60.0  # for which a service may not know a role that has only just been made
+ROLE_SECONDS = 60.0  # for which a service may not yet know a new role
 # The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}
 # What the codes of errors for something that does not exist contain.
@@ -99,7 +99,7 @@ class Calls:
 
 
 def wait_for(look: Callable[[], T], seconds: float = _PATIENCE, busy: Collection[str] = ()) -> T:
-    """Look until something is found, also while AWS refuses with one of these codes.
+    """Look until something is found, and while AWS refuses with one of these codes.
 
     After these seconds, return what was found last, or raise the last refusal.
     """

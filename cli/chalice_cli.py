@@ -16,7 +16,7 @@ from cli.stages import Stage
 def run(project: Path, stage: Stage, command: str, *more: str) -> None:
     """Run a command of Chalice, passing on what it prints; raise Failure if it fails.
 
-    Of the stack trace that it prints for unexpected errors, people need only the end.
+    Of a stack trace, which Chalice prints for unexpected errors, only the end is passed on.
     """
     words = ["chalice", command, "--stage", stage.name]
     with (
@@ -54,7 +54,7 @@ def _environment(stage: Stage) -> dict[str, str]:
 
 
 def record(project: Path, stage: str, apis: Sequence[str]) -> None:
-    """Have Chalice find the first of the REST APIs, or make one if there is none.
+    """Make Chalice find the first of the REST APIs, or create one if there is none.
 
     Chalice finds an API only by a file that git ignores, and everything else by name. Without that
     file, in another clone or after a failed deployment, it makes another API with another address.

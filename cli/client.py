@@ -24,7 +24,7 @@ from cli.errors import ApiError, translated_errors
 Json = dict[str, Any]
 
 _TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up after 29
-# With botocore's own, a person would wait five minutes for a service that cannot be reached.
+# With botocore's defaults, a person would wait five minutes for a service that cannot be reached.
 _CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 _CURRENT = "/snapshots/current"
 _Route = partialmethod[Json]
@@ -151,5 +151,5 @@ def _calling() -> Iterator[None]:
     try:
         with translated_errors():
             yield
-    except ValueError as error:  # such as an address that is none, or a text that is not UTF-8
+    except ValueError as error:  # such as an invalid address, or text that is not UTF-8
         raise ApiError(None, "Malformed", str(error)) from error

@@ -29,7 +29,7 @@ from cli.stages import (
     Json,
 )
 
-# The settings that make a stage one of acceptance or of production.
+# The settings that make a stage an acceptance or a production stage.
 _KINDS = (settings.ACCEPTANCE, settings.PRODUCTION)
 
 Files = dict[Path, str | None]
@@ -54,14 +54,14 @@ def changes(
     stages.check_name(name)
     if name.endswith((f"-{BEFORE}", f"-{AFTER}")):
         raise WrongUsage(
-            f"STAGE is {name!r}: its stack would have the name of another stage's; write a name that does "
-            f"not end in -{BEFORE} or -{AFTER}"
+            f"STAGE is {name!r}: its stack would have the same name as another stage's; write a name that "
+            f"does not end in -{BEFORE} or -{AFTER}"
         )
     config = stages.read_config(project)
     common, former = stages.variables_of(config), stages.stages_of(config).get(name, {})
     before = stages.own_answers(former) | stages.variables_of(former)
     try:
-        given = _given(common, before, answers, environment, ask, find)
+        given = _given(name, common, before, answers, environment, ask, find)
     except SettingsError as error:
         listed = "\n".join(f"  - {problem}" for problem in error.problems)
         raise WrongUsage(f"nothing was written for stage {name!r}:\n{listed}") from error
@@ -94,7 +94,7 @@ def _policy_text(project: Path, file: Path, policy: Policy) -> str:
     except ValueError as error:
         raise Failure(
             f"{file.relative_to(project).as_posix()} cannot be read, and may have statements of your own "
-            f"({error}): correct it, or delete it to have it written anew"
+            f"({error}): correct it, or delete it and run this command again"
         ) from error
 
 
@@ -115,8 +115,8 @@ def diff(project: Path, changed: Files) -> Iterator[str]:
 def write(changed: Files) -> None:
     """Write the files; raise Failure if the folder cannot be written.
 
-    A file is replaced as a whole, so that a full disk leaves none half written. Doing the same again
-    completes what a failure has left.
+    A file is replaced as a whole, so that a full disk leaves none half written. Running it again
+    completes what a failure left undone.
     """
     try:
         for file, text in changed.items():
@@ -188,6 +188,7 @@ def _place(look: AcceptanceLook, database: Database) -> str:
 
 
 def _given(
+    stage_name: str,
     common: dict[str, str],
     before: dict[str, str],
     answers: Mapping[str, str],
@@ -206,7 +207,7 @@ def _given(
     given = before | chosen | {**answers}
     if all(map((common | given).get, _KINDS)):
         raise WrongUsage(str(_problems(common | given)[-1]))  # the one about the two kinds
-    # Settings of a database that is gone, or of the other kind of stage.
+    # Settings of a removed database, or of the other kind of stage.
     gone = {*_known_names(common | before)} - {*known}
     # By now, an answer that makes the other kind of stage is an empty one.
     expected = {*known, *_KINDS, *before.keys() - gone}
@@ -216,7 +217,7 @@ def _given(
     given = {name: given[name] for name in given if name in expected}
     if wrong := [*_problems(common | given), *unknown]:
         raise SettingsError(wrong)
-    stage = stages.build("", common | given, given)
+    stage = stages.build(stage_name, common | given, given)
     if find and isinstance(stage, AcceptanceStage):
         given |= find(stage)
         if problems := _problems(common | given):

@@ -1,7 +1,7 @@
-"""Deploy a stage: what the functions rely on, `chalice deploy`, and what monitors them.
+"""Deploy a stage: its prerequisites, `chalice deploy`, and its monitoring.
 
 It is safe to run again. Parameters, topic and subscriptions that exist are left alone, so no value that
-has moved is reset. Everything else is set anew each time, whoever has changed or deleted it.
+has moved is reset. Everything else is set again each time, even if somebody changed or deleted it.
 """
 
 import os
@@ -25,12 +25,12 @@ from cli.stages import INITIAL, AcceptanceStage, Stage, to_change
 
 EMAIL = "EMAIL"
 
-# What people call a resource, and what makes it, which takes a template's properties as they are.
+# A resource's name in the output, and the action that creates it from a template's properties.
 _SET = {
     "AWS::CloudWatch::Alarm": ("alarm {AlarmName}", "cloudwatch:PutMetricAlarm"),
     "AWS::CloudWatch::Dashboard": ("dashboard {DashboardName}", "cloudwatch:PutDashboard"),
     "AWS::Lambda::EventInvokeConfig": (
-        "asynchronous invocation of {FunctionName}",
+        "asynchronous invocation settings of {FunctionName}",
         "lambda:PutFunctionEventInvokeConfig",
     ),
 }
@@ -48,7 +48,7 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
                 step.act()
             say(str(step))
 
-    say("1. what the functions rely on")
+    say("1. prerequisites")
     perform(_foundations(look, initial, email))
 
     say(f"2. chalice deploy --stage {name}")
@@ -59,7 +59,7 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
         chalice_cli.run(project, stage, "deploy")
     perform(_unused(look))
 
-    say("3. what monitors them")
+    say("3. monitoring")
     perform(_monitoring(look))
     perform(_log_groups(look))
 
@@ -152,7 +152,7 @@ def _foundations(look: Look, initial: Mapping[str, str], email: str | None) -> I
         yield Step("unchanged", f"e-mail subscription of {email}")
         return
     given = {"TopicArn": topic, "Protocol": "email", "Endpoint": email}
-    what = f"e-mail subscription of {email}, which begins once the link in AWS's e-mail is clicked"
+    what = f"e-mail subscription of {email}, active once the link in AWS's e-mail is clicked"
     yield Step("create", what, partial(look.calls.call, "sns:Subscribe", **given))
 
 
@@ -162,7 +162,7 @@ def _monitoring(look: Look) -> Iterator[Step]:
     for resource in stacks.after(stage)["Resources"].values():
         (what, action), given = _SET[resource["Type"]], resource["Properties"]
         act = partial(look.calls.call, action, **given)
-        # Lambda refuses a topic until it knows the rights of a role that has only just been made.
+        # Lambda refuses a topic until it knows the permissions of a new role.
         settled = partial(wait_for, act, ROLE_SECONDS, {"InvalidParameterValueException"})
         yield Step("set", what.format(**given), settled)
     wanted, every = stacks.alarm_names(stage), stacks.alarm_names(stage, whatever_it_has=True)

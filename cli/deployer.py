@@ -89,7 +89,7 @@ def _ask(question: str) -> str:
 @click.command(
     epilog="""\b
 Answers, all optional:
-  EMAIL  an address to subscribe to the topic; each e-mail has a link that unsubscribes
+  EMAIL  an address to subscribe to the topic; each e-mail has an unsubscribe link
   DATABASE_BACKUP_SNAPSHOT_ID_ARN
          the first value of current in an acceptance stage, if the parameter does not exist;
          with several databases, write the prefix first: ORDERS_DATABASE_BACKUP_…
@@ -113,8 +113,8 @@ def deploy(
 ) -> None:
     """Create or update a stage.
 
-    It makes parameters and topic, the functions, and what monitors them. It is safe to run again, and
-    never resets a parameter's value.
+    Creates the parameters, the topic, the functions and their monitoring. It is safe to run again,
+    and never resets a parameter's value.
     """
     from cli import deploy as deployment
 
@@ -159,7 +159,7 @@ def doctor(name: str, project: Path, *, as_json: bool) -> None:
 )
 @options.PROJECT
 def package(name: str, out: Path | None, project: Path) -> None:
-    """Write a stage as CloudFormation templates; call no AWS."""
+    """Write a stage as CloudFormation templates, without calling AWS."""
     from cli.package import package
 
     say(package(project, name, out or project / ".chalice/deployments" / name))
@@ -186,7 +186,7 @@ def destroy(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Delete a stage's functions and what monitors them.
+    """Delete a stage's functions and their monitoring.
 
     Parameters, topic, logs and snapshots are kept. It lists what it deletes and asks. It continues
     after a failure, and reports what is left.
@@ -199,7 +199,7 @@ def destroy(
     if dry_run:
         say("this is a dry run; nothing was deleted")
         return
-    data = " and everything that it has made" if everything else ""
+    data = " and everything that it made" if everything else ""
     confirm(f"This deletes stage {name}{data}.", yes=yes)
     destruction.carry_out(name, steps)
     say(f"stage {name} is deleted")
@@ -243,7 +243,7 @@ def live_check(left: str | None, *, with_cluster: bool, as_json: bool, yes: bool
         note(f"{left} is deleted" if not problems else f"{left} is not deleted completely")
     else:
         note(f"This creates {livecheck.COST[with_cluster]}.")
-        note(f"Should it be killed: aurora-refresh live-check --delete {box.name}")
+        note(f"If it is killed, run: aurora-refresh live-check --delete {box.name}")
         confirm("Everything that it creates is deleted afterwards.", yes=yes)
         found, problems = livecheck.check(box, note)
     if as_json:

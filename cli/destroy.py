@@ -1,6 +1,6 @@
 """Delete a stage: its functions, what invokes and monitors them, and, on request, its data.
 
-What exists is listed first. A deletion that fails stops no other. It is safe to run again.
+What exists is listed first. A deletion that fails does not stop the others. It is safe to run again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -133,7 +133,7 @@ def _data(look: Look, *, parameters: bool, everything: bool) -> Iterator[Step]:
     topic = stacks.own_topic(stage)
     if topic and look.topic(topic) is not None:
         others = _other_alarms(look, topic)
-        used = f", which other alarms notify: {', '.join(others)}" if others else ""
+        used = f", which other alarms publish to: {', '.join(others)}" if others else ""
         is_wanted = everything and not others
         yield datum(f"topic {topic}{used}", "sns:DeleteTopic", is_wanted=is_wanted, TopicArn=topic)
     groups = [log_group(deployed_name(stage.name, function)) for function in ANY_FUNCTION]

@@ -1,4 +1,4 @@
-"""What goes wrong, as sentences with the next step."""
+"""Errors for people: what is wrong, and the next step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ _NO_CREDENTIALS = {
     "TokenRetrieval",
     "UnauthorizedSSOToken",
 }
-# As with a clock that is wrong.
+# For example, because this machine's clock is wrong.
 _INVALID_SIGNATURE = {"InvalidSignatureException", "SignatureDoesNotMatch"}
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 _WRONG_USAGE = {
@@ -51,14 +51,14 @@ _ASK_FOR_PERMISSION = (
 _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region. A production stage has no API, and one "
     "with PIN_API_ENABLED=false has none either.",
-    "NoJson": "Check the address, which --url names or the stage's API has.",
+    "NoJson": "Check the address that you gave with --url, and your proxy.",
     "ConfigParse": "Correct that file.",
     "InvalidConfig": "Correct the profile.",
-    "ProfileNotFound": "Name one that exists: --profile or AWS_PROFILE.",
+    "ProfileNotFound": "Name an existing profile with --profile or AWS_PROFILE.",
     "Unreachable": "Check your network, VPN and proxy, then try again.",
     "NoRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
     "InvalidRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
-    "Malformed": "Check the command, and the variables whose names begin with AWS_.",
+    "Malformed": "Check the command and the environment variables AWS_….",
     **dict.fromkeys(_INVALID_CREDENTIALS, _SIGN_IN),
     **dict.fromkeys(
         _INVALID_SIGNATURE, "Check your machine's clock, the Region and the secret key."
@@ -98,20 +98,20 @@ def unknown_answer(missing: KeyError) -> ApiError:
     return ApiError(
         None,
         "UnknownAnswer",
-        f"The answer has no {missing}: the address may be another API's, or the stage's version differs from "
-        "that of this command",
+        f"The answer has no {missing}: the address may belong to another API, or the stage may run another "
+        "version than this command",
     )
 
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise a failed call of AWS as ApiError, in botocore's words."""
+    """Raise a failed AWS call as ApiError, in botocore's words."""
     try:
         yield
     except (AwsError, exceptions.ClientError, exceptions.BotoCoreError) as error:
         cause = (isinstance(error, AwsError) and error.__cause__) or error
         if isinstance(cause, exceptions.ClientError):
-            from chalicelib.aws.errors import code_and_message  # which takes long to import
+            from chalicelib.aws.errors import code_and_message  # which is slow to import
 
             status = cause.response["ResponseMetadata"]["HTTPStatusCode"]
             raise ApiError(status, code_and_message(cause)[0], str(cause)) from error

@@ -1,4 +1,4 @@
-"""What a stage has in its account: AWS's answers, each asked for once, when it is needed."""
+"""Read what a stage has in its account. Each AWS call is made once, when it is needed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -81,7 +81,7 @@ class _ReadOnlyAws(BotoAws):
 class Look:
     """What a stage has in its account. Every question raises AwsError if AWS does not show it.
 
-    `answers` has those that are known already, by the names of the questions.
+    `answers` has those that are already known, by question name.
     """
 
     stage: Stage
@@ -98,7 +98,7 @@ class Look:
 
     @cached_property
     def calls(self) -> Calls:
-        """Calls that are made each time."""
+        """Calls that are not cached."""
         session = self._session or boto3.Session(region_name=self.stage.region)
         return Calls(session, self.stage.region)
 
@@ -364,14 +364,14 @@ class AcceptanceLook(Look):
 
 
 def opened(stage: Stage) -> Look:
-    """Return the stage's account to change it; raise Failure for wrong credentials or a stage in stacks."""
+    """Return a Look for changing the stage; raise Failure for wrong credentials or a packaged stage."""
     look = Look(stage)
     look.check_caller()
     say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {look.caller()['Arn']}")
     for stack in filter(look.stack, stacks.packaged_stacks(stage.name)):
         raise Failure(
             f"stage {stage.name!r} has the stack {stack}, of aurora-refresh package or an earlier version: "
-            "deploy the templates of a package again, or delete its stacks, which keeps parameters, topic "
+            "deploy the package's templates again, or delete its stacks, which keeps parameters, topic "
             f"and logs:\n{stacks.deletions(stage.name)}"
         )
     return look

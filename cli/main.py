@@ -26,7 +26,7 @@ Shell completion: eval "$(_AURORA_REFRESH_COMPLETE=bash_source aurora-refresh)"
 
 
 class _Group(click.Group):
-    """Lists the commands in the order in which people meet them, and ends every error in a sentence."""
+    """Lists the commands in the order in which people need them, and reports every error as a sentence."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(self.commands)

@@ -37,7 +37,7 @@ class Reading(NamedTuple):
 class DeployedStack(NamedTuple):
     """A stack that the main pipeline deploys, or that P_STACK_NAME names.
 
-    `elsewhere` says where it is if that is not the stage's account and Region, where nothing is seen.
+    `elsewhere` says where it is if not in the stage's account and Region, so that it cannot be read.
     """
 
     name: str
@@ -125,7 +125,7 @@ def _source(value: Any, template: Json) -> tuple[str | None, str]:
     if parameter["Type"] == READS_AT_EVERY_UPDATE:
         return given, ""
     if SnapshotArn.parse(given):
-        return None, ""  # whoever gives it may have read *current*
+        return None, ""  # somebody may have given it after reading *current*
     kind = f"the template's parameter {name} of type {parameter['Type']}"
     text = "which is the text itself, not the value in Parameter Store"
     return None, f"takes its snapshot from {kind}, {text}"

@@ -38,7 +38,7 @@ Show = Callable[["ApiClient", Json], None]
 def _command(
     show: Show, *parameters: options.Option, is_well: Callable[[Json], bool] = lambda _: True
 ) -> Callable[[Callable[..., Json]], click.Command]:
-    """Make a command of a function that calls the API and returns its answer.
+    """Make a command from a function that calls the API and returns its answer.
 
     `show` prints the answer for people. The exit status is 1 unless the answer `is_well`.
     """
@@ -176,7 +176,7 @@ def _show_history(_client: "ApiClient", answer: Json) -> None:
 
 @_command(_show_history, options.DATABASE)
 def history(client: "ApiClient", database: str | None) -> Json:
-    """List the changes of current and how each ended, newest first."""
+    """List the changes to current and how each ended, newest first."""
     return client.history(database=database)
 
 

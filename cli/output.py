@@ -29,7 +29,7 @@ class Failure(click.ClickException):
 
 
 class WrongUsage(Failure):
-    """A command that was given wrongly."""
+    """A command that was used wrongly."""
 
     exit_code = 2
 
@@ -59,7 +59,7 @@ def is_interactive() -> bool:
 
 
 def confirm(question: str, *, yes: bool = False) -> None:
-    """Ask before what cannot be undone; raise Failure unless the answer is yes."""
+    """Ask before an action that cannot be undone; raise Failure unless the answer is yes."""
     if yes:
         return
     if not is_interactive():

@@ -18,8 +18,8 @@ from chalicelib.domain import copies, functions, shares
 from chalicelib.domain.functions import API, deployed_name
 from cli.stages import AcceptanceStage, ProductionStage, Stage
 
-# Chalice's entry of each function, without its policy. Only one invocation at a time moves *current*,
-# or shares and deletes.
+# Chalice's entry for each function, without its policy. Only one invocation at a time may move *current*,
+# or share and delete.
 FUNCTIONS: dict[str, dict[str, int]] = {
     functions.UPDATE: {"lambda_timeout": 300},
     functions.RESTORE: {"lambda_timeout": 120, "reserved_concurrency": 1},

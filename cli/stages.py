@@ -33,7 +33,7 @@ CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
 # Ends the names of a first value of *current*, which `aurora-refresh deploy` takes.
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
-# The answers of `aurora-refresh configure` that are no settings, and their names under OWN_KEY.
+# The answers of `aurora-refresh configure` that are not settings, and their names under OWN_KEY.
 PIPELINE, ACCOUNT, REGION = "MAIN_PIPELINE_ARN", "ACCOUNT", "REGION"
 OWN_NAMES = {PIPELINE: "main_pipeline_arn", ACCOUNT: "account", REGION: "region"}
 
@@ -43,7 +43,7 @@ Json = dict[str, Any]
 _LONGEST = 64 - len(f"{APP}--{UPDATE}-event")
 # The accounts of the examples in the documentation.
 _EXAMPLES = {"111111111111", "222222222222"}
-# The settings of what the functions use.
+# The endings of settings that name what the functions use.
 _USED = ("_TOPIC_ARN", "_KMS_KEY_ID", "_AFTER_RESTORE")
 # Of all environment variables of a function, in bytes.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
@@ -54,7 +54,7 @@ _LAST_MYSQL = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stage:
-    """What every stage has: its environment variables, its place, and the functions that are in a VPC."""
+    """What every stage has: its variables, its account and Region, and the functions in a VPC."""
 
     name: str
     variables: Mapping[str, str]
@@ -85,7 +85,7 @@ class AcceptanceStage(_Stage):
 
     @property
     def pipeline_arn(self) -> str:
-        """The ARN of the main pipeline, which is where the functions are."""
+        """The ARN of the main pipeline, which is in the functions' account and Region."""
         return f"arn:{self.partition}:codepipeline:{self.region}:{self.account}:{self.pipeline}"
 
 
@@ -117,9 +117,9 @@ def build(
 ) -> Stage:
     """Return the stage; raise SettingsError, naming every problem.
 
-    `own` has the answers that are no settings. Contradictions between the two are not looked for.
+    `own` has the answers that are not settings. Contradictions between the two are not checked.
     `config` says which functions are in a VPC.
-    A stage that is not said to be one kind or the other is taken for an acceptance stage.
+    A stage with neither SOURCE_ACCOUNT nor SHARE_WITH_ACCOUNT counts as an acceptance stage.
     """
     is_production = bool(variables.get(settings.PRODUCTION))
     problems: list[Problem] = []
@@ -226,7 +226,7 @@ def contradictions(stage: Stage) -> list[Problem]:
     problems = [Problem((name,), f"is {value!r}: {right}") for name, value, right in wrong]
     size = len(json.dumps(dict(stage.variables), separators=(",", ":")))
     if size > _LAMBDA_LIMIT:
-        taken = f"take {size:,} bytes, and Lambda takes {_LAMBDA_LIMIT:,}"
+        taken = f"take {size:,} bytes, but Lambda allows {_LAMBDA_LIMIT:,}"
         detail = f"and the other settings {taken}: deploy some of them as another stage, or shorten names"
         problems.append(Problem(("DATABASES" if is_acceptance else "CLUSTERS",), detail))
     return problems
@@ -270,9 +270,9 @@ def _useless_schedules(stage: Stage) -> Iterator[_Wrong]:
         if not schedule.is_rate and not next(schedule.fires_after(datetime.now(UTC)), None):
             yield "SHARE_SCHEDULE", str(schedule), "it never fires again; write one that does"
         return
-    anchor = datetime.combine(given.cadence.anchor, time(), UTC)
-    restored = given.next_restore(anchor, None)
-    if restored is None or given.update_schedule.is_rate:
+    first = given.next_update(datetime.combine(given.cadence.anchor, time(), UTC))
+    restored = first and given.next_restore(first, None)
+    if restored is None:  # as for a rate
         return
     updated = given.last_update(restored)
     if updated is None or restored - updated >= timedelta(weeks=1):

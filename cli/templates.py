@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from cli.stages import Json
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
-# What a stack's description says of these is not their value.
+# DescribeStacks shows the stored parameters' names as the values of these.
 _STORED = "AWS::SSM::Parameter::Value"
 
 

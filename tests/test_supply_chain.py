@@ -154,7 +154,7 @@ def test_every_place_that_states_a_python_states_the_same() -> None:
         ("3.9", f"Python {STATED} or newer is needed; name one with make PYTHON=python3.x\n"),
         (
             "3.99",
-            f"this is Python 3.99: .* python3.99; it is tested with {STATED}: make clean.*\nsetting",
+            f"this is Python 3.99: .* python3.99; the project is tested with {STATED}: make clean.*\nsetting",
         ),
         (STATED, r"setting up \.venv"),
     ],

@@ -208,7 +208,7 @@ class Deployment(NamedTuple):
 
 
 def is_namesake(snapshot: Snapshot, deployment: Deployment) -> bool:
-    """Return whether a snapshot has the deployed one's name, but was made after that had been put."""
+    """Return whether a snapshot has the deployed one's name, but was created after `current` was set to that."""
     version, created = deployment.version, snapshot.created
     is_newer = version is not None and created is not None and created > version.modified
     is_by_run = deployment.maker not in (None, UNKNOWN_RUN)

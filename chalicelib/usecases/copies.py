@@ -79,7 +79,7 @@ def described(aws: Aws, own: ListOwn, database: Database, arn: str) -> Snapshot 
 
 
 def time_of_data(aws: Aws, database: Database, arn: str) -> datetime | None:
-    """Return when the data of a snapshot was taken; None once it is gone, or if AWS does not tell."""
+    """Return when the data of a snapshot was taken; None if it is gone, or if AWS does not say."""
     with suppress(AwsError):
         found = described(aws, list_own_once(aws), database, arn)
         return found.created if found else None

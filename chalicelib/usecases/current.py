@@ -40,11 +40,11 @@ from chalicelib.usecases.deployments import Deployments
 
 
 class Undo(Enum):
-    """What undoing a request has found for a database."""
+    """The outcome of undoing a request, for one database."""
 
     NOTHING = auto()
     DONE = auto()
-    HANDLED = auto()  # it had its run, or somebody has moved on since
+    HANDLED = auto()  # its run was started, or somebody has set another value since
 
 
 class Pipeline(Deployments):
@@ -145,8 +145,8 @@ class Pipeline(Deployments):
     def revert(self, databases: Iterable[Database], token: str, cause: RefreshError) -> set[Undo]:
         """Undo the put of the request with this token, made by any attempt, unless its run may have started.
 
-        If it stayed, the next ordinary deployment would restore the database. Raise AwsError, which
-        says the cause, once every database has been tried.
+        If it stayed, the next ordinary deployment would restore the database. Return the outcomes.
+        Raise AwsError, which says the cause, once every database has been tried.
         """
         if isinstance(cause, UncertainError):
             return set()  # the next attempt, or poll, finds the run

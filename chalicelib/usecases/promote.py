@@ -56,9 +56,7 @@ def promote(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
             attempt.read()
         if error.reason is Reason.OVERRULED:  # an operator has set another value, which stays
             error = Refused(Reason.NOTHING_NEW, str(error))
-        elif (
-            Undo.HANDLED in found and Undo.DONE not in found
-        ):  # an earlier attempt has started the run
+        elif Undo.HANDLED in found and Undo.DONE not in found:
             error = Refused(Reason.NOTHING_NEW, HANDLED)
         return attempt.refusal(error)
     return attempt.started(run)

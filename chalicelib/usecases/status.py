@@ -197,7 +197,7 @@ class _Look:
                 check_name(database, deployment, promoted)
         except Refused as refused:
             facts["blocks_refresh"] = True
-            if not self._is_normal(refused, is_deployed=latest == deployed):
+            if not self._is_normal(refused, is_deployed=latest is not None and latest == deployed):
                 found.append(f"latest would not be promoted: {_described(refused)}{self.for_all}")
         except AwsError as error:
             found.append(_described(error))

@@ -65,7 +65,7 @@ def create_app(client: ApiClient) -> Flask:
     @app.before_request
     def check_origin() -> Response | None:
         port = request.environ["SERVER_PORT"]
-        # Browsers leave out the port 80.
+        # Browsers omit port 80.
         hosts = [f"{name}:{port}".removesuffix(":80") for name in (LOOPBACK, "localhost", "[::1]")]
         is_ours = request.headers.get("Host") in hosts
         # A link from a chat may open a page, but no other page may load or frame one.
@@ -87,7 +87,7 @@ def create_app(client: ApiClient) -> Flask:
 
     def show(error: ApiError) -> ResponseReturnValue:
         if error.may_pass_with_new_session:
-            with suppress(ApiError):  # the next request tells
+            with suppress(ApiError):  # the next request reports it
                 client.begin_session()
         return render_template("error.html", error=error), error.status or 502
 
@@ -177,5 +177,5 @@ class _Console:
 
 
 def _visible(value: Any) -> Any:
-    """Make a text printable; Jinja escapes the rest, and markup is of our own making."""
+    """Make a text printable; Jinja escapes the rest, and markup is always our own."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)

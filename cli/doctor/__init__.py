@@ -42,7 +42,7 @@ def examine(project: Path, name: str) -> list[Check]:
     if first[0].fix:
         return first  # the others would be about another account
     if not look.is_deployed:
-        seen = "has not been deployed: no function of it is in the account"
+        seen = "has not been deployed: none of its functions is in the account"
         first.append(Check("stage", name, *checks.problem(seen, look.deploy)))
     return [*first, *own, *checks.own_keys(look), *_deployment(look, wanted)]
 
@@ -73,7 +73,7 @@ def _deployment(look: Look, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
 
 
 def is_healthy(done: Sequence[Check]) -> bool:
-    """Return whether everything could be looked at and nothing is a problem; warnings are allowed."""
+    """Return whether everything could be checked and nothing is a problem; warnings are allowed."""
     return not any(check.blind or check.status == checks.PROBLEM for check in done)
 
 
@@ -94,13 +94,13 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
     if count[checks.PROBLEM]:
         yield f"not healthy; {counts}"
     elif blind:
-        yield f"no problem was found; could not be looked at: {blind}; {counts}"
+        yield f"no problem was found; could not be checked: {blind}; {counts}"
     else:
         yield f"healthy; {counts}"
 
 
 def wanted_functions(project: Path, stage: Stage) -> tuple[dict[str, Wanted], list[Check]]:
-    """Return what each function is to have, and the check of its policy file."""
+    """Return what each function should have, and the check of its policy file."""
     document, wanted, files = stages.read_config(project), {}, []
     for function, generated in policies(stage).items():
         policy, name = generated, file_name(stage.name, function)

@@ -69,7 +69,7 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
         at = due(look.stage, settings.update_schedule, settings.next_update(look.now))
         return warning(
             f"holds the placeholder {value!r}: no snapshot has been recorded yet",
-            f"nothing before the first update: {at}",
+            f"wait for the first update: {at}",
         )
     if arn_of(value) is None:
         return problem(_no_arn(value), put)
@@ -90,19 +90,19 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
         seen = f"holds the placeholder {value!r}, which the main pipeline cannot restore"
         if deployed:
             return problem(seen, fix)
-        before = "nothing if the pipeline does not run before the first refresh"
+        before = "do nothing if the pipeline does not run before the first refresh"
         return warning(seen, f"{before}; otherwise {fix}")
     arn = SnapshotArn.parse(value)
     if arn is None:
-        return problem(f"{_no_arn(value)}; the next run would read it", fix)
+        return problem(f"{_no_arn(value)}; the next run reads it", fix)
     if not look.stage.may_restore(database, arn):
-        seen = f"{value} is a stranger's, or in another Region: the next run would read it"
+        seen = f"{value} is of an unknown account or in another Region: the next run reads it"
         return problem(seen, fix)
     snapshot = look.present(database, value)
     if snapshot is None:
         return warning(
             f"{value} no longer exists, or is no longer shared: it cannot be restored again",
-            f"nothing if a refresh comes before the next change of the pipeline's template; otherwise {fix}",
+            f"do nothing if a refresh comes before the next change to the pipeline's template; otherwise {fix}",
         )
     if broken := pin_rejection(snapshot, database.criteria):
         return problem(f"{value}: {broken.detail}", fix)
@@ -228,7 +228,7 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
     if wrong := unusable_key(key, again):
         seen, fix = f"its key {arn} {wrong.seen}", f"{production}: {wrong.fix}"
         return wrong._replace(seen=seen, fix=fix)
-    may = "this account may describe it; whether it may use it shows only at a restore or copy"
+    may = "this account may describe it; only a restore or copy shows whether it may use it"
     return ok(f"its key {arn} is customer-managed and enabled; {may}")
 
 

@@ -1,4 +1,4 @@
-"""What a check is, and the checks that need little of the account.
+"""The definition of a check, and the checks that need little access to the account.
 
 Each check names its fix as a command or a change that can be carried out as it is.
 """
@@ -50,7 +50,7 @@ class Check:
 
 
 class Verdict(NamedTuple):
-    """What is said of one subject of a check."""
+    """The result for one subject of a check."""
 
     status: str
     seen: str
@@ -59,7 +59,7 @@ class Verdict(NamedTuple):
 
 
 def ok(seen: str) -> Verdict:
-    """Return that all is well."""
+    """Return a verdict without a fault."""
     return Verdict(OK, seen)
 
 
@@ -76,10 +76,10 @@ def problem(seen: str, fix: str) -> Verdict:
 def unavailable(error: AwsError) -> Verdict:
     """Return a warning about something that could not be checked, so that the stage is not healthy."""
     action = error.operation
-    seen = f"could not be looked at: {error.code}: {error.message}; this needs {action}"
-    fix = "run the doctor again; if this persists, look at it by hand"
+    seen = f"could not be checked: {error.code}: {error.message}; this needs {action}"
+    fix = "run the doctor again; if this persists, check it by hand"
     if error.code in DENIED:
-        fix = f"allow {action} to the identity in use, or run the doctor as one that has it"
+        fix = f"grant {action} to the identity in use, or run the doctor as one that has it"
     return warning(seen, fix, blind=True)
 
 
@@ -136,11 +136,11 @@ def settings(stage: Stage) -> Iterator[Check]:
             yield wrong_setting(stage.name, problems[name])
         else:
             value = stage.variables.get(name)
-            yield Check("setting", name, OK, value or "not set: the default")
+            yield Check("setting", name, OK, value or "not set; the default applies")
     unknown = sorted(stage.variables.keys() - {*names})
     for name in (each for each in unknown if not each.endswith(INITIAL)):
         fix = f"correct its name, or remove it: {to_change(stage.name, f'{name}=')}"
-        yield Check("setting", name, WARNING, "is not a setting of this application", fix)
+        yield Check("setting", name, WARNING, "is not a setting of Aurora Refresh", fix)
 
 
 def wrong_setting(stage: str, problem: Problem) -> Check:
@@ -152,7 +152,7 @@ def wrong_setting(stage: str, problem: Problem) -> Check:
 
 
 def policy_file(stage: str, name: str, text: str | None, wanted: str) -> Check:
-    """Check that a policy file, of which Chalice makes a role, fits the settings."""
+    """Check that a policy file, from which Chalice makes a role, matches the settings."""
     if text == wanted:
         return Check("policy", name, OK, "is what the stage's settings need")
     differs = "differs from what the stage's settings need"
@@ -167,9 +167,9 @@ def when(stage: AcceptanceStage, instant: datetime) -> str:
 
 
 def due(stage: AcceptanceStage, schedule: Expression, instant: datetime | None) -> str:
-    """Return when a schedule is due next, at an instant or never; a rate's is unknown."""
+    """Return when a schedule is due next, at an instant or never; a rate's next time is unknown."""
     if schedule.is_rate:
-        return "unknown, because the rule counts by itself"
+        return "unknown, because EventBridge decides when a rate fires"
     return when(stage, instant) if instant else "never within five years"
 
 

@@ -36,7 +36,7 @@ SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrenc
 
 
 class Wanted(NamedTuple):
-    """What a function is to have; its `role` is None if Chalice makes one with the policy."""
+    """What a function should have; its `role` is None if Chalice makes one with the policy."""
 
     variables: Mapping[str, str]
     policy: Policy
@@ -81,7 +81,7 @@ def _concurrency(_subject: str, look: Look, name: str, *, is_single: bool) -> Ve
     fix = f"aws lambda delete-function-concurrency --function-name {name}"
     if is_single:
         fix = f"aws lambda put-function-concurrency --function-name {name} --reserved-concurrent-executions 1"
-    if reserved == 0:  # which only people make
+    if reserved == 0:  # which only people set
         return problem("was stopped by hand: its reserved concurrency is 0, so it never runs", fix)
     if is_single and reserved != 1:
         seen = f"reserved concurrency is {reserved or 'none'}, so two may run at once"
@@ -108,7 +108,7 @@ def _role(name: str, look: Look, wanted: Policy) -> Iterator[Verdict]:
 def _given_role(role: str, look: Look, function: str, runs_as: str) -> Verdict:
     name = look.function_names[function]
     if runs_as != role:
-        return problem(f"is to be the role of {name}, which runs as {runs_as}", look.deploy)
+        return problem(f"should be the role of {name}, which runs as {runs_as}", look.deploy)
     seen = f"is your own: whether it allows what {function} needs is not checked"
     fix = f"compare its policies with .chalice/{file_name(look.stage.name, function)}"
     return warning(seen, fix)
@@ -124,11 +124,11 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
     if is_wanted and not apis:
         return problem("is not deployed", look.deploy)
     if len(apis) > is_wanted:
-        found = f"{', '.join(apis)} invoke the stage's function, which should have "
+        found = f"the stage's function is invoked by {', '.join(apis)}, but should have "
         delete = f"aws apigateway delete-rest-api --rest-api-id {apis[-1]}"
         wanted = "one API" if is_wanted else "none"
         return warning(found + wanted, f"delete what is not used, for instance: {delete}")
-    return ok(", ".join(apis) or "none, as it is set")
+    return ok(", ".join(apis) or "none, as configured")
 
 
 # --- schedules ------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ def _rule(name: str, look: Look, function: str, expression: str, next_time: str)
         if configuration["FunctionArn"] not in targets:
             instead = ", ".join(targets) or "nothing"
             return problem(f"invokes {instead} instead of {function}", deploy)
-    return ok(f"enabled, {expression or 'for the ends of runs'}{next_time}")
+    return ok(f"enabled, {expression or 'on pipeline events'}{next_time}")
 
 
 # --- alarms ---------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def _alarm(name: str, look: Look, alarm: Json | None) -> Verdict:
     if alarm["StateValue"] == "ALARM":
         seen = f"is on: {alarm.get('StateReason', 'no reason given')}"
         if name.endswith("-overdue"):
-            fix = "nothing before the first scheduled run; afterwards find out why the rule did not fire"
+            fix = "wait for the first scheduled run; if it is past, find out why the rule did not fire"
             return warning(seen, fix)
         return problem(
             seen, "see what happened in the functions' logs, or in an acceptance stage's status"

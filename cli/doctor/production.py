@@ -23,7 +23,7 @@ def _cluster(name: str, look: Look, stage: ProductionStage) -> Verdict:
         fix = to_change(stage.name, "CLUSTERS=…")
         return problem(f"does not exist in {stage.account}, {stage.region}", fix)
     if cluster["Status"] != "available":
-        fix = f"nothing if that ends before {stage.settings.schedule}; otherwise start it"
+        fix = f"do nothing if that ends before {stage.settings.schedule}; otherwise start it"
         return warning(f"is {cluster['Status']}", fix)
     return ok("is available")
 

@@ -1,4 +1,4 @@
-"""Check what the refresh looks at: each database's stack and cluster, and the way to them."""
+"""Check what the refresh looks at: each database's stack and cluster, and the pipeline's way to them."""
 
 from collections.abc import Collection, Iterator
 
@@ -25,7 +25,7 @@ def databases(look: AcceptanceLook) -> Iterator[Check]:
                 yield from _cluster(f"cluster {cluster['DBClusterIdentifier']}", cluster)
     if not any(database.after_restore for database in stage.settings.databases):
         hint = "is not set for any database: production's personal data arrives unmasked"
-        fix = "mask it with a state machine: docs/after-restore.md; if it may be there as it is, do nothing"
+        fix = "mask it: docs/after-restore.md; if unmasked data is acceptable, do nothing"
         yield Check("deployment", "P_AFTER_RESTORE", *warning(hint, fix))
 
 
@@ -79,8 +79,8 @@ def _hindrances(_subject: str, stage: Json, deploys_at: int | None) -> Iterator[
         if action["actionTypeId"]["category"] == "Approval" and is_in_front:
             yield warning(
                 f"its action {action['name']} waits for an approval: if the database is deployed after it, a "
-                "refresh restores when somebody approves, also at noon",
-                f"move {action['name']} behind the action that deploys the database, or see that it is "
+                "refresh restores when somebody approves, even at noon",
+                f"move {action['name']} after the action that deploys the database, or make sure that it is "
                 "approved within the maintenance window",
             )
     if deploys_at is not None and "SKIP" in _results(stage, "beforeEntry", "onFailure"):
@@ -91,7 +91,7 @@ def _hindrances(_subject: str, stage: Json, deploys_at: int | None) -> Iterator[
         )
     if deploys_at is not None and "ROLLBACK" in _results(stage, "onFailure", "onSuccess"):
         yield warning(
-            "it rolls back automatically: the roll-back deploys an older template but reads current again, so "
+            "it rolls back automatically: the rollback deploys an older template but reads current again, so "
             "it may restore what has just failed",
             f"remove the result ROLLBACK from stage {stage['name']}",
         )
@@ -117,7 +117,7 @@ def _in_stack(
         settings = ["STACK_NAME", *(["AFTER_RESTORE"] if database.after_restore else [])]
         answers = " ".join(f"{database.setting(each)}=" for each in settings)
         unset = f"unset it, and the refresh relies on the newest successful deploy action: {to_change(stage.name, answers)}"
-        seen = f"stack {name} is not seen: the pipeline deploys it {place.elsewhere}, and {here}"
+        seen = f"stack {name} cannot be seen: the pipeline deploys it {place.elsewhere}, and {here}"
         return warning(seen, unset, blind=True)
     if stack and stack.status == "ROLLBACK_COMPLETE":
         seen = f"stack {name} is ROLLBACK_COMPLETE: its creation failed, and it cannot be updated"
@@ -128,14 +128,14 @@ def _in_stack(
         return _unknown(look, database, deployment)
     if stack is None and place.in_pipeline:
         seen = f"stack {name} has not been deployed by the pipeline yet"
-        return warning(seen, "nothing before the pipeline's first run")
+        return warning(seen, "wait for the pipeline's first run")
     cluster = look.deployed_cluster(database)
     if cluster is None:
         name_it = _set(stage, database, look.other_place(database) or "…")
         return problem(
-            f"there is no DB cluster of stack {reference} in account {stage.account}, {stage.region}",
-            "if it was deleted, pin a snapshot with deploy, which creates another one; otherwise name the stack "
-            f"that has it, perhaps a nested one: {name_it}",
+            f"stack {reference} has no DB cluster in account {stage.account}, {stage.region}",
+            "if it was deleted, pin a snapshot with --deploy-now, which creates another one; otherwise name the "
+            f"stack that has it, perhaps a nested one: {name_it}",
         )
     created, value = cluster.get("ClusterCreateTime"), deployment.value
     since = f", created {when(stage, created)}" if created else ""
@@ -155,10 +155,10 @@ def _unknown(look: AcceptanceLook, database: Database, deployment: Deployment) -
 
 @check("deployment")
 def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
-    """Warn that the refresh sees less, and judge what it sees."""
+    """Warn that the refresh relies on deploy actions alone, and judge what they show."""
     fix = _set(look.stage, database, look.other_place(database) or "…")
     stacks = look.stacks()
-    # So it cannot be set.
+    # The setting cannot name a stack elsewhere.
     if stacks and all(each.elsewhere and "#{" not in each.name for each in stacks):
         fix = (
             f"compare it with the status by hand: aurora-refresh console --stage {look.stage.name}"

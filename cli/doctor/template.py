@@ -1,4 +1,4 @@
-"""Check how the main pipeline's templates read *current*, and what makes refreshes fail or cost something.
+"""Check how the main pipeline's templates read *current*, and what makes refreshes fail or cost money.
 
 docs/main-pipeline.md explains the faults.
 """
@@ -22,7 +22,7 @@ _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::D
 _SIDE_EFFECTS = {
     "EngineVersion": "is missing: the Region's default is used, which may be older than the snapshot's",
     "KmsKeyId": "is missing: acceptance's data stays under the snapshot's key, which is production's unless you have copies",
-    "DeletionProtection": "is on: each refresh keeps the old cluster, and its costs",
+    "DeletionProtection": "is on: each refresh leaves the old cluster behind, still billed",
     "UpdateReplacePolicy": "is not Delete: each refresh leaves one more snapshot or cluster behind",
     "ManageMasterUserPassword": "is not on: acceptance's database keeps production's password",
 }
@@ -43,7 +43,7 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
 def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
     """Judge the cluster that P_STACK_NAME names; without it, any that the pipeline deploys.
 
-    A named stack that is not seen is reported beside what is deployed.
+    A named stack that cannot be seen is reported with what is deployed.
     """
     own, databases = database.stack, look.stage.settings.databases
     others = {each.current_parameter for each in databases if each != database}
@@ -65,10 +65,10 @@ def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[V
         missing = f"no cluster of stack {own} has a SnapshotIdentifier: it is never restored"
         yield problem(missing, _read_rightly(look, database))
     elif not own and not found:
-        seen = "nothing was found that reads it: only templates of CloudFormation are checked"
+        seen = "nothing was found that reads it: only CloudFormation templates are checked"
         away = next((each for each in unseen if each.elsewhere), None)
         if away:
-            seen = f"{seen}; stack {away.name} is not seen, {away.elsewhere}"
+            seen = f"{seen}; stack {away.name} cannot be seen: the pipeline deploys it {away.elsewhere}"
         yield warning(seen, _BY_HAND, blind=bool(away))
 
 
@@ -78,7 +78,7 @@ def _misread(look: AcceptanceLook, database: Database, each: Reading) -> Verdict
     if each.wrong:
         return problem(f"{each} {each.wrong}", fix)
     if each.parameter is None:
-        return warning(f"the source of {each}'s snapshot is not seen", fix, blind=True)
+        return warning(f"the source of {each}'s snapshot cannot be seen", fix, blind=True)
     if each.parameter == database.latest_parameter:
         effect = "the next ordinary run would restore by accident"
         return problem(f"{each} reads {each.parameter}, which is latest: {effect}", fix)
@@ -123,12 +123,12 @@ def _fixed_names(template: Json, cluster: str, instances: Mapping[str, Json]) ->
             yield problem(
                 f"{name} has a {identifier}, which the old one still has when the new one is created: "
                 "every refresh fails",
-                f"remove {identifier} from {name} in the template; this replaces it, so do it in a refresh's night",
+                f"remove {identifier} from {name} in the template; this replaces it, so do it on the night of a refresh",
             )
 
 
 def _side_effects(template: Json, cluster: str) -> Iterator[Verdict]:
-    """Yield what each refresh does besides; what cannot be determined is no fault."""
+    """Yield the side effects of each refresh; what cannot be determined is no fault."""
     body = mainpipeline.resources(template, mainpipeline.CLUSTERS)[cluster]
     properties = body["Properties"]
     managed = properties.get("ManageMasterUserPassword", False)

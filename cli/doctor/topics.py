@@ -18,7 +18,7 @@ _ACCOUNT = "aws:SourceAccount"  # of the alarm; without it, any account's alarm 
 
 
 def topics(look: Look) -> Iterator[Check]:
-    """Check that the topics and those who receive notifications are there."""
+    """Check that the topics exist and have subscribers."""
     stage, arn = look.stage, look.stage.settings.topic_arn
     if arn:
         subscribe = (
@@ -46,7 +46,7 @@ def _topic(arn: str, look: Look, subscribe: str) -> Iterator[Verdict]:
     for each in waiting:
         yield warning(
             f"{each['Endpoint']} has not confirmed the subscription, and receives nothing",
-            "click the link in the message that AWS sent; it is valid for two days, after which this sends "
+            "click the link in the message that AWS sent; it is valid for two days; after that, this sends "
             f"another: {subscribe}",
         )
     if confirmed:

@@ -22,7 +22,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def check(box: Sandbox, say: Callable[[str], None]) -> tuple[list[Fact], list[str]]:
-    """Try each fact in a sandbox that is deleted at the end, even if the check is told to stop.
+    """Try each fact in a sandbox that is deleted at the end, even if the check is stopped.
 
     Return the facts with their verdicts, and the problems: what could not be deleted, or that the check was
     stopped.

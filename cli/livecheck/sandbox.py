@@ -1,6 +1,6 @@
 """A throwaway corner of an account: everything in it is named after one check, and deleted at the end.
 
-All names derive from that of the check, so what a killed one left behind can be deleted by that name.
+All names derive from that of the check, so what a killed check left behind can be deleted by that name.
 """
 
 from collections.abc import Callable, Iterator

@@ -231,7 +231,7 @@ def test_a_refusal_is_a_sentence(client: FakeClient) -> None:
         assert "aws sso login" in refused(Mock(side_effect=error))[2]
     status, _, errors = refused({"status": "ok"})
     assert status == 1
-    assert errors.startswith("The answer has no 'history': the address may be another API's")
+    assert errors.startswith("The answer has no 'history': the address may belong to another API")
     skipped = {"outcome": "skipped", "reason": "on-hold", "message": "on hold until 2030"}
     client.answers["refresh"] = skipped | {"dry_run": False, "steps": []}
     said = "step  verdict  detail\nskipped, on-hold: on hold until 2030\n"
@@ -248,9 +248,9 @@ WRONG = {
     "status --url https:///api": f"--url is 'https:///api': {ADDRESS}",
     "status --url http://a.example/api": f"--url is 'http://a.example/api': {ADDRESS}",
     "status --url http://x:y/api": f"--url is 'http://x:y/api': {ADDRESS}",
-    "status --stage test --profile x": "The config profile (x) could not be found. Name one that ",
-    "AWS_DEFAULT_REGION=eu-west-1 status --stage test --profile x": "found. Name one that exists: ",
-    "AWS_PROFILE=x package --stage acceptance": "found. Name one that exists: --profile or AWS_PR",
+    "status --stage test --profile x": "The config profile (x) could not be found. Name an exist",
+    "AWS_DEFAULT_REGION=eu-west-1 status --stage test --profile x": "found. Name an existing profile ",
+    "AWS_PROFILE=x package --stage acceptance": "found. Name an existing profile with --profile o",
     "AWS_ENDPOINT_URL_STS=host:80 live-check": f"AWS_ENDPOINT_URL_STS is 'host:80': {ENDPOINT}",
     "configure": "Missing option '--stage'",
     f"{DEPLOY} EMAIL=team": "EMAIL is 'team': write an address such as team@example.com",

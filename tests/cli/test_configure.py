@@ -117,7 +117,7 @@ def test_a_policy_file_that_cannot_be_read_is_kept(project: Path, text: str) -> 
 
 WRONG = {
     "a_b": "STAGE is 'a_b': write a name such as acceptance",
-    "team-before": "STAGE is 'team-before': its stack would have the name of another",
+    "team-before": "STAGE is 'team-before': its stack would have the same name as",
     "acceptance RDS_ENGINE": "'RDS_ENGINE': write NAME=VALUE, such as RDS_ENGINE_VERSION=15\n",
     # Every problem is named.
     "acceptance SOURCE_ACCOUNT= RDS_ENGINE=oracle ENGINE=docdb": (
@@ -242,6 +242,7 @@ def test_a_stack_that_is_found_is_written(project: Path) -> None:
     find = Mock(return_value={"RDS_STACK_NAME": "acceptance-data"})
     answers = ANSWERS | {"MAX_SNAPSHOT_AGE_DAYS": "3"}
     write(changes(project, "new", answers, find=find))
+    assert find.call_args.args[0].name == "new"
     last = [*load(project, "new").variables.items()][-2:]  # in the order of the documentation
     assert last == [("RDS_STACK_NAME", "acceptance-data"), ("MAX_SNAPSHOT_AGE_DAYS", "3")]
     find.return_value = {"RDS_STACK_NAME": "no stack"}

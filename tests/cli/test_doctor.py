@@ -345,7 +345,7 @@ UNKNOWN = Deployment(unknown="current was set at about the time")
 STALE = NEW._replace(created=NOW - timedelta(days=15))
 DELETED_KEY = {"KeyManager": "CUSTOMER", "KeyState": "PendingDeletion", "Arn": "arn:y"}
 UNDELETE = "aws kms cancel-key-deletion --key-id arn:y && aws kms enable-key --key-id arn:y"
-ALLOW_KEY, COPY_AGAIN = "allow kms:DescribeKey to the identity in use", "--kms-key-id"
+ALLOW_KEY, COPY_AGAIN = "grant kms:DescribeKey to the identity in use", "--kms-key-id"
 hidden_key = partial(AwsError, "kms:DescribeKey", KEY, "AccessDeniedException")
 CONFIGURATION, FIRING = QUESTIONS["configuration"][1], QUESTIONS["rule"][1]
 UPDATING = QUESTIONS["update_rule"][1]
@@ -369,7 +369,7 @@ FAULTS: Table = {
         (PIPELINE_NAME, account({PIPELINE_NAME: None}), "problem", "not found", put(PIPELINE_NAME, PIPELINE)),
         (PIPELINE_NAME, account({PIPELINE_NAME: "the main one"}), "problem", "not a pipeline's name", put(PIPELINE_NAME, PIPELINE)),
         (PIPELINE_NAME, account({PIPELINE_NAME: "main"}), "problem", f"may start only {PIPELINE}", f"{put(PIPELINE_NAME, PIPELINE)}; or, if that is right, {configure_with(f'MAIN_PIPELINE_ARN={PIPELINE_ARN.removesuffix(PIPELINE)}main')}"),
-        (LATEST, account({LATEST: "dummyvalue"}), "warning", "placeholder", "nothing before the first update: Sunday 2026-01-04 02:00 UTC"),
+        (LATEST, account({LATEST: "dummyvalue"}), "warning", "placeholder", "wait for the first update: Sunday 2026-01-04 02:00 UTC"),
         (LATEST, account({LATEST: "hunter2"}), "problem", "not the ARN", put(LATEST, "dummyvalue")),
         (LATEST, account(candidate=Refused(Reason.SNAPSHOT_STALE, "no")), "problem", "not promote it", Reason.SNAPSHOT_STALE.next_step),
         (LATEST, account(candidate=Refused(Reason.COPY_PENDING, "40 % done")), "warning", "40 % done", Reason.COPY_PENDING.next_step),
@@ -379,7 +379,7 @@ FAULTS: Table = {
         (CURRENT, account({CURRENT: "hunter2"}, deployment=Deployment("hunter2")), "problem", "not the ARN", WRITE_CURRENT),
         (LATEST, account({LATEST: None}), "problem", GONE, DEPLOY),
         (CURRENT, account({CURRENT: None}), "problem", GONE, KEEP_CURRENT),
-        (CURRENT, account({CURRENT: arn("orders-1", "999999999999")}), "problem", "a stranger's", KEEP_CURRENT),
+        (CURRENT, account({CURRENT: arn("orders-1", "999999999999")}), "problem", "an unknown account", KEEP_CURRENT),
         (CURRENT, account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "in another Region", KEEP_CURRENT),
         (CURRENT, account({CURRENT: arn("orders-0")}, present=None), "warning", "no longer exists", KEEP_CURRENT),
         (CURRENT, account(present=OLD._replace(engine="docdb")), "problem", "docdb", WRITE_CURRENT),
@@ -402,7 +402,7 @@ FAULTS: Table = {
             ("!If [IsOwn, 'the name', !Ref Given]", "a constant snapshot in the template: it is never restored again"),
             ("!If [Unknown, !Ref Text, !Ref AWS::NoValue]", "the template's parameter Text of type String, which is the text itself"),
         ]),
-        *((CURRENT, account(template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")), "warning", "source of Cluster of stack main's snapshot is not seen", READ_RIGHTLY) for snapshot in [
+        *((CURRENT, account(template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")), "warning", "source of Cluster of stack main's snapshot cannot be seen", READ_RIGHTLY) for snapshot in [
             "!FindInMap [Environments, !Ref AWS::AccountId, snapshot]",
             # A run may give a parameter what it has read from *current*.
             "!Ref Given",
@@ -415,7 +415,7 @@ FAULTS: Table = {
         ]),
         # Another cluster reads *current*, but not the one of RDS_STACK_NAME.
         *((CURRENT, account(pipeline=pipeline_of(BOTH), template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}"), **ORDERS_STACK), status, seen, configure_with("RDS_STACK_NAME=orders"))
-          for snapshot, status, seen in [("x", "problem", "a constant snapshot"), ("!ImportValue x", "warning", "is not seen")]),
+          for snapshot, status, seen in [("x", "problem", "a constant snapshot"), ("!ImportValue x", "warning", "cannot be seen")]),
         (CURRENT, account(template=stack_of(TEMPLATE, {"Snapshot": LATEST})), "problem", "would restore by accident", READ_RIGHTLY),
         (CURRENT, account(template=stack_of(TEMPLATE, {"Snapshot": "/x"})), "problem", "Cluster of stack main reads /x instead", configure_with("SSM_RDS_CURRENT_SNAPSHOT_NAME=/x") + "; otherwise give the template"),
         *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
@@ -437,22 +437,22 @@ FAULTS: Table = {
           for value in ("!Ref Writer", "!GetAtt Cluster.Endpoint.Address", "!Sub '${Cluster.Endpoint.Address}:1'")),
     ],
     "deployment": [
-        ("rds", account(stack=None), "warning", "not been deployed", "nothing before the pipeline's first run"),
+        ("rds", account(stack=None), "warning", "not been deployed", "wait for the pipeline's first run"),
         ("rds", seen_stack("UPDATE_IN_PROGRESS"), "warning", "is UPDATE_IN_PROGRESS", "run the doctor again"),
         ("rds", seen_stack("ROLLBACK_COMPLETE"), "problem", "it cannot be updated", "aws cloudformation delete-stack --stack-name main, and"),
         *(("rds", seen_stack(status), "problem", f"stack main is {status}: {todo}", Reason.DEPLOYED_UNKNOWN.next_step)
           for status, todo in [("UPDATE_ROLLBACK_FAILED", "continue its rollback"), ("ROLLBACK_FAILED", "delete it")]),
         ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in P_STACK_NAME: main/A, main/B", Reason.DEPLOYED_UNKNOWN.next_step),
-        ("rds", account(cluster=None), "problem", "there is no DB cluster of stack main", "if it was deleted, pin a snapshot"),
+        ("rds", account(cluster=None), "problem", "stack main has no DB cluster", "if it was deleted, pin a snapshot"),
         ("rds", account(deployment=UNKNOWN), "problem", "cannot determine what is deployed: current was set", "Correct what is named above"),
         (MACHINE, account(machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
         (MACHINE, account(machine=STANDARD | {"status": "DELETING"}), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
         (MACHINE, account(machine=STANDARD | {"type": "EXPRESS"}), "problem", "is EXPRESS", configure_with("RDS_AFTER_RESTORE=…")),
         ("cluster main-cluster-1", account(cluster=READY | {"HttpEndpointEnabled": False}), "warning", "Data API is not enabled", "write EnableHttpEndpoint: true"),
         ("cluster main-cluster-1", account(cluster=CLUSTER), "warning", "no secret", "write ManageMasterUserPassword: true"),
-        (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        (f"stage Review of {PIPELINE}", account(pipeline=pipeline_of(stage_named("Review", ASK), DATABASE_STAGE)), "warning", "Ask waits for an approval", "move Ask after the action"),
         # No action that is seen deploys the stack.
-        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM), VERIFY)), "warning", "Ask waits for an approval", "move Ask behind the action"),
+        (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM), VERIFY)), "warning", "Ask waits for an approval", "move Ask after the action"),
         (f"transitions of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "into stage Deploy is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "SKIP"}]}})), "warning", "a condition may skip it", "the result FAIL"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
@@ -464,7 +464,7 @@ FAULTS: Table = {
         (NEW.arn, account(key=DISABLED), "problem", "is Disabled", "enable-key"),
         (NEW.arn, account(key=hidden_key("no resource-based policy allows it")), "problem", "does not let account", f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'),
         # A refusal by one's own policies says nothing about the key.
-        *((NEW.arn, account(key=hidden_key(f"with an explicit deny in {each}")), "warning", "could not be looked at", ALLOW_KEY)
+        *((NEW.arn, account(key=hidden_key(f"with an explicit deny in {each}")), "warning", "could not be checked", ALLOW_KEY)
           for each in ("an identity-based policy", "a permissions boundary", "a session policy")),
     ],
     "share": [
@@ -479,8 +479,8 @@ FAULTS: Table = {
     ],
     "function": [
         (RESTORE, account(configuration=None), "problem", "is not deployed", DEPLOY),
-        (RESTORE, account(configuration=DENIED), "warning", "could not be looked at", "allow service:Look"),
-        (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Error": {"ErrorCode": "AccessDeniedException", "Message": "no right"}}}), "warning", "no right", "allow kms:Decrypt"),
+        (RESTORE, account(configuration=DENIED), "warning", "could not be checked", "grant service:Look"),
+        (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Error": {"ErrorCode": "AccessDeniedException", "Message": "no right"}}}), "warning", "no right", "grant kms:Decrypt"),
         (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Variables": VARIABLES | dict.fromkeys(("RDS_ENGINE_VERSION", "RDS_SOURCE_CLUSTER", "OTEL"), "hunter2")}}), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, RDS_SOURCE_CLUSTER", DEPLOY),
         (f"{RESTORE} concurrency", account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
         (f"{RESTORE} concurrency", account(concurrency=0), "problem", "stopped by hand", RESERVE),
@@ -517,12 +517,12 @@ FAULTS: Table = {
         (ERRORS, account(alarms=ALARMS | {ERRORS: None}), "problem", GONE, DEPLOY),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"StateValue": "ALARM", "StateReason": "1 error"}}), "problem", "is on: 1 error", "see what happened in"),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"ActionsEnabled": False}}), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
-        (OVERDUE, account(alarms=ALARMS | {OVERDUE: ALARM | {"StateValue": "ALARM"}}), "warning", "is on", "nothing before the first scheduled run"),
+        (OVERDUE, account(alarms=ALARMS | {OVERDUE: ALARM | {"StateValue": "ALARM"}}), "warning", "is on", "wait for the first scheduled run"),
     ],
     "API": [
         ("REST API", account(rest_apis=[]), "problem", "is not deployed", DEPLOY),
-        ("REST API", account(rest_apis=["a1", "b2"]), "warning", "a1, b2 invoke the stage's function, which should have one API", "delete-rest-api --rest-api-id b2"),
-        ("REST API", account(stage=WITHOUT_API), "warning", "a1b2c3 invoke the stage's function, which should have none", "delete-rest-api --rest-api-id a1b2c3"),
+        ("REST API", account(rest_apis=["a1", "b2"]), "warning", "function is invoked by a1, b2, but should have one API", "delete-rest-api --rest-api-id b2"),
+        ("REST API", account(stage=WITHOUT_API), "warning", "function is invoked by a1b2c3, but should have none", "delete-rest-api --rest-api-id a1b2c3"),
     ],
 }
 # Faults beside others, on which they depend.
@@ -539,11 +539,11 @@ BESIDE: Table = {
         (CURRENT, account(stage=UNNAMED, template=stack_of({}, {})), "warning", "nothing was found that reads it: only", BY_HAND),
         *((CURRENT, account(stage=stage_of(**TWO, RDS_STACK_NAME="", RDS_AFTER_RESTORE="", DOCS_STACK_NAME=stack), template=stack_of(TEMPLATE, {"Snapshot": current}), **DOCS, **{"deployed_stack of docs": None}), "warning", "nothing was found that reads it: only", BY_HAND)
           for stack, current in (("", OTHER_CURRENT), ("main", "/x"))),
-        (CURRENT, account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", f"stack main is not seen, in account {PRODUCTION}", BY_HAND),
+        (CURRENT, account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", f"stack main cannot be seen: the pipeline deploys it in account {PRODUCTION}", BY_HAND),
     ],
     "deployment": [
         ("rds", account(stage=UNNAMED, deployment=UNKNOWN), "problem", "current was set", configure_with("RDS_STACK_NAME=main")),
-        ("rds", account(stage=ELSEWHERE, **NO_STACK), "problem", "there is no DB cluster of stack gone", configure_with("RDS_STACK_NAME=main")),
+        ("rds", account(stage=ELSEWHERE, **NO_STACK), "problem", "stack gone has no DB cluster", configure_with("RDS_STACK_NAME=main")),
         ("rds", account(stage=ELSEWHERE, **NO_STACK, deployment=Deployment(unknown="no stack")), "problem", "no stack", configure_with("RDS_STACK_NAME=main")),
         ("rds", account(pipeline=pipeline_of(stage_named("Deploy", DATABASE | REGION)), **UNSEEN), "warning", f"it in account {ACCEPTANCE}, us-east-1, and", configure_with("RDS_STACK_NAME= RDS_AFTER_RESTORE=")),
         ("rds", account(stage=stage_of(RDS_AFTER_RESTORE=""), pipeline=pipeline_of(stage_named("Deploy", STACK_SET)), **UNSEEN), "warning", "deploys it as instances of a stack set", configure_with("RDS_STACK_NAME=")),
@@ -570,7 +570,7 @@ def test_each_fault_is_named_with_its_fix(table: Table, check: str, row: Row) ->
     assert (found.check, found.subject, found.status) == (check, subject, status)
     assert message in found.seen
     assert fix in str(found.fix)
-    unseen = ("could not be looked at", "is not seen")
+    unseen = ("could not be checked", "cannot be seen")
     assert found.blind is any(each in found.seen for each in unseen)
     assert "hunter2" not in f"{found.seen}{found.fix}"
     assert f"{subject}: " not in found.seen  # which stands in front already
@@ -688,9 +688,9 @@ def test_the_next_date_is_a_real_one_in_the_window_s_zone() -> None:
     hourly = UPDATING | {"ScheduleExpression": "rate(1 hour)"}
     look = account(None, stage, rule=FIRING | TWICE, update_rule=hourly)
     assert [check.seen for check in deployment.schedules(look)] == [
-        "enabled, rate(1 hour); next update unknown, because the rule counts by itself",
+        "enabled, rate(1 hour); next update unknown, because EventBridge decides when a rate fires",
         "enabled, cron(0 2,3 ? * SUN *); next restore Sunday 2026-01-04 04:00 Europe/Amsterdam, unless on hold",
-        "enabled, for the ends of runs",
+        "enabled, on pipeline events",
         "enabled, rate(15 minutes)",
     ]
 
@@ -874,7 +874,7 @@ def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
 
 def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [GOOD, Check("alarm", "all", *checks.unavailable(DENIED))]
-    last = "no problem was found; could not be looked at: 1; problems: 0, warnings: 1, ok: 1"
+    last = "no problem was found; could not be checked: 1; problems: 0, warnings: 1, ok: 1"
     assert [*doctor.lines(found)][-1] == last
     monkeypatch.setattr(doctor, "examine", lambda *_: found)
     assert CliRunner().invoke(cli, COMMAND).exit_code == 1
@@ -915,7 +915,7 @@ SHARED_ANSWERS: Answers = {SOURCE: AVAILABLE, ITS_KEY: AWS_MANAGED, OWN_KEY: CUS
     ("stage", "changed", "what", "fix"),
     [
         (WITH_KEY, {SOURCE: None}, "orders problem", OTHER_CLUSTERS),
-        (WITH_KEY, {SOURCE: STOPPED}, "orders warning", "nothing if that ends"),
+        (WITH_KEY, {SOURCE: STOPPED}, "orders warning", "do nothing if that ends"),
         (WITH_KEY, {ITS_KEY: None}, "of orders problem", OTHER_KEY),
         (WITH_KEY, {ITS_KEY: DELETED_KEY}, "of orders problem", UNDELETE),
         (WITH_KEY, {ITS_KEY: CUSTOMERS, OWN_KEY: AWS_MANAGED}, "alias/own problem", OTHER_KEY),

@@ -215,7 +215,7 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
     status, printed = user.run("destroy", "--yes", "--everything")
     found = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
     assert (status, names(found, "DBClusterSnapshotIdentifier")) == (0, [others, "by-hand"])
-    assert f"  keep       topic {TOPIC}, which other alarms notify: others" in printed
+    assert f"  keep       topic {TOPIC}, which other alarms publish to: others" in printed
     # Others may read the main pipeline's name.
     assert (user.holds(), user.log_days()) == ({PIPELINE_NAME: "acceptance-main"}, {})
     cloudwatch.delete_alarms(AlarmNames=["others"])

@@ -284,10 +284,13 @@ class SimulatedAws(InMemoryAws):
             update = self._read(run, stack)
             if update and self.behaviour.change_sets:
                 self._end_action(index, "Succeeded")
+                known = len(self.updates)
                 fate = yield  # an approval between the two
                 if fate == "fail":
                     return False
                 index = self._begin_deploy(run, stack, self.pipelines.executed[index])
+                if any(each.stack == stack for each in self.updates[known:]):
+                    update = None  # the change set is OBSOLETE
             if update:
                 self.updates.append(update)
                 update.steps = self._update(update)

@@ -230,8 +230,9 @@ def old_is_from(days: int) -> Arrange:
     return listing(snapshot("new"), snapshot("old", created=SUNDAY - timedelta(days=days)))
 
 
+NO_CLUSTER = (without(CURRENT), no_stack)
 DELETED_DURING_A_RUN = in_turn(Night.push, without(CURRENT), stack_in("UPDATE_IN_PROGRESS"))
-FIRST_PIN = in_turn(without(CURRENT), no_stack, lambda night: night.pin("new"))
+FIRST_PIN = in_turn(*NO_CLUSTER, lambda night: night.pin("new"))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +299,7 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "reset": (holding(CURRENT, "dummyvalue"), [RESET]),
     "no snapshot": (holding(CURRENT, SECRET), [WRONG]),
     "reset before anything was deployed": (
-        in_turn(without(CURRENT), no_stack, holding(CURRENT, OLD), holding(CURRENT, "dummyvalue")),
+        in_turn(*NO_CLUSTER, holding(CURRENT, OLD), holding(CURRENT, "dummyvalue")),
         [],
     ),
     "deleted, and its stack is unreadable": (
@@ -328,19 +329,16 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         for status in ("Failed", "Stopped", "Cancelled")
     },
     "missed": (LATE, [MISSED]),
-    "held when it was due": (
-        in_turn(at(SUNDAY + timedelta(days=1, hours=2)), hold_until("2026-01-05")),
-        [],
-    ),
+    "held when due": (in_turn(at(SUNDAY + timedelta(hours=26)), hold_until("2026-01-05")), []),
     "held": (in_turn(LATE, hold_until("2026-02-01")), []),
     "nothing newer": (in_turn(EARLY, holding(LATEST, OLD), LATE), []),
     "newer only since": (in_turn(LATE, holding(LATEST, NEW)), []),
     "before the first update is due": (
-        in_turn(at(TWO_O_CLOCK - timedelta(hours=1)), holding(LATEST, "dummyvalue")),
+        in_turn(*NO_CLUSTER, at(SUNDAY - timedelta(hours=3)), holding(LATEST, "dummyvalue")),
         [],
     ),
     "before the first update": (
-        in_turn(EARLY, without(CURRENT), no_stack, holding(LATEST, "dummyvalue"), LATE),
+        in_turn(EARLY, *NO_CLUSTER, holding(LATEST, "dummyvalue"), LATE),
         [NO_UPDATE],
     ),
     "not missed yet": (in_turn(LATE, Night.push), []),

@@ -31,12 +31,12 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("submit", (event) => {
   const asks = event.target.matches("[data-dialog]");
-  // A second click on a slow page would do the thing twice.
+  // A second click on a slow page would submit the form twice.
   if (asks || document.body.ariaBusy) event.preventDefault();
   if (asks) ask(`${event.target.action}?${new URLSearchParams(new FormData(event.target))}`);
   else {
     document.body.ariaBusy = "true";
-    // A browser says nothing of a page that was stopped. No call of the API takes longer than this.
+    // Stopping a page load fires no event. No API call takes longer than this.
     setTimeout(() => { document.body.ariaBusy = null; }, 40_000);
   }
 });
@@ -57,7 +57,7 @@ function select() {
 
 for (const control of filter ? [filter, eligible] : []) control.addEventListener("input", select);
 
-// A page that the browser had kept would stay busy.
+// A page restored from the browser's back/forward cache would stay busy.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 localize(document);
 if (filter) select();
