@@ -117,7 +117,7 @@ def _in_stack(
         settings = ["STACK_NAME", *(["AFTER_RESTORE"] if database.after_restore else [])]
         answers = " ".join(f"{database.setting(each)}=" for each in settings)
         unset = f"unset it, and the refresh relies on the newest successful deploy action: {to_change(stage.name, answers)}"
-        seen = f"stack {name} cannot be seen: the pipeline deploys it {place.elsewhere}, and {here}"
+        seen = f"stack {name} is not seen: the pipeline deploys it {place.elsewhere}, and {here}"
         return warning(seen, unset, blind=True)
     if stack and stack.status == "ROLLBACK_COMPLETE":
         seen = f"stack {name} is ROLLBACK_COMPLETE: its creation failed, and it cannot be updated"

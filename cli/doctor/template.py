@@ -43,7 +43,7 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
 def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[Verdict]:
     """Judge the cluster that P_STACK_NAME names; without it, any that the pipeline deploys.
 
-    A named stack that cannot be seen is reported with what is deployed.
+    A named stack that is not seen is reported with what is deployed.
     """
     own, databases = database.stack, look.stage.settings.databases
     others = {each.current_parameter for each in databases if each != database}
@@ -68,7 +68,9 @@ def _reads(current: str, look: AcceptanceLook, database: Database) -> Iterator[V
         seen = "nothing was found that reads it: only CloudFormation templates are checked"
         away = next((each for each in unseen if each.elsewhere), None)
         if away:
-            seen = f"{seen}; stack {away.name} cannot be seen: the pipeline deploys it {away.elsewhere}"
+            seen = (
+                f"{seen}; stack {away.name} is not seen: the pipeline deploys it {away.elsewhere}"
+            )
         yield warning(seen, _BY_HAND, blind=bool(away))
 
 
@@ -78,7 +80,7 @@ def _misread(look: AcceptanceLook, database: Database, each: Reading) -> Verdict
     if each.wrong:
         return problem(f"{each} {each.wrong}", fix)
     if each.parameter is None:
-        return warning(f"the source of {each}'s snapshot cannot be seen", fix, blind=True)
+        return warning(f"the source of {each}'s snapshot is not seen", fix, blind=True)
     if each.parameter == database.latest_parameter:
         effect = "the next ordinary run would restore by accident"
         return problem(f"{each} reads {each.parameter}, which is latest: {effect}", fix)

@@ -402,7 +402,7 @@ FAULTS: Table = {
             ("!If [IsOwn, 'the name', !Ref Given]", "a constant snapshot in the template: it is never restored again"),
             ("!If [Unknown, !Ref Text, !Ref AWS::NoValue]", "the template's parameter Text of type String, which is the text itself"),
         ]),
-        *((CURRENT, account(template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")), "warning", "source of Cluster of stack main's snapshot cannot be seen", READ_RIGHTLY) for snapshot in [
+        *((CURRENT, account(template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}")), "warning", "source of Cluster of stack main's snapshot is not seen", READ_RIGHTLY) for snapshot in [
             "!FindInMap [Environments, !Ref AWS::AccountId, snapshot]",
             # A run may give a parameter what it has read from *current*.
             "!Ref Given",
@@ -415,7 +415,7 @@ FAULTS: Table = {
         ]),
         # Another cluster reads *current*, but not the one of RDS_STACK_NAME.
         *((CURRENT, account(pipeline=pipeline_of(BOTH), template=with_resource("Cluster", f"SnapshotIdentifier: {snapshot}"), **ORDERS_STACK), status, seen, configure_with("RDS_STACK_NAME=orders"))
-          for snapshot, status, seen in [("x", "problem", "a constant snapshot"), ("!ImportValue x", "warning", "cannot be seen")]),
+          for snapshot, status, seen in [("x", "problem", "a constant snapshot"), ("!ImportValue x", "warning", "is not seen")]),
         (CURRENT, account(template=stack_of(TEMPLATE, {"Snapshot": LATEST})), "problem", "would restore by accident", READ_RIGHTLY),
         (CURRENT, account(template=stack_of(TEMPLATE, {"Snapshot": "/x"})), "problem", "Cluster of stack main reads /x instead", configure_with("SSM_RDS_CURRENT_SNAPSHOT_NAME=/x") + "; otherwise give the template"),
         *(("main", account(template=with_resource("Cluster", f"{name}: {value}")), status, name, name) for name, value, status in [
@@ -539,7 +539,7 @@ BESIDE: Table = {
         (CURRENT, account(stage=UNNAMED, template=stack_of({}, {})), "warning", "nothing was found that reads it: only", BY_HAND),
         *((CURRENT, account(stage=stage_of(**TWO, RDS_STACK_NAME="", RDS_AFTER_RESTORE="", DOCS_STACK_NAME=stack), template=stack_of(TEMPLATE, {"Snapshot": current}), **DOCS, **{"deployed_stack of docs": None}), "warning", "nothing was found that reads it: only", BY_HAND)
           for stack, current in (("", OTHER_CURRENT), ("main", "/x"))),
-        (CURRENT, account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", f"stack main cannot be seen: the pipeline deploys it in account {PRODUCTION}", BY_HAND),
+        (CURRENT, account(stage=UNNAMED, pipeline=AWAY, **UNSEEN), "warning", f"stack main is not seen: the pipeline deploys it in account {PRODUCTION}", BY_HAND),
     ],
     "deployment": [
         ("rds", account(stage=UNNAMED, deployment=UNKNOWN), "problem", "current was set", configure_with("RDS_STACK_NAME=main")),
@@ -570,7 +570,7 @@ def test_each_fault_is_named_with_its_fix(table: Table, check: str, row: Row) ->
     assert (found.check, found.subject, found.status) == (check, subject, status)
     assert message in found.seen
     assert fix in str(found.fix)
-    unseen = ("could not be checked", "cannot be seen")
+    unseen = ("could not be checked", "is not seen")
     assert found.blind is any(each in found.seen for each in unseen)
     assert "hunter2" not in f"{found.seen}{found.fix}"
     assert f"{subject}: " not in found.seen  # which stands in front already
