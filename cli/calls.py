@@ -16,12 +16,11 @@ from chalicelib.aws.errors import code_and_message
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
 _POLL_SECONDS = 2.0
 _PATIENCE = 1_200.0  # seconds
-ROLE_SECONDS = 60.0  # for which a service may not yet know a new role
+ROLE_SECONDS = 60.0  # until every service knows a new role
 # The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}
 # What the codes of errors for something that does not exist contain.
 _ABSENT = re.compile("NotFound|NoSuch|NotExist|NonExist")
-
 
 T = TypeVar("T")
 

@@ -75,12 +75,14 @@ def _show_status(client: "ApiClient", answer: Json) -> None:
     counted = count(len(problems), "problem") if problems else "no problems"
     say(" · ".join([*_who(client), counted]))
     say()
-    coming = _local(answer["schedule"]["next_restore"]) or ("on hold" if answer["hold"] else "none")
+    next_refresh = _local(answer["schedule"]["next_restore"]) or (
+        "on hold" if answer["hold"] else "none"
+    )
     rows: list[Row] = []
     for facts in answer["databases"]:
         deployed, age = facts["deployed"] and view.short(facts["deployed"]), facts["age_hours"]
         shown = view.age(age) if deployed and age is not None else None
-        rows.append((facts["name"], deployed, shown, facts["state"], coming))
+        rows.append((facts["name"], deployed, shown, facts["state"], next_refresh))
     say_table(("database", "deployed", "age", "state", "next refresh"), rows)
     for line in _coming(answer):
         say(line)
