@@ -108,13 +108,11 @@ def _acceptance(stage: AcceptanceStage) -> _Values:
     is_elsewhere = source_region != stage.region
     return {
         "pipeline": [stage.pipeline_arn],
-        "pipeline_parameter": _bare(settings.pipeline_parameter),
         "parameters": _bare(*settings.promotion_parameters),
         "latest": _bare(*(each.latest_parameter for each in databases)),
         "current": _bare(*(each.current_parameter for each in databases)),
         "hold": _bare(settings.hold_parameter),
         "copied_latest": _bare(*(each.latest_parameter for each in copied)),
-        "copied_current": _bare(*(each.current_parameter for each in copied)),
         "stacks": [*stacks],
         "clusters": ["*"] if stacks else [],
         "machines": [*machines],

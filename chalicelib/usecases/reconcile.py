@@ -34,7 +34,7 @@ from chalicelib.domain.ledger import (
     run_label,
     was_there_before,
 )
-from chalicelib.domain.parameters import arn_of, value_of, visible
+from chalicelib.domain.parameters import arn_of, snapshot_of, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, hours
 from chalicelib.ports import Aws
@@ -81,7 +81,7 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
     `ended` is the pipeline of which a run has ended, which may be another one; the poll has None.
     """
     function = RECONCILE if ended is None else FOLLOW_PIPELINE
-    values = aws.parameters.get([settings.pipeline_parameter])
+    values = aws.parameters.get(settings.promotion_parameters)
     if ended and value_of(values, settings.pipeline_parameter) != ended:
         message = f"{ended} is not the main pipeline"
         return Result("ignored", Reason.OTHER_PIPELINE, message)
@@ -106,6 +106,8 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
         ledgers, unlabelled = run_each(to_notify, lambda look: _remember(pipeline, look))
         errors.extend([*uncorrected, *unlabelled])
     raise_errors(errors)
+    latest = {each.name: snapshot_of(values, each.latest_parameter) for each in settings.databases}
+    results = [each._replace(latest=latest[each.name]) for each in results]
     return combine(results) if results else Result("ignored", None, "everything is in line")
 
 

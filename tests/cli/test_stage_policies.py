@@ -95,7 +95,7 @@ def test_each_function_may_do_what_it_does() -> None:
     run = allow("codepipeline", PIPELINE_ARN, "GetPipelineState", "StartPipelineExecution")
     names = (PIPELINE_NAME, LATEST, CURRENT, hold)
     read_all = {grant for name in names for grant in parameter(name, "GetParameters")}
-    reconcile = look | MOVE_CURRENT | parameter(PIPELINE_NAME, "GetParameters") | PUBLISH
+    reconcile = look | read_all | MOVE_CURRENT | PUBLISH
     expected = {
         UPDATE: LIST_SNAPSHOTS
         | parameter(LATEST, "GetParameters", "PutParameter")
@@ -131,12 +131,11 @@ def copying(use_own_key: set[Grant], region: str = "eu-west-1", **condition: Any
     for resource in (shares, OUR_COPIES):
         copy |= allow("rds", resource, "CopyDBClusterSnapshot")
     copy |= allow("rds", OUR_COPIES, "AddTagsToResource")
-    record = ("GetParameters", "GetParameterHistory", "PutParameter", "UnlabelParameterVersion")
+    record = ("GetParameterHistory", "PutParameter", "UnlabelParameterVersion")
     return {
         UPDATE: copy | parameter(LATEST, "LabelParameterVersion"),
         RECONCILE: copy
         | parameter(LATEST, *record)
-        | parameter(CURRENT, "GetParameters")
         | allow("rds", OUR_COPIES, "DeleteDBClusterSnapshot"),
     }
 
@@ -148,7 +147,7 @@ PREPARE = LOOK_AT_IT | allow("states", MACHINE, "StartExecution")
 JOIN_VPC = ("CreateNetworkInterface", "DescribeNetworkInterfaces", "DeleteNetworkInterface")
 JOIN_VPC += ("DescribeSubnets", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses")
 READ_OTHERS = parameter(OTHER_LATEST, "GetParameters") | parameter(OTHER_CURRENT, "GetParameters")
-MOVE_OTHER = parameter(OTHER_CURRENT, *MOVE, "UnlabelParameterVersion")
+MOVE_OTHER = READ_OTHERS | parameter(OTHER_CURRENT, *MOVE, "UnlabelParameterVersion")
 ADDED: dict[str, tuple[dict[str, Any], Granted]] = {
     "chat topic": ({"CHAT_TOPIC_ARN": TOPIC}, dict.fromkeys(NOTIFYING, PUBLISH)),
     "after-restore work": (
@@ -160,10 +159,7 @@ ADDED: dict[str, tuple[dict[str, Any], Granted]] = {
         TWO,
         {
             UPDATE: READ_OTHERS | parameter(OTHER_LATEST, "PutParameter"),
-            RESTORE: READ_OTHERS | MOVE_OTHER,
-            FOLLOW: MOVE_OTHER,
-            RECONCILE: MOVE_OTHER,
-            API: READ_OTHERS | MOVE_OTHER,
+            **dict.fromkeys((RESTORE, FOLLOW, RECONCILE, API), MOVE_OTHER),
         },
     ),
     "copies": ({COPY_KEY: KEY}, copying(use(KEY_ARN))),

@@ -124,7 +124,7 @@ def test_a_success_is_returned_with_its_duration_and_the_age_of_the_data(promote
     promoted.run_ends()
     message = "run run-2 of pipeline acceptance-main succeeded"
     about = {"version": 2, "by": SCHEDULE, "why": "newest eligible share", "execution_id": "run-2"}
-    values = {"latest": None, "current": NEW, "previous": NEW}
+    values = {"latest": NEW, "current": NEW, "previous": NEW}
     timed = {"duration_minutes": 30.0, "age_hours": 6.5}
     succeeded = {"outcome": "succeeded", "message": message, **about, **values, **timed}
     assert by_event(promoted).to_json() == about_rds("succeeded", None, message, **succeeded)
