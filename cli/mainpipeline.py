@@ -68,7 +68,21 @@ def stack_of(action: Json) -> str | None:
     given, kind = action.get("configuration", {}), action["actionTypeId"]
     is_deploy = kind["category"] == "Deploy" and kind["provider"].startswith("CloudFormation")
     name: str | None = given.get("StackName", given.get("StackSetName"))
-    return name if is_deploy and given.get("ActionMode") != "DELETE_ONLY" else None
+    # Somebody else executes a change set that no action executes.
+    deploys = given.get("ActionMode") not in ("DELETE_ONLY", "CHANGE_SET_REPLACE")
+    return name if is_deploy and deploys else None
+
+
+def may_deploy(pipeline: Json, place: DeployedStack) -> bool:
+    """Return whether a pipeline deploys a stack here, or may do so in an action that does not say what it deploys."""
+    actions = [each for part in pipeline["stages"] for each in part["actions"]]
+    silent = [
+        each
+        for each in actions
+        if each["actionTypeId"]["category"] not in ("Source", "Approval", "Deploy")
+        or "#{" in (stack_of(each) or "")
+    ]
+    return bool(silent) or (place.in_pipeline and not place.elsewhere)
 
 
 def elsewhere(stage: AcceptanceStage, action: Json) -> str:

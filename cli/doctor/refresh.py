@@ -1,5 +1,6 @@
 """Check what the refresh looks at: each database's stack and cluster, and the pipeline's way to them."""
 
+import json
 from collections.abc import Collection, Iterator
 
 from chalicelib.domain.database import Database
@@ -83,6 +84,11 @@ def _hindrances(_subject: str, stage: Json, deploys_at: int | None) -> Iterator[
                 f"move {action['name']} after the action that deploys the database, or make sure that it is "
                 "approved within the maintenance window",
             )
+    if "DeploymentWindow" in json.dumps(stage.get("beforeEntry", {})):
+        yield warning(
+            "it has a DeploymentWindow: the run of a refresh waits until that opens, perhaps at noon",
+            f"make sure that the DeploymentWindow of stage {stage['name']} is open in MAINTENANCE_WINDOW",
+        )
     if deploys_at is not None and "SKIP" in _results(stage, "beforeEntry", "onFailure"):
         yield warning(
             "a condition may skip it: a run then succeeds without restoring, and the refresh is reported as "
@@ -129,6 +135,11 @@ def _in_stack(
     if stack is None and place.in_pipeline:
         seen = f"stack {name} has not been deployed by the pipeline yet"
         return warning(seen, "wait for the pipeline's first run")
+    is_deployed = look.structure is None or mainpipeline.may_deploy(look.structure, place)
+    # A nested stack is deployed with its root.
+    if not is_deployed and "RootId" not in (look.stack(name) or {}):
+        seen = f"pipeline {stage.pipeline} does not deploy stack {name}: no refresh restores it"
+        return problem(seen, to_change(stage.name, "MAIN_PIPELINE_ARN=…"))
     cluster = look.deployed_cluster(database)
     if cluster is None:
         name_it = _set(stage, database, look.other_place(database) or "…")

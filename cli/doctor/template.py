@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.errors import Refused
+from chalicelib.domain.snapshots import Snapshot
 from cli import mainpipeline
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning
 from cli.look import AcceptanceLook, known
@@ -18,6 +20,7 @@ from cli.templates import NO_VALUE
 
 _BY_HAND = "compare its template with docs/main-pipeline.md"
 _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
+_REPLACES = "; this replaces it, so do it on the night of a refresh"
 # What is wrong with a property of a restored cluster.
 _SIDE_EFFECTS = {
     "EngineVersion": "is missing: the Region's default is used, which may be older than the snapshot's",
@@ -36,7 +39,7 @@ def reading(look: AcceptanceLook) -> Iterator[Check]:
         yield from _reads(database.current_parameter, look, database)
     for stack in look.stacks():
         if template := known(look.template, stack):
-            yield from _faults(stack.name, template)
+            yield from _faults(stack.name, look, template)
 
 
 @check("template")
@@ -101,37 +104,51 @@ def _read_rightly(look: AcceptanceLook, database: Database) -> str:
 
 
 @check("template")
-def _faults(stack: str, template: Json) -> Iterator[Verdict]:
+def _faults(stack: str, look: AcceptanceLook, template: Json) -> Iterator[Verdict]:
+    """Judge the clusters that are restored from a *current* of the stage."""
+    databases = {each.current_parameter: each for each in look.stage.settings.databases}
+    clusters = mainpipeline.resources(template, mainpipeline.CLUSTERS)
     for each in mainpipeline.readings(stack, template):
-        if each.parameter:
+        if database := databases.get(each.parameter or ""):
+            body = clusters[each.cluster]
             instances = {
-                name: body["Properties"]
-                for name, body in mainpipeline.resources(template, _INSTANCES).items()
-                if body.get("Properties", {}).get("DBClusterIdentifier") == {"Ref": each.cluster}
+                name: instance["Properties"]
+                for name, instance in mainpipeline.resources(template, _INSTANCES).items()
+                if instance.get("Properties", {}).get("DBClusterIdentifier")
+                == {"Ref": each.cluster}
             }
-            yield from _fixed_names(template, each.cluster, instances)
-            yield from _side_effects(template, each.cluster)
+            yield from _fixed_names(each.cluster, body["Properties"], instances)
+            yield from _side_effects(each.cluster, body)
+            yield from _old_version(each.cluster, body["Properties"], known(look.newest, database))
             yield from _exports(template, [each.cluster, *instances])
 
 
-def _fixed_names(template: Json, cluster: str, instances: Mapping[str, Json]) -> Iterator[Verdict]:
-    """Yield each name that would be the same at the next refresh; one that cannot be determined is none."""
-    clusters = mainpipeline.resources(template, mainpipeline.CLUSTERS)
-    declared = [(cluster, "DBClusterIdentifier", clusters[cluster]["Properties"])]
+def _fixed_names(
+    cluster: str, properties: Json, instances: Mapping[str, Json]
+) -> Iterator[Verdict]:
+    """Yield each name that would be the same at the next refresh, or may be.
+
+    One that contains the cluster's own is new each time.
+    """
+    declared = [(cluster, "DBClusterIdentifier", properties)]
     declared += [(name, "DBInstanceIdentifier", each) for name, each in instances.items()]
-    for name, identifier, properties in declared:
-        values = mainpipeline.branches(properties.get(identifier, NO_VALUE))
+    for name, identifier, given in declared:
+        values = [*mainpipeline.branches(given.get(identifier, NO_VALUE))]
+        unseen = [each for each in values if each != NO_VALUE and cluster not in json.dumps(each)]
+        remove = f"remove {identifier} from {name} in the template{_REPLACES}"
         if all(isinstance(each, str) for each in values):
             yield problem(
                 f"{name} has a {identifier}, which the old one still has when the new one is created: "
                 "every refresh fails",
-                f"remove {identifier} from {name} in the template; this replaces it, so do it on the night of a refresh",
+                remove,
             )
+        elif unseen:
+            seen = f"whether the {identifier} of {name} is new at each refresh is not seen"
+            yield warning(f"{seen}: if it is not, every refresh fails", remove, blind=True)
 
 
-def _side_effects(template: Json, cluster: str) -> Iterator[Verdict]:
+def _side_effects(cluster: str, body: Json) -> Iterator[Verdict]:
     """Yield the side effects of each refresh; what cannot be determined is no fault."""
-    body = mainpipeline.resources(template, mainpipeline.CLUSTERS)[cluster]
     properties = body["Properties"]
     managed = properties.get("ManageMasterUserPassword", False)
     is_managed = isinstance(managed, dict) or _is_true(managed)
@@ -146,7 +163,24 @@ def _side_effects(template: Json, cluster: str) -> Iterator[Verdict]:
     }
     for name in filter(wrong.get, wrong):
         fix = f"write {name} as infrastructure/main-pipeline.yaml does, which says why"
+        fix += _REPLACES if name == "KmsKeyId" else ""
         yield warning(f"{name} of {cluster} {_SIDE_EFFECTS[name]}", fix)
+
+
+def _old_version(
+    cluster: str, properties: Json, newest: Snapshot | Refused | None
+) -> Iterator[Verdict]:
+    """Yield an engine version that is older than the newest share's."""
+    version = properties.get("EngineVersion")
+    if not isinstance(newest, Snapshot) or not isinstance(version, str):
+        return
+    old, new = ([*map(int, re.findall(r"\d+", each))] for each in (version, newest.engine_version))
+    if old < new[: len(old)]:  # only as far as it is written
+        yield problem(
+            f"EngineVersion of {cluster} is {version}, older than {newest.engine_version} of {newest.arn}: "
+            "every refresh fails",
+            f"write EngineVersion: {newest.engine_version} in the template",
+        )
 
 
 def _exports(template: Json, replaced: Sequence[str]) -> Iterator[Verdict]:

@@ -334,12 +334,16 @@ ORDERS_STACK = {"template of orders": stack_of(TEMPLATE, {})}
 REGION, THERE = {"region": "us-east-1"}, {"roleArn": ROLE.format(PRODUCTION), "runOrder": 3}
 AWAY = pipeline_of(BUILD, stage_named("Review", ASK), stage_named("Deploy", DATABASE | THERE))
 DELETION = action("Deploy", "X", configuration={"StackName": "x", "ActionMode": "DELETE_ONLY"})
+WINDOW = {"conditions": [{"rules": [{"ruleTypeId": {"provider": "DeploymentWindow"}}]}]}
 OFF = {"enabled": False, "disabledReason": "release"}
 TRANSITIONS = [{"stageName": each, "inboundTransitionState": OFF} for each in ("Deploy", "Verify")]
 UNNAMED = stage_of(RDS_STACK_NAME="", RDS_AFTER_RESTORE="")
 ELSEWHERE = stage_of(RDS_STACK_NAME="gone")
 NO_STACK = {"template of gone": None, "stack": None}
 UNSEEN: Answers = {"template": None, "stack": None}
+OTHERS = "{SnapshotIdentifier: !Ref Stored, DBClusterIdentifier: orders}"
+MADE_ELSEWHERE = ORDERS_STACK | {"cloudformation:DescribeStacks main": {}}
+PREPARED = DATABASE | {"configuration": CONFIGURED | {"ActionMode": "CHANGE_SET_REPLACE"}}
 DOCS = {"choices": {"rds": CHOICE, "docs": CHOICE}, "deployment of docs": Deployment()}
 UNKNOWN = Deployment(unknown="current was set at about the time")
 STALE = NEW._replace(created=NOW - timedelta(days=15))
@@ -426,8 +430,10 @@ FAULTS: Table = {
             ("KmsKeyId", "!If [HasSnapshot, !Ref AWS::NoValue, own]", "warning"),
             ("ManageMasterUserPassword", "false", "warning"),
             ("EngineVersion", "null", "warning"),
-            ("KmsKeyId", "null", "warning"),
+            ("EngineVersion", "'15.3'", "problem"),
+            *(("DBClusterIdentifier", name, "warning") for name in ("!Ref Stored", "!ImportValue x", "!If [IsBig, orders, !Ref AWS::NoValue]")),
         ]),
+        ("main", account(template=with_resource("Cluster", "KmsKeyId: null")), "warning", "KmsKeyId of Cluster is missing", "which says why; this replaces it"),
         ("main", account(template=with_resource("Cluster", "DeletionProtection: 'true'")), "warning", "DeletionProtection of Cluster is on", "write DeletionProtection as"),
         ("main", account(template=with_resource("Cluster", "{}", UpdateReplacePolicy="Snapshot")),
          "warning", "one more snapshot", "write UpdateReplacePolicy"),
@@ -444,6 +450,8 @@ FAULTS: Table = {
           for status, todo in [("UPDATE_ROLLBACK_FAILED", "continue its rollback"), ("ROLLBACK_FAILED", "delete it")]),
         ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in P_STACK_NAME: main/A, main/B", Reason.DEPLOYED_UNKNOWN.next_step),
         ("rds", account(cluster=None), "problem", "stack main has no DB cluster", "if it was deleted, pin a snapshot"),
+        *(("rds", account(pipeline=pipeline_of(stage_named("Deploy", each)), **MADE_ELSEWHERE), "problem", f"pipeline {PIPELINE} does not deploy stack main", configure_with("MAIN_PIPELINE_ARN=…"))
+          for each in (ORDERS, PREPARED)),
         ("rds", account(deployment=UNKNOWN), "problem", "cannot determine what is deployed: current was set", "Correct what is named above"),
         (MACHINE, account(machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
         (MACHINE, account(machine=STANDARD | {"status": "DELETING"}), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
@@ -455,6 +463,7 @@ FAULTS: Table = {
         (f"stage Apply of {PIPELINE}", account(pipeline=pipeline_of(BUILD, stage_named("Apply", ASK, TERRAFORM), VERIFY)), "warning", "Ask waits for an approval", "move Ask after the action"),
         (f"transitions of {PIPELINE}", account(transitions=TRANSITIONS), "warning", "into stage Deploy is disabled (release)", f"aws codepipeline enable-stage-transition --pipeline-name {PIPELINE} --stage-name Deploy"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": {"conditions": [{"result": "SKIP"}]}})), "warning", "a condition may skip it", "the result FAIL"),
+        (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"beforeEntry": WINDOW})), "warning", "it has a DeploymentWindow", "is open in MAINTENANCE_WINDOW"),
         (f"stage Deploy of {PIPELINE}", account(pipeline=pipeline_of(DATABASE_STAGE | {"onFailure": {"result": "ROLLBACK"}})),
          "warning", "it rolls back automatically", "remove the result ROLLBACK"),
     ],
@@ -592,7 +601,7 @@ RIGHT = {
             stage_named("Production", ASK, DATABASE | THERE),
         ),
         # What else the pipeline restores is not the stage's business.
-        **{"template of orders": with_resource("Cluster", f"SnapshotIdentifier: {OLD.arn}")},
+        **{"template of orders": with_resource("Cluster", OTHERS)},
         template=with_resource("X", f"SnapshotIdentifier: {OLD.arn}", Condition="IsProduction"),
         cluster=CLUSTER | {"Engine": "neptune", "HttpEndpointEnabled": False},
         share_key=None,
@@ -623,6 +632,11 @@ RIGHT = {
     "deployed from a build, and one of the same name elsewhere": account(
         pipeline=pipeline_of(BUILD, stage_named("Deploy", DATABASE | REGION))
     ),
+    "deployed with its root": account(
+        pipeline=pipeline_of(stage_named("Deploy", ORDERS)),
+        **MADE_ELSEWHERE | {"cloudformation:DescribeStacks main": {"RootId": "orders"}},
+    ),
+    "named by the run": account(pipeline=pipeline_of(stage_named("Deploy", VARIABLE))),
 }
 # Properties of the cluster, as YAML, as the stack's parameters evaluate them.
 RIGHT |= {
@@ -631,11 +645,8 @@ RIGHT |= {
         "SnapshotIdentifier: !Sub '${Snapshot}'",
         "SnapshotIdentifier: !If [IsAcceptance, !If [IsProduction, !Ref Text, !Ref Snapshot], x]",
         "DBClusterIdentifier: !If [IsProduction, orders, !Ref AWS::NoValue]",
-        "DBClusterIdentifier: !If [IsBig, orders, !Ref AWS::NoValue]",
-        *(
-            f"DBClusterIdentifier: {name}"
-            for name in ("!Ref Stored", "!Sub '${Cluster}-writer'", "!ImportValue x")
-        ),
+        "DBClusterIdentifier: !If [IsBig, !Ref AWS::NoValue, !Sub '${Cluster}-writer']",
+        "EngineVersion: '15'",
         "ManageMasterUserPassword: !ImportValue managed",
         "{ManageMasterUserPassword: null, MasterUserPassword: '{{resolve:secretsmanager:x}}'}",
     )
