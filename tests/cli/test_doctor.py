@@ -451,7 +451,7 @@ FAULTS: Table = {
         ("rds", seen_stack("UPDATE_COMPLETE", "B", "A"), "problem", "name one in P_STACK_NAME: main/A, main/B", Reason.DEPLOYED_UNKNOWN.next_step),
         ("rds", account(cluster=None), "problem", "stack main has no DB cluster", "if it was deleted, pin a snapshot"),
         *(("rds", account(pipeline=pipeline_of(stage_named("Deploy", each)), **MADE_ELSEWHERE), "problem", f"pipeline {PIPELINE} does not deploy stack main", configure_with("MAIN_PIPELINE_ARN=…"))
-          for each in (ORDERS, PREPARED)),
+          for each in (ORDERS, PREPARED, DATABASE | REGION)),
         ("rds", account(deployment=UNKNOWN), "problem", "cannot determine what is deployed: current was set", "Correct what is named above"),
         (MACHINE, account(machine=None), "problem", GONE, configure_with("RDS_AFTER_RESTORE=…")),
         (MACHINE, account(machine=STANDARD | {"status": "DELETING"}), "problem", "is DELETING", configure_with("RDS_AFTER_RESTORE=…")),
