@@ -51,7 +51,10 @@ _ASK_FOR_PERMISSION = (
 _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region. A production stage has no API, and one "
     "with PIN_API_ENABLED=false has none either.",
-    "NoJson": "Check the address that you gave with --url, and your proxy.",
+    **dict.fromkeys(
+        ("NoJson", "MissingAuthenticationTokenException"),
+        "Check the address that you gave with --url, which ends in the API's stage, such as /api, and your proxy.",
+    ),
     "ConfigParse": "Correct that file.",
     "InvalidConfig": "Correct the profile.",
     "ProfileNotFound": "Name an existing profile with --profile or AWS_PROFILE.",

@@ -105,7 +105,7 @@ def _who(client: "ApiClient") -> list[str]:
 def _coming(answer: Json) -> Iterator[str]:
     """Yield what waits, the hold and the run in progress."""
     for facts in answer["databases"]:
-        if facts["state"] == "waiting":
+        if facts["state"] == "waiting" and facts["current"]:
             by = f", set by {view.short(facts['by'])}"
             yield f"waiting  {facts['name']} · the next run restores {view.short(facts['current'])}{by}"
     hold, run = answer["hold"], answer["pipeline"]["under_way"]

@@ -73,6 +73,7 @@ def say_table(headings: Sequence[str], rows: Sequence[Row]) -> None:
 
     No name is broken, because people copy them: a terminal that is too narrow wraps the lines.
     """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -81,9 +82,11 @@ def say_table(headings: Sequence[str], rows: Sequence[Row]) -> None:
     texts = [["" if cell is None else " ".join(str(cell).split()) for cell in row] for row in rows]
     least = 0
     for heading, *column in zip(headings, *texts, strict=True):
-        longest = max(map(len, " ".join([heading, *column]).split()))
-        has_sentences = longest < max(map(len, [heading, *column]))
-        table.add_column(heading, min_width=longest, no_wrap=not has_sentences)
+        words = " ".join([heading, *column]).split()
+        # No name has wide characters, whose languages put no spaces between words.
+        longest = max(len(word) for word in words if len(word) == cell_len(word))
+        has_sentences = longest < max(map(cell_len, [heading, *column]))
+        table.add_column(heading, min_width=longest, no_wrap=not has_sentences, overflow="fold")
         least += longest + _GAP
     for row in texts:
         # A Text is never read as markup.

@@ -325,18 +325,14 @@ def versions_read_by(action: Action, ledger: Ledger) -> list[Version]:
 
 
 def held_by(actions: Iterable[Action], stack: str | None, ledger: Ledger) -> Version | None:
-    """Return the version in a change set that the run of these actions has yet to execute.
+    """Return the version that the run of these actions is deploying, or has in a prepared change set.
 
     CloudFormation resolves parameters when a change set is prepared, and somebody may have to approve
     it for days. `stack` None means any stack.
     """
     of_stack = [each for each in actions if each.stack and stack in (None, each.stack)]
     newest = max(of_stack, key=lambda each: each.started, default=None)
-    if newest is None:
-        return None
-    executes = (newest.reads_since or newest.started) < newest.started
-    is_executing = executes and newest.status == "InProgress"
-    if newest.category != PREPARES_CHANGE_SET and not is_executing:
+    if newest is None or (newest.category != PREPARES_CHANGE_SET and newest.status != "InProgress"):
         return None
     # The history may not go back so far, as after a deletion.
     return next(reversed(versions_read_by(newest, ledger)), ledger[0])
@@ -438,7 +434,7 @@ def recovered(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tup
         over += [(version, each) for each in faults]
     elif version and preparation and preparation.is_running:
         over.append((version, faults[0]))
-    elif version and WORK_DUE in version.labels and preparation and preparation.is_done:
+    elif version and WORK_DUE in version.labels and (preparation is None or preparation.is_done):
         over += [(version, each) for each in (*faults, WORK_DUE)]
     yield from ((version, label) for version, label in over if label in version.labels)
 
@@ -451,10 +447,7 @@ def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:
 def to_restore(deployment: Deployment, ledger: Ledger) -> str | None:
     """Return the value that the next deployment restores; None if it restores nothing."""
     if deployment.is_deploying and ledger:
-        # Somebody may have moved current since the run of an order has read it.
-        order, seen = last_order(ledger), last_restored(ledger)
-        run = ledger.own_run(order) if order and not order.run_id else None
-        read = order if order and run and run.in_progress else ledger[-1]
+        read, seen = deployment.held or ledger[-1], last_restored(ledger)
         return read.value if not seen or read.value != seen.value else None
     if deployment.held:
         return deployment.held.value if deployment.held.value != deployment.value else None

@@ -84,7 +84,8 @@ def pin(
     if not is_pinned:
         number = put(aws, database.current_parameter, found.arn, note, move.after)
     try:
-        busy = Pipeline.main(settings, aws, values).busy()
+        if busy := Pipeline.main(settings, aws, values).busy():
+            busy += ": if it has yet to deploy, it restores this snapshot"
     except RefreshError as error:  # the pin itself is done
         busy = f"cannot determine whether a run is in progress: {error}"
     return PinResult(found.arn, move.previous, number, None, busy)
@@ -110,10 +111,11 @@ def _earlier(
 
 def _check(settings: Settings, snapshot: Snapshot, database: Database) -> None:
     broken = pin_rejection(snapshot, database.criteria)
-    if settings.source_region and not snapshot.own:
+    region = settings.source_region
+    if region and (not snapshot.own or f":rds:{region}:" in snapshot.arn):
         problem = (
-            f"production shares in {settings.source_region}, so this stage restores copies only; pin "
-            "latest or another snapshot of this account"
+            f"production shares in {region}, so this stage restores snapshots of its own account and "
+            "Region only; pin latest or another one of these"
         )
     elif broken:
         problem = broken.detail

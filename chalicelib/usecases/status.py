@@ -307,8 +307,10 @@ class _Look:
         due = self.settings.last_restore(self.now - LONG_RUN)
         if due is None or hold or in_progress(self.pipeline.runs):
             return
-        if hold_today(self.settings, self.values, due):
-            return  # the hold has expired, but covered the time of the refresh
+        held = self.values.get(self.settings.hold_parameter or "")
+        is_lifted = held and held.value == PLACEHOLDER and held.modified > due
+        if is_lifted or hold_today(self.settings, self.values, due):
+            return  # the hold is over, but covered the time of the refresh
         for database, deployment in self.deployed.items():
             latest, cluster = self.values.get(database.latest_parameter), deployment.cluster
             if latest is None or cluster is None or max(latest.modified, cluster.created) >= due:

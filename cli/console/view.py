@@ -97,7 +97,10 @@ def done(action: str, answer: Json) -> str:
         message = f"The refresh has started: run {run}."
     elif action in ("pin", "rollback"):
         which = f"Run {run}" if run else "The pipeline's next run"
-        message = f"{which} restores {short(answer['current'])}, unless that is deployed already."
+        first = "" if run else ", or a refresh comes first"
+        message = (
+            f"{which} restores {short(answer['current'])}, unless that is deployed already{first}."
+        )
     else:
         hold = answer["hold"]
         message = (

@@ -14,6 +14,7 @@ import pytest
 from botocore import exceptions
 from botocore.session import Session
 from click.testing import CliRunner
+from rich.cells import cell_len
 
 from chalicelib.domain.errors import Problem
 from cli import operator, stages
@@ -78,6 +79,7 @@ def test_status_exits_with_0_without_problems_even_if_the_identity_is_unknown(
 def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient) -> None:
     client.answers["status"] = status = attention().answers["status"]
     status["databases"][2] |= {"deployed": None, "state": "deploying"}
+    status["databases"][1] |= {"current": None, "state": "waiting"}  # which is a problem of its own
     status["hold"] = {"until": "2026-12-03", "reason": "load test", "by": OMAR}
     status["pipeline"]["under_way"]["waits_for"] = "an approval"
     assert run("status") == (
@@ -86,7 +88,7 @@ def test_status_with_problems_ends_with_1_and_names_them_last(client: FakeClient
 
 database   deployed            age      state      next refresh
 orders     orders-2026-11-14   13 days  restoring  Sun 29 Nov 2026 04:00 UTC
-billing    billing-2026-11-11  16 days  stale      Sun 29 Nov 2026 04:00 UTC
+billing    billing-2026-11-11  16 days  waiting    Sun 29 Nov 2026 04:00 UTC
 documents                               deploying  Sun 29 Nov 2026 04:00 UTC
 on hold  until 2026-12-03, by refresh-operator/omar: load test
 running  acceptance-main · Deploy, 23 minutes · waits for an approval · \
@@ -142,6 +144,10 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
     unbroken = (name, NEW, shown.split(maxsplit=1)[0], "\x1b")
     assert [plain.count(each) for each in unbroken] == [2, 1, 1, 0]
     assert len(plain.splitlines()) > 3  # only the long texts are wrapped
+    say_table(["set", "why"], [["2026-01-04", "決済テスト" * 20]])  # which has no spaces
+    printed = capsys.readouterr().out
+    assert (printed.count("2026-01-04"), printed.count("決")) == (1, 20)
+    assert all(cell_len(line) <= 80 for line in re.sub(r"\x1b\[\d*m", "", printed).splitlines())
 
 
 # --- changes --------------------------------------------------------------------------------------
@@ -149,7 +155,7 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
 DONE = {
     f"pin {NEWEST} --reason why --database orders": (
         ("pin", {"snapshot": NEWEST, "reason": "why", "deploy": False, "database": "orders"}),
-        f"The pipeline's next run restores {NEWEST}, unless that is deployed already.\n",
+        f"The pipeline's next run restores {NEWEST}, unless that is deployed already, or a refresh comes first.\n",
     ),
     "rollback --deploy-now --yes": (
         ("rollback", {"reason": "", "deploy": True, "database": None}),

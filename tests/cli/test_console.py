@@ -185,7 +185,7 @@ def test_an_action_is_done_and_answered() -> None:
         return html.unescape(re.sub(r"<[^>]*>", "", message))
 
     orders, moved = {"database": "orders", "reason": "compare"}, "orders-2026-11-27"
-    pinned = f"The pipeline's next run restores {moved}, unless that is deployed already."
+    pinned = f"The pipeline's next run restores {moved}, unless that is deployed already, or a refresh comes first."
     assert said("pin", snapshot="orders-2026-11-27", **orders) == pinned
     rolled_back = f"Run {RUN} restores {moved}, unless that is deployed already."
     assert said("rollback", deploy="true", **orders) == rolled_back

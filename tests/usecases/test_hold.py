@@ -13,6 +13,7 @@ from tests.usecases.states import Arrange, denied, in_turn, waits_for_approval, 
 
 UNTIL = {"until": "2026-01-22"}
 RESTORING = f"{WAITING}: it restores rds from {NEW}"
+MAY = ": if it has yet to deploy, it restores this snapshot"
 UNKNOWN = "cannot determine whether a run is in progress: "
 
 
@@ -29,8 +30,8 @@ def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
 @pytest.mark.parametrize(
     ("arrange", "held", "pinned"),
     [
-        (Night.push, None, IN_PROGRESS),
-        (in_turn(waits_for_approval, Night.promote), RESTORING, WAITING),
+        (Night.push, None, f"{IN_PROGRESS}{MAY}"),
+        (in_turn(waits_for_approval, Night.promote), RESTORING, f"{WAITING}{MAY}"),
         (denied("runs"), *[f"{UNKNOWN}runs of it failed: AccessDeniedException: no"] * 2),
         (without(PIPELINE_NAME), *[f"{UNKNOWN}parameter not found: {PIPELINE_NAME}"] * 2),
     ],

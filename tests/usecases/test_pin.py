@@ -63,10 +63,11 @@ def test_a_pin_of_a_value_that_is_already_pinned_writes_nothing(night: Night) ->
 ROLLBACK = None
 HOSTILE = arn("hostile", "9" * 12)
 ELSEWHERE = arn("there").replace("eu-west-1", "us-east-1")
+OWN_ELSEWHERE = arn("there", ACCEPTANCE).replace("eu-west-1", "us-east-1")
 WRONG_ACCOUNT = f"{HOSTILE} cannot be pinned: account 999999999999, expected 111111111111"
 COPIES_ONLY = (
-    "{} cannot be pinned: production shares in us-east-1, so this stage restores copies only; pin latest "
-    "or another snapshot of this account"
+    "{} cannot be pinned: production shares in us-east-1, so this stage restores snapshots of its own account "
+    "and Region only; pin latest or another one of these"
 )
 DELETING = f"{OLD} cannot be pinned: status deleting, expected available"
 NO_PIPELINE = "there is no pipeline named elsewhere"
@@ -82,6 +83,7 @@ def shared_elsewhere(night: Night) -> None:
     region = {"AWS_DEFAULT_REGION": "eu-west-1", "SOURCE_REGION": "us-east-1"}
     night.configure(**region, RDS_COPY_KMS_KEY_ID="alias/a")
     night.offer("there", arn=ELSEWHERE)
+    night.offer("own", account=ACCEPTANCE, arn=OWN_ELSEWHERE)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,7 @@ def shared_elsewhere(night: Night) -> None:
         ("latest", holding(LATEST, "dummyvalue"), f"{LATEST} names no snapshot yet"),
         (HOSTILE, listing(snapshot("hostile", "9" * 12)), WRONG_ACCOUNT),
         (ELSEWHERE, shared_elsewhere, COPIES_ONLY.format(ELSEWHERE)),
+        (OWN_ELSEWHERE, shared_elsewhere, COPIES_ONLY.format(OWN_ELSEWHERE)),
         (NEW, shared_elsewhere, COPIES_ONLY.format(NEW)),
         ("twice", listing(snapshot("twice"), snapshot("twice", ACCEPTANCE)), SEVERAL),
         ("old", Night.push, BUSY_AGAIN),

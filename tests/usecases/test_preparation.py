@@ -215,6 +215,15 @@ def test_work_is_due_on_a_cluster_that_the_setting_sees_first_unless_it_is_in_us
     assert is_due or shown(night)[0] is None
 
 
+def test_work_is_not_due_once_the_setting_is_gone(restored: Night) -> None:
+    restored.aws.state_machines.missing.add(MACHINE)
+    restored.polls()
+    for machine in ("", f"{MACHINE}-2"):
+        restored.configure(RDS_AFTER_RESTORE=machine)
+        restored.polls(3)
+        assert (restored.good(), restored.aws.state_machines.inputs) == (NEW, {})
+
+
 def test_nobody_else_can_call_data_good_whose_work_is_not_done(night: Night) -> None:
     """Whoever may label versions could otherwise leave the data unmasked, unnoticed."""
     for arrange in (night.promote, night.run_ends, partial(night.polls, 2)):

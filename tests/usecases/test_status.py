@@ -99,10 +99,17 @@ def test_a_run_that_deploys_what_was_restored_restores_nothing(night: Night) -> 
     assert night.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
 
 
-def test_a_pin_hides_nothing_of_the_order_that_is_being_restored(promoted: Night) -> None:
-    promoted.aws.stacks.set_status("UPDATE_IN_PROGRESS")
-    promoted.pin("old")
-    assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
+def test_a_deploy_restores_what_it_has_read_whatever_is_pinned_since(promoted: Night) -> None:
+    promoted.offer("third")
+    promoted.pin("third")
+    promoted.aws.time += timedelta(minutes=5)
+    promoted.aws.pipelines.deploy(PIPELINE, "InProgress")
+    for status in ("UPDATE_COMPLETE", "UPDATE_IN_PROGRESS"):  # not begun, and begun
+        promoted.aws.stacks.set_status(status)
+        promoted.aws.time += timedelta(minutes=5)
+        promoted.pin("old")
+        restored = promoted.status()["pipeline"]["under_way"]["restores"]
+        assert restored == f"rds from {arn('third')}"
 
 
 def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Night) -> None:
@@ -330,6 +337,7 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     },
     "missed": (LATE, [MISSED]),
     "held when due": (in_turn(at(SUNDAY + timedelta(hours=26)), hold_until("2026-01-05")), []),
+    "held when due, and resumed": (in_turn(LATE, holding(HOLD, "dummyvalue")), []),
     "held": (in_turn(LATE, hold_until("2026-02-01")), []),
     "nothing newer": (in_turn(EARLY, holding(LATEST, OLD), LATE), []),
     "newer only since": (in_turn(LATE, holding(LATEST, NEW)), []),
