@@ -48,7 +48,7 @@ _USED = ("_TOPIC_ARN", "_KMS_KEY_ID", "_AFTER_RESTORE")
 # Of all environment variables of a function, in bytes.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 _LAMBDA_LIMIT = 4_096
-# Major versions of MySQL and PostgreSQL that Aurora has do not overlap.
+# The major versions of MySQL and PostgreSQL that Aurora supports do not overlap.
 _LAST_MYSQL = 9
 
 

@@ -16,7 +16,7 @@ _STORED = "AWS::SSM::Parameter::Value"
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML that reads CloudFormation's short forms, such as `!Ref`, as the long ones."""
+    """Load YAML, and expand CloudFormation's short forms, such as `!Ref`."""
 
 
 def _long_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Json:

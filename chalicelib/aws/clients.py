@@ -32,9 +32,9 @@ _THROTTLING = re.compile(".*Throttl.*|TooManyRequestsException|RequestLimitExcee
 def throttled_delay(attempts: int, response: tuple[Any, Any] | None, **_: Any) -> float | None:
     """Return the seconds to wait before repeating a throttled call; None leaves it to botocore.
 
-    botocore waits up to 1, 2, 4 … seconds, but a throttled caller's token bucket refills within a
-    fraction of a second, so the listing of many pages would waste most of its rate.
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/throttling.html
+    botocore waits up to 1, 2, 4 … seconds, but a token bucket refills within a fraction of a second, so
+    a long listing would waste most of its rate. This is documented for EC2; for RDS it is assumed.
+    https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
     """
     if response is None or attempts >= THROTTLED_ATTEMPTS:
         return None

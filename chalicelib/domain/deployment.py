@@ -277,7 +277,7 @@ def restored_from(
         return Deployment(cluster=cluster, unknown=_uncertain(makers[-1]))
     (value,) = values
     fitting = [(maker, made) for maker, each in read if (made := newest_of(value, each))]
-    # A later deploy of the same value creates nothing, and a failed one is rolled back.
+    # A later deploy of the same value creates no cluster, and a failed deploy is rolled back.
     maker, made = max(fitting, key=lambda each: each[0].status != "Failed")
     return Deployment(value, made, maker.execution_id, cluster)
 

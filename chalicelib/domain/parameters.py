@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from chalicelib.domain.snapshots import SnapshotArn
 
-# A parameter's first value, because Parameter Store accepts no empty one.
+# The initial value of a parameter: Parameter Store does not accept an empty value.
 PLACEHOLDER = "dummyvalue"
 
 # https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_PipelineDeclaration.html

@@ -30,9 +30,9 @@ class Reason(StrEnum):
     AMBIGUOUS_CLUSTER = "ambiguous-cluster", "failed", "Set the variable named above to the source cluster, then deploy."
     PARAMETER_MISSING = "parameter-missing", "failed", "Create the parameter, or correct its name in the stage and deploy."
     NO_LATEST = "no-latest", "failed", "The next update records a snapshot. If it has run already, see the log of db-update-latest-snapshot-id."
-    SNAPSHOT_GONE = "snapshot-gone", "failed", "Check in production why the snapshot was deleted or is no longer shared. The next scheduled refresh takes the newest one left; to restore sooner, pin one."
-    NOT_ELIGIBLE = "not-eligible", "failed", "Find out who changed what the message names, and correct that. To restore sooner, pin an eligible snapshot."
-    SNAPSHOT_STALE = "snapshot-stale", "failed", "Check in production why no newer snapshot is shared. If the age is acceptable, pin this one."
+    SNAPSHOT_GONE = "snapshot-gone", "failed", "Check in production why the snapshot was deleted or is no longer shared. In acceptance, the next scheduled refresh takes the newest one left; to restore sooner, pin one."
+    NOT_ELIGIBLE = "not-eligible", "failed", "Find out who changed what the message names, and correct that. After a failed copy, latest still names the share: correct the cause, then run the update again. To restore sooner, pin an eligible snapshot."
+    SNAPSHOT_STALE = "snapshot-stale", "failed", "Check why there is no newer share or copy. If the age is acceptable, pin this one."
     PIPELINE_MISSING = "pipeline-missing", "failed", "Correct the pipeline's name in its parameter."
 
     # Copies.
@@ -40,7 +40,7 @@ class Reason(StrEnum):
     COPY_FAILED = "copy-failed", "failed", "Check that production still has the snapshot and shares its key. The next update starts a new copy."
     COPY_QUOTA = "copy-quota", "failed", "RDS runs five copies at a time: wait; in acceptance, db-reconcile retries. RDS allows 100 manual cluster snapshots per Region: delete those you no longer need."
     COPY_KEY_DENIED = "copy-key-denied", "failed", "Allow the function's role to use both keys, in its policy and in theirs (docs/copies.md, docs/production.md)."
-    COPY_UNENCRYPTED = "copy-unencrypted", "failed", "Remove the key from the stage, or encrypt the source cluster under a customer-managed key."
+    COPY_UNENCRYPTED = "copy-unencrypted", "failed", "In acceptance, remove the key from the stage, or have the source cluster encrypted under a customer-managed key. In production, wait for the next backup."
     COPY_NAME_TAKEN = "copy-name-taken", "failed", "Find out who made that snapshot, then delete it; copy it first if it is needed."
 
     # How a run ended.

@@ -446,7 +446,7 @@ def _in_week(text: str) -> Callable[[date], bool]:
 
 
 def _weekday(day: date) -> int:
-    """1 is Sunday, 7 Saturday, which is neither Python's count nor Unix cron's."""
+    """Return the day of the week from 1 (Sunday) to 7 (Saturday), unlike Python and Unix cron."""
     return day.isoweekday() % 7 + 1
 
 

@@ -72,7 +72,7 @@ def newest_automated(cluster: str, snapshots: Iterable[Snapshot], now: datetime)
     if newest.age(now) > OLDEST_AUTOMATED:
         raise Refused(
             Reason.AUTOMATED_STALE,
-            f"the newest automated snapshot of {cluster}, {newest.arn}, is from "
+            f"the newest automated snapshot of {cluster}, {newest.arn}, was taken at "
             f"{newest.taken.astimezone(UTC):%Y-%m-%d %H:%M} UTC, more than 36 hours ago: acceptance "
             "would treat its copy as newer than it is",
         )

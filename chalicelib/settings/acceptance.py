@@ -259,10 +259,10 @@ def _stack_reference(text: str) -> StackReference:
     return StackReference(*match.groups())
 
 
-# https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
+# At most 1,011 characters with the ARN in front: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 _PARAMETER = matching(
-    r"(?=.{1,1011}$)(?!/?(?i:aws|ssm))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15})",
-    "write a Parameter Store name such as /acceptance/orders/snapshot: at most 1,011 characters, "
+    r"(?=.{1,900}$)(?!/?(?i:aws|ssm))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15})",
+    "write a Parameter Store name such as /acceptance/orders/snapshot: at most 900 characters, "
     "letters, digits and _.- in up to 15 parts, the first not beginning with aws or ssm; start with / "
     "if there are several parts",
 )

@@ -117,7 +117,7 @@ class Pipeline(Deployments):
             if move.token is None:  # not written yet
                 name, new = database.current_parameter, replace(note, token=token)
                 put(self.aws, name, move.value, new, move.after)
-        # If two requests for different databases are both put, at least one of them detects the other.
+        # If two requests for different databases both write, at least one detects the other.
         others = [each for each in self.ledgers if each not in moves]
         if others:
             Pipeline.listed(self.aws, self.name, others).check_free({})

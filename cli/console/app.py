@@ -50,7 +50,7 @@ def serve(client: ApiClient, port: int) -> None:
 def create_app(client: ApiClient) -> Flask:
     """Return the console of a stage."""
     app, console, token = Flask(__name__), _Console(client), secrets.token_urlsafe()
-    app.secret_key = secrets.token_bytes()  # signs the messages that a page shows once
+    app.secret_key = secrets.token_bytes()  # signs Flask's flash messages
     app.config.update(
         SESSION_COOKIE_NAME=f"aurora-refresh-{secrets.token_hex(4)}",  # ports share cookies
         SESSION_COOKIE_SAMESITE="Strict",
@@ -104,7 +104,7 @@ def create_app(client: ApiClient) -> Flask:
 
 
 class _Console:
-    """What each page shows."""
+    """Render the console's pages."""
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client

@@ -91,7 +91,7 @@ def replaced(
 
 
 def done(action: str, answer: Json) -> str:
-    """Return what an action has done."""
+    """Describe what an action did, in a sentence."""
     run, when, under_way = map(answer.get, ("execution_id", "next_restore", "under_way"))
     if action == "refresh":
         message = f"The refresh has started: run {run}."

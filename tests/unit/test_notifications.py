@@ -36,7 +36,7 @@ def test_a_refusal_says_what_to_do() -> None:
         attributes={"function": "f", "databases": "rds", **outcome, **snapshots},
     )
     assert of_result(STALE).body.endswith(
-        "latest is arn:new\nWhat to do:\n  Check in production why no newer snapshot is shared. "
+        "latest is arn:new\nWhat to do:\n  Check why there is no newer share or copy. "
         "If the age is acceptable, pin this one."
     )
 

@@ -93,6 +93,6 @@ def test_an_automated_snapshot_of_a_day_and_a_half_is_copied_and_no_older_one() 
         newest_automated("orders", found, SATURDAY + timedelta(seconds=1))
     assert caught.value.reason == "automated-stale"
     assert str(caught.value).startswith(
-        f"the newest automated snapshot of orders, {newest.arn}, is from 2026-01-02 10:00 UTC, "
+        f"the newest automated snapshot of orders, {newest.arn}, was taken at 2026-01-02 10:00 UTC, "
         "more than 36 hours ago"
     )
