@@ -4,7 +4,15 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from chalicelib.domain.errors import AwsError
+from chalicelib.domain.results import Result
+from chalicelib.usecases.batch import raise_errors
 from tests.fakes import InMemoryAws
+
+
+def raised(result: Result) -> Result:
+    """Raise the errors of a result, as the trigger does that has reported it."""
+    raise_errors(result.errors)
+    return result
 
 
 class Killed(BaseException):

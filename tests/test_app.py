@@ -112,6 +112,17 @@ def test_a_failed_aws_call_is_raised(load: Load, aws: InMemoryAws, output: Outpu
     assert output() == []
 
 
+def test_a_decision_beside_an_error_is_logged_and_counted(load: Load, output: Output) -> None:
+    night = Night()
+    night.promote()
+    night.run_ends("Failed")
+    refuse(night.aws, "label")
+    with pytest.raises(AwsError):
+        invoke(load(night.aws), "db-reconcile", "2026-01-04T04:45:00Z")
+    decision, counted = output()
+    assert (decision["answer"]["reason"], counted["RefreshFailed"]) == ("run-failed", [1])
+
+
 def test_production_takes_a_snapshot_that_bears_the_stage_and_shares_it(
     load: Load, output: Output
 ) -> None:

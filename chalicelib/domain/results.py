@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import Refused
+from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot
@@ -95,7 +95,7 @@ class Step(NamedTuple):
 class Result(NamedTuple):
     """The outcome of a use case, with its databases, or a production stage's clusters.
 
-    `message` says `reason` in words.
+    `message` says `reason` in words. `errors` are to be raised once the result has been reported.
     """
 
     outcome: str
@@ -105,6 +105,7 @@ class Result(NamedTuple):
     execution_id: str | None = None
     steps: tuple[Step, ...] = ()
     clusters: tuple[ClusterResult, ...] = ()
+    errors: tuple[AwsError, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the result with an execution id only if a run was started."""

@@ -23,6 +23,7 @@ from chalicelib.domain.schedule import Expression, scheduled_minute
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
+from chalicelib.usecases.batch import raise_errors
 
 try:
     stage = settings.load(os.environ)
@@ -58,12 +59,16 @@ def production() -> ProductionSettings:
 
 
 def report(use_case: str, event: CloudWatchEvent, result: Result) -> dict[str, Any]:
-    """Log the result of a use case with its grounds, count it, and return it as JSON."""
+    """Log the result of a use case with its grounds, count it, and return it as JSON.
+
+    Raise AwsError if it has errors, so that Lambda retries and the alarm rings.
+    """
     answer = result.to_json()
     grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
     logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
     for metric in observability.result_metrics(use_case, answer):
         observability.emit(metric, stage_name)
+    raise_errors(result.errors)
     return answer
 
 

@@ -12,9 +12,13 @@ _OUTCOMES = {"updated": "succeeded", "unchanged": "ignored"}
 
 
 def poll(settings: Settings, aws: Aws) -> Result:
-    """Reconcile, and finish copies if there are any; raise AwsError once both have been tried."""
-    results, failed = run_each([reconcile, follow_copies], lambda step: step(settings, aws))
-    raise_errors(failed)
+    """Reconcile, and finish copies if there are any; without a result, raise AwsError."""
+    results, errors = run_each([reconcile, follow_copies], lambda step: step(settings, aws))
+    errors += [error for result in results for error in result.errors]
     entries = [entry for result in results for entry in result.databases]
-    result = combine(entries) if entries else results[0]
-    return result._replace(outcome=_OUTCOMES.get(result.outcome, result.outcome))
+    if not entries:
+        raise_errors(errors)
+        return results[0]
+    result = combine(entries)
+    outcome = _OUTCOMES.get(result.outcome, result.outcome)
+    return result._replace(outcome=outcome, errors=tuple(errors))

@@ -36,7 +36,8 @@ def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Prep
     if aws.now() - cluster.created >= RECORDS_KEPT:
         # To start it now would repeat the work on a cluster that testers have used for months.
         return Preparation("failed, and its record is no longer kept" if has_failed else UNKNOWN)
-    return Preparation("could not be started" if has_failed else UNKNOWN, is_due=True)
+    failure = f"could not be started; each poll tries again: check {machine}"
+    return Preparation(failure if has_failed else UNKNOWN, is_due=True)
 
 
 def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation | None:

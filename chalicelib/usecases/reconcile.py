@@ -76,8 +76,9 @@ class _Look(NamedTuple):
 
 
 def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
-    """Reconcile whatever has happened; raise AwsError once every database has been tried.
+    """Reconcile whatever has happened.
 
+    Once every database has been tried, the first AwsError is raised, or among the `errors` of a result.
     `ended` is the pipeline of which a run has ended, which may be another one; the poll has None.
     """
     function = RECONCILE if ended is None else FOLLOW_PIPELINE
@@ -105,10 +106,12 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
         results += _notify(pipeline, function, to_notify)
         ledgers, unlabelled = run_each(to_notify, lambda look: _remember(pipeline, look))
         errors.extend([*uncorrected, *unlabelled])
-    raise_errors(errors)
+    if not results:
+        raise_errors(errors)
+        return Result("ignored", None, "everything is in line")
     latest = {each.name: snapshot_of(values, each.latest_parameter) for each in settings.databases}
-    results = [each._replace(latest=latest[each.name]) for each in results]
-    return combine(results) if results else Result("ignored", None, "everything is in line")
+    found = combine(each._replace(latest=latest[each.name]) for each in results)
+    return found._replace(errors=tuple(errors))
 
 
 def _correct(

@@ -52,7 +52,7 @@ def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
 
 
 def follow_copies(settings: Settings, aws: Aws) -> Result:
-    """Finish what the update started; raise AwsError.
+    """Finish what the update started; the result has the errors.
 
     Record a copy that has become available in `latest`. Start a copy that RDS refused to start
     during the update because others were in progress. Report a copy that failed and delete it, so
@@ -62,13 +62,12 @@ def follow_copies(settings: Settings, aws: Aws) -> Result:
     databases = [each for each in settings.databases if each.copy_policy]
     look = _Look(aws, databases, RECONCILE)
     entries, failed = run_each(databases, look.follow)
-    # An AwsError is raised and rings the alarm, but notifies nobody: this runs all day.
+    # An AwsError rings the alarm, but notifies nobody: this runs all day.
     result = combine(entries)
     notify_refusals(aws, RECONCILE, "its poll", result)
     # It comes after the notification: a kill between the two notifies twice, not never.
     _, unfinished = run_each(look.cleanup, lambda action: action())
-    raise_errors([*failed, *unfinished])
-    return result
+    return result._replace(errors=(*failed, *unfinished))
 
 
 def newest(database: Database, choice: Choice) -> Snapshot:

@@ -29,7 +29,7 @@ from chalicelib.usecases.promote import promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.update_latest import update
 from tests.fakes import ACCEPTANCE, arn
-from tests.interruptions import Killed, meanwhile
+from tests.interruptions import Killed, meanwhile, raised
 from tests.simulation.account import Behaviour, Execution, SimulatedAws
 from tests.simulation.model import (
     CORRECTIONS,
@@ -269,7 +269,7 @@ class Histories(RuleBasedStateMachine):
                 for each in self.aws.live:
                     self.aws.go_on(each)
             case "poll":
-                poll(self.settings, self.aws)
+                raised(poll(self.settings, self.aws))
             case "update":
                 update(self.settings, self.aws, self.aws.time)
             case "copies end":
@@ -531,7 +531,7 @@ class Histories(RuleBasedStateMachine):
         self.model.check_copies()
         kept, sent = self.aws.parameters.kept, self.aws.notifier.sent
         before = deepcopy((kept, sent))
-        poll(self.settings, self.aws)
+        raised(poll(self.settings, self.aws))
         assert (kept, sent) == before, "a poll with nothing to do wrote or notified something"
 
     # --- Lambda ---

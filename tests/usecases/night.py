@@ -23,7 +23,7 @@ from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.status import status
 from chalicelib.usecases.update_latest import follow_copies, update
 from tests.fakes import InMemoryAws, arn, snapshot
-from tests.interruptions import Killed, calm, meanwhile
+from tests.interruptions import Killed, calm, meanwhile, raised
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
 from tests.test_openapi import OPERATIONS, resolved, validator_of
 from tests.usecases.names import KIM, NEW, OLD, ONE, SUNDAY, TWO_IN_ONE_STACK, TWO_O_CLOCK
@@ -91,16 +91,16 @@ class Night:
         return update(self.settings, self.aws, TWO_O_CLOCK)
 
     def follow_copies(self) -> Result:
-        return follow_copies(self.settings, self.aws)
+        return raised(follow_copies(self.settings, self.aws))
 
     def reconcile(self) -> Result:
-        return reconcile(self.settings, self.aws)
+        return raised(reconcile(self.settings, self.aws))
 
     def polls(self, times: int = 2) -> None:
         """Let `db-reconcile` come by every quarter of an hour."""
         for _ in range(times):
             self.aws.time += timedelta(minutes=15)
-            poll(self.settings, self.aws)
+            raised(poll(self.settings, self.aws))
 
     def status(self) -> Any:
         return as_documented("GET", "/status", 200, status(self.settings, self.aws))

@@ -13,7 +13,7 @@ from chalicelib.domain.ledger import Note
 from chalicelib.domain.results import Result
 from chalicelib.usecases.poll import poll
 from tests.fakes import ACCEPTANCE, COPIES_UNDER_WAY, arn, snapshot
-from tests.interruptions import calm, meanwhile, refuse
+from tests.interruptions import calm, meanwhile, raised, refuse
 from tests.ledgers import by_hand, pin, version
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST
 from tests.usecases.names import NEW, OLD, SUNDAY
@@ -260,7 +260,7 @@ def test_a_poll_that_cannot_reconcile_records_copies_all_the_same(night: Night) 
     older = add_copy(night)
     refuse(night.aws, "runs")
     with pytest.raises(AwsError, match="runs of it failed"):
-        poll(night.settings, night.aws)
+        raised(poll(night.settings, night.aws))
     assert night.values[LATEST] == older
 
 

@@ -98,7 +98,11 @@ def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night)
     ("missing", "notified", "problem"),
     [
         (set(), f"execution {EXECUTION}: FAILED", f"execution {EXECUTION}: FAILED"),
-        ({MACHINE}, f"{WORK}: there is no state machine", f"{WORK}: could not be started"),
+        (
+            {MACHINE},
+            f"{WORK}: there is no state machine",
+            f"{WORK}: could not be started; each poll tries again: check {MACHINE}",
+        ),
     ],
 )
 def test_work_that_fails_or_cannot_be_started_is_notified_each_time_and_done_later(
