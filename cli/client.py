@@ -51,10 +51,11 @@ class ApiClient:
     def identity(self) -> Json | None:
         """Return the caller's Account and Arn, as STS names them; None if it does not."""
         if self._identity is None:
+            self._identity = {}  # a page does not wait for STS a second time
             with suppress(ApiError), _calling():
                 sts: Any = self._session.create_client("sts", config=_CONFIG)
                 self._identity = dict(sts.get_caller_identity())
-        return self._identity
+        return self._identity or None
 
     def _call(self, method: str, path: str, **given: Any) -> Json:
         """Call a route; what is given is its query or body, without what is None."""

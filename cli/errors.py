@@ -58,7 +58,7 @@ _NEXT_STEPS = {
     "ConfigParse": "Correct that file.",
     "InvalidConfig": "Correct the profile.",
     "ProfileNotFound": "Name an existing profile with --profile or AWS_PROFILE.",
-    "Unreachable": "Check your network, VPN and proxy, then try again.",
+    "Unreachable": "Check your network, VPN and proxy, then the status: a change may have been made.",
     "NoRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
     "InvalidRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
     "Malformed": "Check the command and the environment variables AWS_….",

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import SIZES, Show
 from tests.console_states import NOW, RUN, attention, denied, fresh, healthy, nightly
@@ -84,6 +84,18 @@ def test_a_destructive_action_asks_in_a_dialog_which_the_keyboard_can_leave(show
     assert client.calls == []
 
 
+def test_a_form_that_comes_late_does_not_replace_another(show: Show) -> None:
+    held: list[Route] = []
+    with show(healthy()) as page:
+        page.route("**/rollback?*", lambda route: held.extend([route]))
+        page.get_by_role("link", name="Roll back orders").click()
+        page.get_by_role("link", name="Roll back billing").click()
+        held[0].continue_()
+        page.get_by_label("Reason").fill("compare")
+        expect(page.get_by_role("dialog", name="Roll back: orders")).to_be_visible()
+        assert len(held) == 1
+
+
 @pytest.mark.parametrize("script", [True, False])
 def test_a_snapshot_is_pinned_once_and_the_page_says_so(show: Show, script: bool) -> None:
     client = healthy()
@@ -132,5 +144,8 @@ def test_the_page_reloads_itself_while_a_run_is_under_way(show: Show) -> None:
         page.clock.install()
         page.reload()
         client.answers["status"] = healthy().answers["status"]
+        page.keyboard.press("Tab")  # whose place a reload would lose
+        page.clock.run_for(29_000)
+        expect(page.get_by_role("heading", name="All is well")).to_be_hidden()
         page.clock.run_for(10_000)
         expect(page.get_by_role("heading", name="All is well")).to_be_visible()

@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import MagicMock, Mock, patch
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 from botocore.httpsession import URLLib3Session
 from botocore.paginate import PageIterator
 from botocore.session import Session
@@ -110,7 +111,8 @@ def test_the_identity_request_times_out_early_and_is_repeated_after_a_new_sessio
     session, renewed = MagicMock(), MagicMock()
     with patch("cli.client.Session", side_effect=[session, renewed]):
         client = ApiClient("acceptance")
-        assert client.identity() == client.identity()
+        session.create_client.side_effect = NoCredentialsError
+        assert client.identity() is client.identity() is None
         client.begin_session()
     client.identity()
     assert session.create_client.call_count == renewed.create_client.call_count == 1

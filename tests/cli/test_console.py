@@ -110,7 +110,7 @@ def test_there_is_no_page_about_what_is_unknown() -> None:
     ("error", "status", "title", "step"),
     [
         (ApiError(403, "AccessDenied", "no"), 403, "Access denied", "the missing permission"),
-        (ApiError(None, "Unreachable", "no route"), 502, "The API cannot be reached", "VPN"),
+        (ApiError(None, "Unreachable", "no route"), 502, "The API did not answer", "VPN"),
         (ApiError(None, "NoCredentials", "none"), 502, "You are not signed in", "aws sso login"),
         (ApiError(403, "ExpiredTokenException", "expired"), 403, "Access denied", "aws sso login"),
         (ApiError(403, "InvalidSignatureException", "old"), 403, "Access denied", "secret key"),
@@ -207,9 +207,10 @@ def test_a_dry_run_and_a_refusal_show_the_verdict_of_each_step(dry_run: bool, ti
     ]
     refusal = {"outcome": "skipped", "message": "on hold", "dry_run": dry_run, "steps": steps}
     client.answers["refresh"] = refusal
-    text = text_of(Browser(client).submit("/refresh").text)
-    assert title in text
-    assert "hold refused orders-2026-11-27 waits put not reached" in text
+    page = Browser(client).submit("/refresh", outside_window="true").text
+    assert title in text_of(page)
+    assert "hold refused orders-2026-11-27 waits put not reached" in text_of(page)
+    assert 'href="/refresh?outside_window=true"' in page
 
 
 def test_a_form_that_is_refused_or_overtaken_does_nothing_but_shows_what_it_would_do_now() -> None:

@@ -12,9 +12,11 @@ function localize(root) {
 }
 
 async function ask(address) {
-  const answer = await fetch(address).catch(() => null);
-  const text = (await answer?.text()) ?? "";
+  if (document.body.ariaBusy) return; // a late answer would replace the form that is open
+  document.body.ariaBusy = "true";
+  const text = await fetch(address).then((answer) => answer.text()).catch(() => "");
   const panel = new DOMParser().parseFromString(text, "text/html").querySelector("#panel");
+  document.body.ariaBusy = null;
   if (!panel) return location.assign(address);
   localize(panel);
   dialog.replaceChildren(panel);
@@ -64,5 +66,7 @@ if (filter) select();
 document.documentElement.classList.add("script");
 document.querySelector("#zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const seconds = document.querySelector("[data-reload]")?.dataset.reload;
-const isInUse = () => dialog.open || document.hidden || document.body.ariaBusy;
+let typed = 0; // a reload takes the keyboard's focus back to the top
+addEventListener("keydown", () => { typed = Date.now(); });
+const isInUse = () => dialog.open || document.hidden || document.body.ariaBusy || Date.now() - typed < 30_000;
 if (seconds) setInterval(() => isInUse() || location.reload(), seconds * 1000);
