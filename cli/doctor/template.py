@@ -20,7 +20,7 @@ from cli.templates import NO_VALUE
 
 _BY_HAND = "compare its template with docs/main-pipeline.md"
 _INSTANCES = ("AWS::RDS::DBInstance", "AWS::DocDB::DBInstance", "AWS::Neptune::DBInstance")
-_REPLACES = "; this replaces it, so do it on the night of a refresh"
+_REPLACES = "; this is a replacement, so do it on the night of a refresh"
 # What is wrong with a property of a restored cluster.
 _SIDE_EFFECTS = {
     "EngineVersion": "is missing: the Region's default is used, which may be older than the snapshot's",
@@ -99,7 +99,7 @@ def _read_rightly(look: AcceptanceLook, database: Database) -> str:
     return (
         f"give the template a parameter of Type: {mainpipeline.READS_AT_EVERY_UPDATE} with Default: "
         f"{database.current_parameter}, and write SnapshotIdentifier: !Ref for it, as "
-        "infrastructure/main-pipeline.yaml does"
+        f"infrastructure/main-pipeline.yaml does{_REPLACES}"
     )
 
 

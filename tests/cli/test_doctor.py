@@ -322,7 +322,7 @@ KEEPS = "this writes what is deployed"
 KEEP_CURRENT = f"{KEEPS}: {put(CURRENT, OLD.arn)}"
 ON_HOLD = json.dumps({"until": "2026-01-19", "reason": "release", "by": "Kim"})
 BY_HAND = "compare its template with docs/main-pipeline.md"
-READ_RIGHTLY = f"Default: {CURRENT}, and write SnapshotIdentifier: !Ref for it"
+READ_RIGHTLY = f"Default: {CURRENT}, and write SnapshotIdentifier: !Ref for it, as infrastructure/main-pipeline.yaml does; this is"
 ROLE = "arn:aws:iam::{}:role/deployer"
 HERE = {"roleArn": ROLE.format(ACCEPTANCE), "region": "eu-west-1"}
 DATABASE_STAGE = stage_named("Deploy", DATABASE)
@@ -433,7 +433,7 @@ FAULTS: Table = {
             ("EngineVersion", "'15.3'", "problem"),
             *(("DBClusterIdentifier", name, "warning") for name in ("!Ref Stored", "!ImportValue x", "!If [IsBig, orders, !Ref AWS::NoValue]")),
         ]),
-        ("main", account(template=with_resource("Cluster", "KmsKeyId: null")), "warning", "KmsKeyId of Cluster is missing", "which says why; this replaces it"),
+        ("main", account(template=with_resource("Cluster", "KmsKeyId: null")), "warning", "KmsKeyId of Cluster is missing", "which says why; this is a replacement"),
         ("main", account(template=with_resource("Cluster", "DeletionProtection: 'true'")), "warning", "DeletionProtection of Cluster is on", "write DeletionProtection as"),
         ("main", account(template=with_resource("Cluster", "{}", UpdateReplacePolicy="Snapshot")),
          "warning", "one more snapshot", "write UpdateReplacePolicy"),
