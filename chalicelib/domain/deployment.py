@@ -192,7 +192,7 @@ class Deployment(NamedTuple):
     - `maker`: the id of the run that restored it
     - `is_remembered`: the version already has the cluster's label
     - `unknown`: why the value cannot be determined; while `is_deploying`, only for the moment
-    - `held`: the version in a change set that a run in progress has not executed yet
+    - `held`: the version that a run in progress is deploying, or has in a change set to execute
     - `preparation`: the cluster's after-restore work, if any
     """
 
@@ -413,7 +413,7 @@ def verdict(deployment: Deployment, ledger: Ledger, now: datetime) -> Verdict | 
             *_of_order(deployment, ledger, now),
             *_of_present(deployment, ledger, now),
         ]
-    if deployment.held:  # the run executes that change set, whatever `current` holds by then
+    if deployment.held:  # its run restores that version, whatever `current` holds by now
         found = [each for each in found if not each.put]
     due = [each for each in found if each.put or each.label not in each.version.labels]
     return min(due, key=lambda each: not each.put, default=None)
