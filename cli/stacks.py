@@ -58,8 +58,10 @@ def log_groups(stage: Stage) -> list[str]:
 
 def alarm_names(stage: Stage, *, whatever_it_has: bool = False) -> list[str]:
     """Return the names of the stage's alarms, or of those that any stage of this name may have."""
-    template = _evaluated(stage, {}) if whatever_it_has else after(stage)
-    properties = (each["Properties"] for each in template["Resources"].values())
+    resources = after(stage)["Resources"]
+    if whatever_it_has:  # it may have been of the other kind
+        resources = _monitoring(stage, "acceptance") | _monitoring(stage, "production")
+    properties = (each["Properties"] for each in resources.values())
     return [each["AlarmName"] for each in properties if "AlarmName" in each]
 
 
@@ -191,27 +193,28 @@ def after(stage: Stage) -> Template:
         "Topic": stage.settings.topic_arn or "",
         "Notifies": str(any((stage.settings.topic_arn, stage.settings.chat_topic_arn))).lower(),
     }
+    kind = "production"
     if isinstance(stage, AcceptanceStage):
+        kind = "acceptance"
         values |= {
             "HasApi": str(stage.settings.pin_api_enabled).lower(),
             "FiresWeekly": str(fires_weekly(stage)).lower(),
         }
-    return _evaluated(stage, values)
-
-
-def _evaluated(stage: Stage, values: Mapping[str, str]) -> Template:
-    kind = "acceptance" if isinstance(stage, AcceptanceStage) else "production"
-    known = {"Stage": stage.name, "AWS::Region": stage.region, **values}
-    resources = {
-        logical: {key: value for key, value in resource.items() if key != "Condition"}
-        for logical, resource in evaluated(_monitoring(kind), known)["Resources"].items()
-    }
     description = f"{APP}, stage {stage.name}: monitoring of the functions"
-    return {"Description": description, "Resources": resources}
+    return {"Description": description, "Resources": _monitoring(stage, kind, values)}
+
+
+def _monitoring(stage: Stage, kind: str, values: Mapping[str, str] = {}) -> dict[str, Resource]:
+    """Return what monitors a kind of stage; without values, whatever such a stage may have."""
+    known = {"Stage": stage.name, "AWS::Region": stage.region, **values}
+    return {
+        logical: {key: value for key, value in resource.items() if key != "Condition"}
+        for logical, resource in evaluated(_template(kind), known)["Resources"].items()
+    }
 
 
 @cache
-def _monitoring(kind: str) -> Template:
+def _template(kind: str) -> Template:
     """Read the template of what monitors a kind of stage."""
     file = _INFRASTRUCTURE / f"monitoring-{kind}.yaml"
     return parsed(file.read_text(encoding="utf-8"))
