@@ -295,7 +295,7 @@ def _wrong_versions(stage: AcceptanceStage) -> Iterator[_Wrong]:
 def own_answers(body: Json) -> dict[str, str]:
     """Return the answers under the stage's own key, by the names that `aurora-refresh configure` gives them."""
     own = body.get(OWN_KEY, {})
-    return {answer: str(own[name]) for answer, name in OWN_NAMES.items() if name in own}
+    return {answer: own[name] for answer, name in OWN_NAMES.items() if name in own}
 
 
 def variables_of(body: Json) -> dict[str, str]:
@@ -316,15 +316,16 @@ def read_config(project: Path) -> Json:
     try:
         config: Json = json.loads(file.read_text(encoding="utf-8"))
         variables = [
-            each.get("environment_variables", {}).items()
+            each.get(key, {}).items()
             for level in (config, *stages_of(config).values())  # all stages, and each
             for each in (level, *level.get("lambda_functions", {}).values())
+            for key in ("environment_variables", OWN_KEY)
         ]
     except ValueError as error:
         raise Failure(f"{CONFIG} is not JSON: {error}") from error
     except (AttributeError, TypeError) as error:
         raise Failure(
-            f"{CONFIG}: the file, its stages and functions and their environment_variables must be objects"
+            f"{CONFIG}: the file, stages, functions, environment_variables and {OWN_KEY} must be objects"
         ) from error
     for name, value in chain.from_iterable(variables):
         if not isinstance(value, str):  # which Lambda refuses

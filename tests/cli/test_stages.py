@@ -39,6 +39,9 @@ def refusal(project: Path) -> str:
     return str(caught.value)
 
 
+SHAPES = ": the file, stages, functions, environment_variables and aurora_refresh must be objects"
+
+
 def test_a_stage_is_its_variables_their_meaning_and_where_its_pipeline_is(project: Path) -> None:
     """As Chalice has it, it has the variables of all stages too, and its own go before.
 
@@ -68,10 +71,12 @@ def test_a_stage_is_its_variables_their_meaning_and_where_its_pipeline_is(projec
     ("text", "message"),
     [
         ("{", " is not JSON: "),
-        ("[]", ": the file, its stages and functions and their environment_variables must be obj"),
+        ("[]", SHAPES),
         ('{"stages": {"other": {}}}', " has no stage 'acceptance', only: other. aurora-refresh "),
-        ('{"lambda_functions": {"f": {"environment_variables": ""}}}', ": the file, its stages"),
-        ('{"stages": {"acceptance": {"environment_variables": ""}}}', ": the file, its stages and"),
+        ('{"lambda_functions": {"f": {"environment_variables": ""}}}', SHAPES),
+        ('{"stages": {"acceptance": {"environment_variables": ""}}}', SHAPES),
+        ('{"stages": {"acceptance": {"aurora_refresh": null}}}', SHAPES),
+        ('{"stages": {"acceptance": {"aurora_refresh": "main"}}}', SHAPES),
         (
             '{"environment_variables": {"N": 2}, "stages": {"acceptance": {}}}',
             ': N is 2, not text: write "2"',
