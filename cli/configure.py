@@ -267,4 +267,8 @@ def _functions(stage: str, before: Json, wanted: Mapping[str, Any]) -> Json:
         if function in wanted:
             policy = {"iam_policy_file": file_name(stage, function)}
             entries[function] = policy | before.get(function, defaults) | policy
-    return entries | {name: entry for name, entry in before.items() if name not in FUNCTIONS}
+    for name, entry in before.items():
+        # Without the entry of a function that it deletes, deploy would delete the company's role as well.
+        if name not in FUNCTIONS or "manage_iam_role" in entry:
+            entries.setdefault(name, entry)
+    return entries

@@ -16,12 +16,10 @@ from cli.errors import translated_errors
 from cli.look import Look, opened
 from cli.output import Failure
 from cli.policies import FUNCTIONS, log_group
-from cli.stages import AcceptanceStage
+from cli.stages import FORMER, AcceptanceStage
 
-# A function that an earlier version deployed.
-_FORMER = "db-follow-copies"
 # Every function that a stage may have: a setting may have changed since the last deployment.
-ANY_FUNCTION = (*FUNCTIONS, _FORMER)
+ANY_FUNCTION = (*FUNCTIONS, FORMER)
 
 
 class Step(NamedTuple):
@@ -93,8 +91,8 @@ def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
         rule = stacks.rule_name(deployed)
         if look.one("events:ListTargetsByRule", "@", Rule=rule):
             yield Step("delete", f"rule {rule}", partial(look.calls.delete_rule, rule))
-        role = stacks.role_name(stage, function)
-        if look.one("iam:ListRolePolicies", "@", RoleName=role):
+        role, is_own = stacks.role_name(stage, function), function in look.stage.own_roles
+        if not is_own and look.one("iam:ListRolePolicies", "@", RoleName=role):
             yield Step("delete", f"role {role}", partial(look.calls.delete_role, role))
         if is_deployed(look, function):
             delete = partial(look.calls.delete, "lambda:DeleteFunction", FunctionName=deployed)

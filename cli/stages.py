@@ -9,7 +9,7 @@ pipeline of an acceptance stage, the account and the Region of a production stag
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from itertools import chain
@@ -31,6 +31,8 @@ from cli.output import Failure, WrongUsage
 
 CONFIG = ".chalice/config.json"
 OWN_KEY = "aurora_refresh"
+# A function that an earlier version deployed.
+FORMER = "db-follow-copies"
 # Ends the names of a first value of *current*, which `aurora-refresh deploy` takes.
 INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
 # The answers of `aurora-refresh configure` that are not settings, and their names under OWN_KEY.
@@ -54,13 +56,17 @@ _LAST_MYSQL = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stage:
-    """What every stage has: its variables, its account and Region, and the functions in a VPC."""
+    """What every stage has: its variables, its account and Region.
+
+    `in_vpc` has the functions in a VPC, and `own_roles` the roles that Chalice does not manage, by function.
+    """
 
     name: str
     variables: Mapping[str, str]
     account: str
     region: str
     in_vpc: frozenset[str] = frozenset()
+    own_roles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def partition(self) -> str:
@@ -118,7 +124,7 @@ def build(
     """Return the stage; raise SettingsError, naming every problem.
 
     `own` has the answers that are not settings. Contradictions between the two are not checked.
-    `config` says which functions are in a VPC.
+    `config` says which functions are in a VPC or have a role of the company's.
     A stage with neither SOURCE_ACCOUNT nor SHARE_WITH_ACCOUNT counts as an acceptance stage.
     """
     is_production = bool(variables.get(settings.PRODUCTION))
@@ -134,8 +140,10 @@ def build(
         problems += error.problems
     if problems:
         raise SettingsError(problems)
-    functions = {each: Config(name, each, config_from_disk=config) for each in (*NAMES, API)}
+    every = (*NAMES, API, FORMER)
+    functions = {each: Config(name, each, config_from_disk=config) for each in every}
     in_vpc = {each for each, own in functions.items() if own.subnet_ids and own.security_group_ids}
+    own_roles = {x: own.iam_role_arn for x, own in functions.items() if not own.manage_iam_role}
     stage: Json = {
         "name": name,
         "variables": variables,
@@ -143,6 +151,7 @@ def build(
         "account": own[ACCOUNT],
         "region": region,
         "in_vpc": frozenset(in_vpc),
+        "own_roles": own_roles,
     }
     if is_production:
         return ProductionStage(**stage)

@@ -88,6 +88,7 @@ def test_what_was_tuned_by_hand_stays(project: Path) -> None:
     stage = config["stages"]["acceptance"]
     stage["lambda_functions"]["db-update-latest-snapshot-id"]["lambda_timeout"] = 900
     stage["lambda_functions"]["other"] = {"lambda_timeout": 1}
+    stage["lambda_functions"]["api_handler"] |= {"manage_iam_role": False, "iam_role_arn": "arn:…"}
     stage["environment_variables"]["POWERTOOLS_LOG_LEVEL"] = "DEBUG"
     stage["tags"] = {"owner": "Zoë"}
     (project / CONFIG).write_text(to_text(config))
@@ -97,8 +98,9 @@ def test_what_was_tuned_by_hand_stays(project: Path) -> None:
     file.write_text(to_text(policy))
     before = snapshot(project)
     assert configured(project, "acceptance") == before
-    configured(project, "acceptance", POWERTOOLS_LOG_LEVEL="")
+    configured(project, "acceptance", POWERTOOLS_LOG_LEVEL="", PIN_API_ENABLED="false")
     assert "POWERTOOLS_LOG_LEVEL" not in body(project, "acceptance")["environment_variables"]
+    assert "api_handler" in load(project, "acceptance").own_roles  # or deploy would delete it
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"Statement": 1}', '{"Statement": [1]}'])

@@ -4,6 +4,7 @@ tests/e2e/test_deploy_stage.py runs them against an account.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from cli import calls, chalice_cli, deploy, look, stacks
 from cli.output import Failure
-from cli.stages import load
+from cli.stages import FORMER, load
 
 PROJECT = Path(__file__).resolve().parents[2]
 STAGE = load(PROJECT, "acceptance")
@@ -61,15 +62,20 @@ def test_a_stage_that_has_a_stack_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert str(refused.value).count(deletion) == 3
 
 
-def test_a_function_that_the_stage_no_longer_has_is_deleted_after_what_belongs_to_it() -> None:
-    former = "aurora-refresh-acceptance-db-follow-copies"
+@pytest.mark.parametrize("own_roles", [{}, {FORMER: "arn:…"}])
+def test_a_function_that_the_stage_no_longer_has_is_deleted_after_what_belongs_to_it(
+    own_roles: dict[str, str],
+) -> None:
+    """But not a role that Chalice did not make."""
+    former = f"aurora-refresh-acceptance-{FORMER}"
     seen: Any = Mock(
-        stage=STAGE,
+        stage=replace(STAGE, own_roles=own_roles),
         one=lambda *_, **named: former in str(named),
         function=lambda name: {} if name == former else None,
     )
     deleted = [each.what for each in deploy._unused(seen)]  # noqa: SLF001
-    assert deleted == [f"rule {former}-event", f"role {former}", f"function {former}"]
+    role = [] if own_roles else [f"role {former}"]
+    assert deleted == [f"rule {former}-event", *role, f"function {former}"]
 
 
 def test_what_lambda_refuses_at_first_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from cli import stages
 from cli.output import Failure
-from cli.stages import OWN_KEY, AcceptanceStage, ProductionStage
+from cli.stages import FORMER, OWN_KEY, AcceptanceStage, ProductionStage
 from tests.stage import STAGE
 
 PIPELINE = "arn:aws:codepipeline:eu-west-1:222222222222:acceptance-main"
@@ -108,24 +108,31 @@ def test_every_problem_of_the_settings_is_reported(
     assert [line.removeprefix("  - ").split(": ")[0] for line in problems] == wrong
 
 
+def for_restore(**entry: Any) -> dict[str, Any]:
+    return {"lambda_functions": {RESTORE: entry}}
+
+
 VPC: dict[str, Any] = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
-ALL = {*NAMES, API}
+OWN_ROLE: dict[str, Any] = {"manage_iam_role": False, "iam_role_arn": "arn:…:role/theirs"}
+ALL = {*NAMES, API, FORMER}
 
 
 @pytest.mark.parametrize(
-    ("common", "body", "in_vpc"),
+    ("common", "body", "fact", "functions"),
     [
-        ({}, VPC | {"subnet_ids": []}, set()),
-        (VPC, {}, ALL),
-        ({}, {"lambda_functions": {RESTORE: VPC}}, {RESTORE}),
-        ({}, VPC | {"lambda_functions": {RESTORE: {"security_group_ids": []}}}, ALL - {RESTORE}),
+        ({}, VPC | {"subnet_ids": []}, "in_vpc", set()),
+        (VPC, {}, "in_vpc", ALL),
+        ({}, for_restore(**VPC), "in_vpc", {RESTORE}),
+        ({}, VPC | for_restore(security_group_ids=[]), "in_vpc", ALL - {RESTORE}),
+        (OWN_ROLE, for_restore(manage_iam_role=True), "own_roles", ALL - {RESTORE}),
+        ({}, {"iam_role_arn": "arn:…:role/theirs"}, "own_roles", set()),
     ],
 )
-def test_a_function_with_subnets_and_security_groups_is_in_a_vpc(
-    project: Path, common: dict[str, Any], body: dict[str, Any], in_vpc: set[str]
+def test_a_function_may_be_in_a_vpc_and_have_a_role_of_the_company_s(
+    project: Path, common: dict[str, Any], body: dict[str, Any], fact: str, functions: set[str]
 ) -> None:
     rewrite(project, common, **body)
-    assert stages.load(project, "acceptance").in_vpc == in_vpc
+    assert {*getattr(stages.load(project, "acceptance"), fact)} == functions
 
 
 def test_a_stage_s_name_is_one_that_every_resource_can_bear() -> None:
