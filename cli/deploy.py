@@ -57,7 +57,7 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
     else:
         chalice_cli.record(project, name, look.rest_apis() if API in functions else [])
         chalice_cli.run(project, stage, "deploy")
-    perform(_unused(look))
+    perform(destroy.code(look, [each for each in destroy.ANY_FUNCTION if each not in functions]))
 
     say("3. monitoring")
     perform(_monitoring(look))
@@ -70,13 +70,6 @@ def deployable(project: Path, name: str) -> Stage:
     if contradictions := stages.contradictions(stage):
         raise SettingsError(contradictions)
     return stage
-
-
-def _unused(look: Look) -> Iterator[Step]:
-    """Yield what is left of functions that the stage no longer has."""
-    wanted = stacks.function_names(look.stage)
-    unused = (each for each in destroy.ANY_FUNCTION if each not in wanted)
-    return destroy.code(look, (each for each in unused if destroy.is_deployed(look, each)))
 
 
 def _answered_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:

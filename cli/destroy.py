@@ -80,8 +80,7 @@ def _dashboard(look: Look) -> Iterator[Step]:
 def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
     """Yield what `chalice deploy` has made for the functions, found by the exact names.
 
-    Chalice's record may be missing or wrong: git ignores it, and a failed deployment has none. A
-    function comes after what belongs to it, so that whoever finds the function finds the rest.
+    Chalice's record may be missing or wrong: git ignores it, and a failed deployment has none.
     """
     stage = look.stage.name
     for function in functions:
@@ -91,12 +90,19 @@ def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
         rule = stacks.rule_name(deployed)
         if look.one("events:ListTargetsByRule", "@", Rule=rule):
             yield Step("delete", f"rule {rule}", partial(look.calls.delete_rule, rule))
-        role, is_own = stacks.role_name(stage, function), function in look.stage.own_roles
-        if not is_own and look.one("iam:ListRolePolicies", "@", RoleName=role):
-            yield Step("delete", f"role {role}", partial(look.calls.delete_role, role))
-        if is_deployed(look, function):
+        configuration = look.function(deployed)
+        if configuration is not None:
             delete = partial(look.calls.delete, "lambda:DeleteFunction", FunctionName=deployed)
             yield Step("delete", f"function {deployed}", delete)
+        role, is_own = stacks.role_name(stage, function), function in look.stage.own_roles
+        if is_own or not look.one("iam:ListRolePolicies", "@", RoleName=role):
+            continue
+        if (configuration or {}).get("VpcConfig", {}).get("VpcId"):
+            # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions
+            until = "with which Lambda removes its network interfaces: run this again in an hour"
+            yield Step("keep", f"role {role}, {until}")
+        else:
+            yield Step("delete", f"role {role}", partial(look.calls.delete_role, role))
 
 
 def _rest_apis(look: Look) -> Iterator[Step]:
@@ -104,15 +110,11 @@ def _rest_apis(look: Look) -> Iterator[Step]:
 
     A stage that has none by its settings, and no function for one, needs no right to list them.
     """
-    if API in stacks.function_names(look.stage) or is_deployed(look, API):
+    wanted = stacks.function_names(look.stage)
+    if API in wanted or look.function(deployed_name(look.stage.name, API)) is not None:
         for api in look.rest_apis():
             delete = partial(look.calls.delete, "apigateway:DeleteRestApi", restApiId=api)
             yield Step("delete", f"REST API {api}", delete)
-
-
-def is_deployed(look: Look, function: str) -> bool:
-    """Return whether a function exists."""
-    return look.function(deployed_name(look.stage.name, function)) is not None
 
 
 def _data(look: Look, *, parameters: bool, everything: bool) -> Iterator[Step]:

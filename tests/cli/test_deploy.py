@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError
 
-from cli import calls, chalice_cli, deploy, look, stacks
+from cli import calls, chalice_cli, deploy, destroy, look, stacks
 from cli.output import Failure
 from cli.stages import FORMER, load
 
@@ -62,20 +62,32 @@ def test_a_stage_that_has_a_stack_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert str(refused.value).count(deletion) == 3
 
 
-@pytest.mark.parametrize("own_roles", [{}, {FORMER: "arn:…"}])
-def test_a_function_that_the_stage_no_longer_has_is_deleted_after_what_belongs_to_it(
-    own_roles: dict[str, str],
+VPC = {"VpcConfig": {"VpcId": "vpc-1"}}
+OUTSIDE: dict[str, Any] = {"VpcConfig": {"VpcId": ""}}  # as after it has left
+
+
+@pytest.mark.parametrize(
+    ("function", "own_roles", "of_role"),
+    [
+        (OUTSIDE, {}, "delete"),
+        (VPC, {}, "keep"),  # Lambda removes its network interfaces later, with the role
+        (None, {}, "delete"),  # and now it has
+        ({}, {FORMER: "arn:…"}, ""),  # Chalice did not make it
+    ],
+)
+def test_a_function_is_deleted_with_what_belongs_to_it_and_before_its_role(
+    function: dict[str, Any] | None, own_roles: dict[str, str], of_role: str
 ) -> None:
-    """But not a role that Chalice did not make."""
-    former = f"aurora-refresh-acceptance-{FORMER}"
+    name = f"aurora-refresh-acceptance-{FORMER}"
     seen: Any = Mock(
         stage=replace(STAGE, own_roles=own_roles),
-        one=lambda *_, **named: former in str(named),
-        function=lambda name: {} if name == former else None,
+        one=lambda *_, **named: name in str(named),
+        function=lambda _: function,
     )
-    deleted = [each.what for each in deploy._unused(seen)]  # noqa: SLF001
-    role = [] if own_roles else [f"role {former}"]
-    assert deleted == [f"rule {former}-event", *role, f"function {former}"]
+    steps = [f"{each.verb} {each.what}".split(",")[0] for each in destroy.code(seen, [FORMER])]
+    deleted = [] if function is None else [f"delete function {name}"]
+    role = [f"{of_role} role {name}"] if of_role else []
+    assert steps == [f"delete rule {name}-event", *deleted, *role]
 
 
 def test_what_lambda_refuses_at_first_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
