@@ -95,7 +95,7 @@ def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
             delete = partial(look.calls.delete, "lambda:DeleteFunction", FunctionName=deployed)
             yield Step("delete", f"function {deployed}", delete)
         role, is_own = stacks.role_name(stage, function), function in look.stage.own_roles
-        if is_own or not look.one("iam:ListRolePolicies", "@", RoleName=role):
+        if is_own or not look.one("iam:GetRole", "Role", RoleName=role):
             continue
         if (configuration or {}).get("VpcConfig", {}).get("VpcId"):
             # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions

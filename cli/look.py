@@ -26,7 +26,7 @@ from cli.calls import Calls
 from cli.client import apis_invoking
 from cli.mainpipeline import DeployedStack, Reading
 from cli.output import Failure, say
-from cli.policies import log_group
+from cli.policies import FUNCTIONS, log_group
 from cli.stages import AcceptanceStage, Json, Stage, to_deploy
 
 P = ParamSpec("P")
@@ -364,7 +364,10 @@ class AcceptanceLook(Look):
 
 
 def opened(stage: Stage) -> Look:
-    """Return a Look for changing the stage; raise Failure for wrong credentials or a packaged stage."""
+    """Return a Look for changing the stage.
+
+    Raise Failure for wrong credentials, a packaged stage, or one whose roles are another Region's.
+    """
     look = Look(stage)
     look.check_caller()
     say(f"stage {stage.name}, account {stage.account}, {stage.region}, as {look.caller()['Arn']}")
@@ -374,4 +377,13 @@ def opened(stage: Stage) -> Look:
             "deploy the package's templates again, or delete its stacks, which keeps parameters, topic "
             f"and logs:\n{stacks.deletions(stage.name)}"
         )
+    managed = (each for each in FUNCTIONS if each not in stage.own_roles)
+    for role in (stacks.role_name(stage.name, each) for each in managed):
+        # IAM has one role of this name in all Regions.
+        logs = [x["Resource"] for x in look.statements(role) if x.get("Sid") == "WriteOwnLogs"]
+        if logs and f":logs:{stage.region}:" not in str(logs):
+            raise Failure(
+                f"role {role} is that of a stage in another Region, and writes to {logs[0]}: give this "
+                "stage another name, or configure that Region again and destroy the stage there first"
+            )
     return look

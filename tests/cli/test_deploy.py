@@ -12,8 +12,10 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError
 
+from chalicelib.domain.functions import RESTORE
 from cli import calls, chalice_cli, deploy, destroy, look, stacks
 from cli.output import Failure
+from cli.policies import policies
 from cli.stages import FORMER, load
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -60,6 +62,19 @@ def test_a_stage_that_has_a_stack_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         look.opened(STAGE)
     deletion = "aws cloudformation delete-stack --stack-name aurora-refresh-acceptance"
     assert str(refused.value).count(deletion) == 3
+
+
+def test_a_stage_whose_roles_are_another_region_s_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless they are the company's."""
+    role, other = f"aurora-refresh-acceptance-{RESTORE}", replace(STAGE, region="us-east-1")
+    seen = Mock(caller=lambda: {"Arn": "me"}, stack=lambda _: None)
+    seen.statements = lambda name: policies(other if name == role else STAGE)[RESTORE]["Statement"]
+    monkeypatch.setattr(look, "Look", lambda _: seen)
+    with pytest.raises(Failure, match=f"^role {role} .* writes to arn:aws:logs:us-east-1:"):
+        look.opened(STAGE)
+    look.opened(replace(STAGE, own_roles={RESTORE: "arn:…"}))
 
 
 VPC = {"VpcConfig": {"VpcId": "vpc-1"}}
