@@ -16,11 +16,11 @@ from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.functions import API
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.snapshots import SnapshotArn
-from cli import chalice_cli, destroy, stacks, stages
+from cli import chalice_cli, configure, destroy, stacks, stages
 from cli.calls import ROLE_SECONDS, wait_for
 from cli.destroy import Step
 from cli.look import Look, opened
-from cli.output import WrongUsage, say
+from cli.output import Failure, WrongUsage, say
 from cli.stages import INITIAL, AcceptanceStage, Stage, to_change
 
 EMAIL = "EMAIL"
@@ -65,10 +65,14 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
 
 
 def deployable(project: Path, name: str) -> Stage:
-    """Return the stage; raise SettingsError if it would not work, or Failure."""
+    """Return the stage; raise SettingsError or Failure if its settings or policies would not work."""
     stage = stages.load(project, name)
     if contradictions := stages.contradictions(stage):
         raise SettingsError(contradictions)
+    changed = configure.changes(project, name, {}).keys() - {project / stages.CONFIG}
+    if files := ", ".join(sorted(file.name for file in changed)):
+        right = f"run aurora-refresh configure --stage {name}"
+        raise Failure(f"policies in .chalice do not fit the settings: {files}; {right}")
     return stage
 
 

@@ -9,7 +9,9 @@ from unittest.mock import Mock
 import pytest
 from click.testing import CliRunner
 
+from chalicelib.domain.functions import UPDATE
 from cli.configure import changes, write
+from cli.deploy import deployable
 from cli.main import cli
 from cli.mainpipeline import readings
 from cli.output import Failure, WrongUsage
@@ -113,6 +115,19 @@ def test_a_policy_file_that_cannot_be_read_is_kept(project: Path, text: str) -> 
     assert errors.startswith(f"{file} cannot be read, and may have statements of your own")
     (project / file).write_text("")  # an empty one is written anew
     assert json.loads(configured(project, "acceptance")[file])["Statement"]
+
+
+def test_policies_that_do_not_fit_the_settings_are_not_deployed(project: Path) -> None:
+    """A setting was edited by hand, and a file is missing."""
+    deployable(project, "acceptance")
+    text = (project / CONFIG).read_text()
+    (project / CONFIG).write_text(text.replace("/acceptance/rds/latest", "/other/latest"))
+    (project / ".chalice/policy-acceptance-db-reconcile.json").unlink()
+    functions = "api-handler", "db-follow-pipeline", "db-reconcile", "db-restore-from-snapshot"
+    files = [f"policy-acceptance-{each}.json" for each in (*functions, UPDATE)]
+    right = "run aurora-refresh configure --stage acceptance"
+    with pytest.raises(Failure, match=f" do not fit the settings: {', '.join(files)}; {right}$"):
+        deployable(project, "acceptance")
 
 
 # --- mistakes -------------------------------------------------------------------------------------
