@@ -123,9 +123,7 @@ def test_a_decision_beside_an_error_is_logged_and_counted(load: Load, output: Ou
     assert (decision["answer"]["reason"], counted["RefreshFailed"]) == ("run-failed", [1])
 
 
-def test_production_takes_a_snapshot_that_bears_the_stage_and_shares_it(
-    load: Load, output: Output
-) -> None:
+def test_production_shares_a_snapshot_that_bears_the_stage(load: Load, output: Output) -> None:
     aws = InMemoryAws(datetime(2026, 1, 3, 22, tzinfo=UTC), PRODUCTION)
     aws.clusters.add("orders")
     function = {"AWS_LAMBDA_FUNCTION_NAME": "aurora-refresh-daily-db-share-snapshot"}
@@ -174,9 +172,7 @@ def test_a_firing_at_the_other_hour_of_a_zone_is_ignored_and_only_logged(
 # --- what is deployed -----------------------------------------------------------------------------
 
 
-def test_an_acceptance_stage_has_its_functions_each_with_its_own_module_and_rule(
-    load: Load,
-) -> None:
+def test_an_acceptance_stage_has_its_functions_each_with_its_module_and_rule(load: Load) -> None:
     given = {"UPDATE_SCHEDULE": "cron(30 1 ? * MON *)", "RESTORE_SCHEDULE": "cron(30 3 ? * MON *)"}
     ended = {
         "source": ["aws.codepipeline"],

@@ -19,9 +19,7 @@ def bench(running_cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_the_package_makes_the_calls_of_the_floor_and_no_others(
-    bench: Bench, function: str
-) -> None:
+def test_the_package_makes_the_floor_s_calls_and_no_others(bench: Bench, function: str) -> None:
     made = []
     for who in ("package", "floor"):
         bench.run(who, function)

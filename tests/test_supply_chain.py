@@ -84,9 +84,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (re.sub(r" \\\n.*hash.*", "", RIGHT), "Hashes are required"),
     ],
 )
-def test_make_setup_installs_only_what_has_its_hash(
-    tmp_path: Path, pinned: str, error: str
-) -> None:
+def test_make_setup_installs_only_what_is_hashed(tmp_path: Path, pinned: str, error: str) -> None:
     recipe = run("make", "--dry-run", "--what-if=requirements.txt", "setup").stdout.splitlines()
     (install,) = [line for line in recipe if f"-r {PINNED['lambda'].name} -r " in line]
     (tmp_path / ".venv").symlink_to(sys.prefix)

@@ -54,9 +54,7 @@ def run(line: str, answer: str = "") -> tuple[int, str, str]:
 # --- questions ------------------------------------------------------------------------------------
 
 
-def test_a_database_must_be_known_and_must_be_named_if_there_are_several(
-    client: FakeClient,
-) -> None:
+def test_a_database_must_be_known_and_named_if_there_are_several(client: FakeClient) -> None:
     unknown = "There is no database 'invoices'; known: orders, billing.\n"
     several = "There are several databases; name one of orders, billing.\n"
     for line in ("pin a --deploy-now", "rollback --deploy-now"):
@@ -65,9 +63,7 @@ def test_a_database_must_be_known_and_must_be_named_if_there_are_several(
     assert client.calls == []
 
 
-def test_status_exits_with_0_without_problems_even_if_the_identity_is_unknown(
-    client: FakeClient,
-) -> None:
+def test_status_without_problems_exits_with_0_even_without_identity(client: FakeClient) -> None:
     client.answers["identity"] = client.answers["status"]["databases"][0]["age_hours"] = None
     status, printed, _ = run("status")
     head, _, _, *rows = printed.splitlines()

@@ -74,9 +74,7 @@ def client(**variables: str) -> ApiClient:
         return ApiClient("acceptance", "https://a/api/")
 
 
-def test_a_request_is_signed_and_sent_with_a_profile_s_certificates(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_signed_request_uses_a_profile_s_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
     http = Mock()
     http.return_value.send.return_value = Mock(status_code=200, content=b'{"version": 5}')
     monkeypatch.setattr("cli.client.URLLib3Session", http)

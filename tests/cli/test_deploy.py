@@ -42,9 +42,7 @@ botocore.exceptions.ClientError: no right
 
 
 @pytest.mark.parametrize("apis", [[], ["a1", "b2"]])
-def test_chalice_finds_the_first_rest_api_whatever_it_has_recorded(
-    tmp_path: Path, apis: list[str]
-) -> None:
+def test_chalice_finds_the_first_api_despite_its_record(tmp_path: Path, apis: list[str]) -> None:
     (tmp_path / ".chalice/deployed").mkdir(parents=True)
     record = tmp_path / ".chalice/deployed/acceptance.json"
     record.write_text('{"resources": [')
@@ -53,40 +51,29 @@ def test_chalice_finds_the_first_rest_api_whatever_it_has_recorded(
     assert [each["rest_api_id"] for each in found] == apis[:1]
 
 
-def test_a_stage_that_has_a_stack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stack was created from a package, or by an earlier version."""
+def test_a_stage_with_stacks_or_roles_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stack was created from a package, or by an earlier version. A role may be the company's."""
     former = "aurora-refresh-acceptance-after"
+    role, other = f"aurora-refresh-acceptance-{RESTORE}", replace(STAGE, region="us-east-1")
     seen = Mock(caller=lambda: {"Arn": "me"}, stack=lambda name: name == former)
+    seen.statements = lambda name: policies(other if name == role else STAGE)[RESTORE]["Statement"]
     monkeypatch.setattr(look, "Look", lambda _: seen)
     with pytest.raises(Failure, match=f"'acceptance' has the stack {former}, of ") as refused:
         look.opened(STAGE)
     deletion = "aws cloudformation delete-stack --stack-name aurora-refresh-acceptance"
     assert str(refused.value).count(deletion) == 3
-
-
-def test_a_stage_whose_roles_are_another_region_s_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Unless they are the company's."""
-    role, other = f"aurora-refresh-acceptance-{RESTORE}", replace(STAGE, region="us-east-1")
-    seen = Mock(caller=lambda: {"Arn": "me"}, stack=lambda _: None)
-    seen.statements = lambda name: policies(other if name == role else STAGE)[RESTORE]["Statement"]
-    monkeypatch.setattr(look, "Look", lambda _: seen)
+    seen.stack = lambda _: None
     with pytest.raises(Failure, match=f"^role {role} .* writes to arn:aws:logs:us-east-1:"):
         look.opened(STAGE)
     look.opened(replace(STAGE, own_roles={RESTORE: "arn:…"}))
 
 
-VPC = {"VpcConfig": {"VpcId": "vpc-1"}}
-OUTSIDE: dict[str, Any] = {"VpcConfig": {"VpcId": ""}}  # as after it has left
-
-
 @pytest.mark.parametrize(
     ("function", "own_roles", "of_role"),
     [
-        (OUTSIDE, {}, "delete"),
-        (VPC, {}, "keep"),  # Lambda removes its network interfaces later, with the role
-        (None, {}, "delete"),  # and now it has
+        ({"VpcConfig": {"VpcId": ""}}, {}, "delete"),  # it has left its VPC
+        ({"VpcConfig": {"VpcId": "vpc-1"}}, {}, "keep"),  # and here, Lambda needs the role
+        (None, {}, "delete"),  # but no longer
         ({}, {FORMER: "arn:…"}, ""),  # Chalice did not make it
     ],
 )
@@ -120,9 +107,7 @@ def test_what_lambda_refuses_at_first_is_repeated(monkeypatch: pytest.MonkeyPatc
         calls.wait_for(Mock(side_effect=error), -1, {"InvalidParameterValueException"})
 
 
-def test_alarms_that_a_stage_no_longer_has_are_deleted_and_no_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_only_alarms_that_are_no_longer_wanted_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have been a production stage."""
     existing = [*stacks.alarm_names(STAGE, whatever_it_has=True), "aurora-refresh-acceptance-2-own"]
     seen: Any = Mock(stage=STAGE, alarms=lambda: dict.fromkeys(existing))

@@ -332,9 +332,7 @@ def test_automated_snapshots_are_listed_by_their_cluster_and_copied(production: 
     assert (made.source, listed.source, listed.tags) == (*[arn("rds:orders-a")] * 2, TAGS)
 
 
-def test_only_an_available_snapshot_can_be_shared_and_a_shared_one_can_be_deleted(
-    production: Stage,
-) -> None:
+def test_only_an_available_snapshot_is_shared_and_a_share_can_be_deleted(production: Stage) -> None:
     """InvalidDBClusterSnapshotStateFault of ModifyDBClusterSnapshotAttribute's model."""
     production.have("share-1")
     production.have("share-2", status="creating")

@@ -37,6 +37,7 @@ MOVED = {
     HOLD: json.dumps({"until": "2026-02-01", "reason": "tests", "by": "anne"}),
 }
 STACK = "aurora-refresh-acceptance"
+RECORD = ".chalice/deployed/acceptance.json"  # Chalice's, which another clone does not have
 
 
 class User(Project):
@@ -64,15 +65,6 @@ class User(Project):
             names(self.client("cloudwatch").describe_alarms()["MetricAlarms"], "AlarmName"),
             names(self.client("apigateway").get_rest_apis()["items"], "id"),
         )
-
-    def subscribers(self) -> list[str]:
-        """Each address that the topic notifies."""
-        found = self.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
-        return names(found, "Endpoint")
-
-    def forget_api(self) -> None:
-        """Delete Chalice's record of it, as in another clone of the project."""
-        (self.project / ".chalice/deployed/acceptance.json").unlink()
 
     def log_days(self) -> dict[str, int]:
         found = self.client("logs").describe_log_groups()["logGroups"]
@@ -105,7 +97,7 @@ def test_the_life_of_a_stage(user: User) -> None:
     user.put(CURRENT, f"{SNAPSHOT}before")
     a_deployment_that_fails_half_way_is_completed_by_the_next(user)
     moved = another_deployment_resets_no_value(user)
-    a_destruction_that_fails_half_way_is_completed_by_the_next(user, moved)
+    a_failed_destruction_is_completed_by_the_next(user, moved)
     everything_that_only_the_stage_uses_is_destroyed(user)
 
 
@@ -146,7 +138,7 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
     for name, value in MOVED.items():
         user.put(name, value)
     address = user.rest_url()
-    user.forget_api()
+    (user.project / RECORD).unlink()
     other = f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other"
     unused = {"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN": "of a parameter that exists"}
     status, printed = user.run("deploy", other, AWS_DEFAULT_REGION="eu-west-2", **unused)
@@ -158,11 +150,9 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
     return moved
 
 
-def a_destruction_that_fails_half_way_is_completed_by_the_next(
-    user: User, moved: dict[str, str]
-) -> None:
+def a_failed_destruction_is_completed_by_the_next(user: User, moved: dict[str, str]) -> None:
     """Chalice's record is missing, and resources with similar names belong to others."""
-    user.forget_api()
+    (user.project / RECORD).unlink()
     roles = ["aurora-refresh-acceptance", "aurora-refresh-acceptance2-db-follow-pipeline"]
     rules = ["aurora-refresh-acceptance-db-follow-pipeline", "db-follow-pipeline-event"]
     for role in roles:
@@ -250,9 +240,7 @@ def test_credentials_that_are_not_the_stage_s_change_nothing(without_functions: 
         assert (status, printed.startswith(message), user.holds()) == (1, True, {})
 
 
-def test_what_exists_is_left_alone_and_what_was_deleted_is_recreated(
-    without_functions: User,
-) -> None:
+def test_what_exists_is_left_alone_and_what_is_missing_is_created(without_functions: User) -> None:
     """What a parameter holds is not printed."""
     user, secret = without_functions, "Geheim!\x1b[2J"
     held = dict.fromkeys((PIPELINE_NAME, LATEST, CURRENT, HOLD), secret)
@@ -272,7 +260,9 @@ def test_what_exists_is_left_alone_and_what_was_deleted_is_recreated(
     cloudwatch.delete_alarms(AlarmNames=alarms[:1])
     cloudwatch.delete_dashboards(DashboardNames=dashboards[:1])
     status, printed = user.run("deploy", "EMAIL=a@b.de")
-    assert (status, monitoring(), user.subscribers()) == (0, (alarms, dashboards), ["a@b.de"])
+    subscribed = user.client("sns").list_subscriptions_by_topic(TopicArn=TOPIC)["Subscriptions"]
+    assert (status, monitoring()) == (0, (alarms, dashboards))
+    assert names(subscribed, "Endpoint") == ["a@b.de"]
     _, destroyed = user.run("destroy", "--yes")
     assert "  unchanged  e-mail subscription of a@b.de" in printed
     wanted = {PIPELINE_NAME: "acceptance-main", CURRENT: f"{own}1"}
@@ -292,9 +282,7 @@ FUNCTIONS = "Resources.* | [?Type == 'AWS::Serverless::Function'].Properties"
 FIRST = "FirstAcceptanceRdsCurrentSnapshotc694c8"
 
 
-def test_a_package_holds_what_the_runtime_lacks_and_templates_that_reset_no_value(
-    user: User,
-) -> None:
+def test_a_package_has_what_the_runtime_lacks_and_templates_that_reset_nothing(user: User) -> None:
     """Their functions have the names that everything else goes by; the shell's variables are not theirs."""
     out, shell = user.project / "my out", {"CLUSTER_NAME": "eks", "SHARE_WITH_ACCOUNT": "1" * 12}
     shell |= {"PIN_API_ENABLED": "false", "RESTORE_SCHEDULE": "rate(1 day)"}

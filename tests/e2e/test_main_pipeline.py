@@ -153,9 +153,7 @@ def test_a_snapshot_identifier_removed_from_the_right_template_changes_nothing(
 
 
 # The last one: it deletes the stack.
-def test_a_first_deployment_that_fails_leaves_nothing_but_a_stack_to_delete(
-    deployed: Acceptance,
-) -> None:
+def test_a_first_deployment_that_fails_leaves_only_a_stack_to_delete(deployed: Acceptance) -> None:
     cloudformation, current = deployed.client("cloudformation"), deployed.shared("first")
 
     def delete_stack() -> None:

@@ -108,9 +108,7 @@ def newcomer(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Newc
     return newcomer
 
 
-def test_what_was_configured_and_deployed_is_healthy_to_a_doctor_that_only_looks(
-    newcomer: Newcomer,
-) -> None:
+def test_what_was_deployed_is_healthy_to_a_doctor_that_only_looks(newcomer: Newcomer) -> None:
     newcomer.cloud.clear_calls()
     done = run(newcomer, "doctor")
     assert (done.exit_code, done.stderr) == (0, "")

@@ -76,9 +76,7 @@ def test_copying_and_publishing_require_permission_for_the_key(cloud: LocalCloud
         cloud.client("sns", user="visitor").publish(TopicArn=topic["TopicArn"], Message="m")
 
 
-def test_the_data_api_needs_an_enabled_endpoint_and_rights_on_cluster_and_secret(
-    cloud: LocalCloud,
-) -> None:
+def test_the_data_api_needs_an_endpoint_and_rights_on_cluster_and_secret(cloud: LocalCloud) -> None:
     """*Using the Amazon RDS Data API*, "Controlling access to the RDS Data API", Aurora User Guide."""
     made = cloud.client("rds").create_db_cluster(
         DBClusterIdentifier="orders",

@@ -34,9 +34,7 @@ def create_function(cloud: LocalCloud, source: str, **configuration: Any) -> str
     return str(function["FunctionArn"])
 
 
-def test_a_function_runs_in_lambdas_environment_with_its_own_roles_credentials(
-    cloud: LocalCloud,
-) -> None:
+def test_a_function_runs_in_lambdas_environment_with_its_own_rights(cloud: LocalCloud) -> None:
     """ "Defined runtime environment variables"; *Building Lambda functions with Python*: the runtime has boto3."""
     create_function(
         cloud,

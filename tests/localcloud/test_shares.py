@@ -31,9 +31,7 @@ def copy(cloud: LocalCloud, source: str, **key: str) -> Any:
     )["DBClusterSnapshot"]
 
 
-def test_a_share_is_found_by_its_arn_and_only_if_shared_ones_are_asked_for(
-    cloud: LocalCloud,
-) -> None:
+def test_a_share_is_found_by_its_arn_and_only_if_shares_are_asked_for(cloud: LocalCloud) -> None:
     """Reported: terraform-provider-aws #31897."""
     rds, arn = cloud.client("rds"), share(cloud, "nightly")
     rds.describe_db_cluster_snapshots(DBClusterSnapshotIdentifier=arn, IncludeShared=True)

@@ -39,9 +39,7 @@ def create_stack(cloud: LocalCloud, resources: dict[str, Any], **given: str) -> 
 
 
 @pytest.mark.parametrize("resource_type", KINDS)
-def test_what_can_only_be_given_on_creation_is_what_the_types_schema_says(
-    resource_type: str,
-) -> None:
+def test_what_can_only_be_given_on_creation_is_what_the_schema_says(resource_type: str) -> None:
     """Of all that it says, what this project's templates give."""
     schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, resource_type).schema
     says = {each.removeprefix("/properties/") for each in schema.get("createOnlyProperties", [])}
@@ -55,9 +53,7 @@ def test_what_can_only_be_given_on_creation_is_what_the_types_schema_says(
     assert says & given <= KINDS[resource_type].create_only <= says
 
 
-def test_what_is_there_already_is_not_taken_over_and_what_cannot_be_undone_is_left(
-    cloud: LocalCloud,
-) -> None:
+def test_what_exists_is_not_taken_over_and_what_cannot_be_undone_is_left(cloud: LocalCloud) -> None:
     """Create handlers return AlreadyExists, CloudFormation CLI User Guide; *Stack status codes*."""
     cloud.client("sns").create_topic(Name="taken")
     topic = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "taken"}, "DependsOn": "C"}

@@ -26,9 +26,7 @@ short = st.text(max_size=30)
 
 
 @given(st.builds(Note, short, short, short, st.none() | short), st.text(), st.text())
-def test_a_note_counts_only_for_the_value_that_it_was_written_for(
-    note: Note, value: str, other: str
-) -> None:
+def test_a_note_counts_only_for_its_own_value(note: Note, value: str, other: str) -> None:
     """A put by hand may inherit the Description of the version before."""
     description = note.describe(value)
     assert Note.read(description, value) == note

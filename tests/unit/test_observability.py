@@ -50,9 +50,7 @@ def test_each_line_is_written_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @time_machine.travel(NOON + timedelta(milliseconds=5), tick=False)
-def test_a_metric_is_a_line_in_cloudwatch_s_embedded_format(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_metric_is_a_line_in_the_embedded_format(capsys: pytest.CaptureFixture[str]) -> None:
     observability.emit(Metric("rds", "SnapshotAgeHours", 6.5, "None"), "acceptance")
     definition = {
         "Namespace": "AuroraRefresh",
