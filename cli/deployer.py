@@ -10,14 +10,7 @@ import click
 
 from chalicelib.domain.text import printable
 from cli import options
-from cli.output import (
-    WrongUsage,
-    confirm,
-    is_interactive,
-    say,
-    say_json,
-    say_table,
-)
+from cli.output import WrongUsage, confirm, is_interactive, say, say_json, say_table
 
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would change.")
 
@@ -36,11 +29,7 @@ Examples:
 @click.option(
     "--from-environment", is_flag=True, help="Also take answers from environment variables."
 )
-@click.option(
-    "--offline",
-    is_flag=True,
-    help="Do not call AWS to look up stack names.",
-)
+@click.option("--offline", is_flag=True, help="Do not call AWS to look up stack names.")
 @_DRY_RUN
 @options.PROJECT
 @options.PROFILE
@@ -104,13 +93,7 @@ Example:
 @_DRY_RUN
 @options.PROJECT
 @options.PROFILE
-def deploy(
-    name: str,
-    answers: Mapping[str, str],
-    project: Path,
-    *,
-    dry_run: bool,
-) -> None:
+def deploy(name: str, answers: Mapping[str, str], project: Path, *, dry_run: bool) -> None:
     """Create or update a stage.
 
     Creates the parameters, the topic, the functions and their monitoring. It is safe to run again,
@@ -178,13 +161,7 @@ def package(name: str, out: Path | None, project: Path) -> None:
 @options.PROJECT
 @options.PROFILE
 def destroy(
-    name: str,
-    project: Path,
-    *,
-    delete_parameters: bool,
-    everything: bool,
-    dry_run: bool,
-    yes: bool,
+    name: str, project: Path, *, delete_parameters: bool, everything: bool, dry_run: bool, yes: bool
 ) -> None:
     """Delete a stage's functions and their monitoring.
 

@@ -82,15 +82,18 @@ def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
 
     Chalice's record may be missing or wrong: git ignores it, and a failed deployment has none.
     """
-    stage = look.stage.name
+    stage, wanted = look.stage.name, stacks.function_names(look.stage)
     for function in functions:
-        if function == API:
-            yield from _rest_apis(look)
         deployed = deployed_name(stage, function)
+        configuration = look.function(deployed)
+        # A stage without an API, and without the function of one, needs no right to list APIs.
+        if function == API and (function in wanted or configuration is not None):
+            for api in look.rest_apis():
+                delete = partial(look.calls.delete, "apigateway:DeleteRestApi", restApiId=api)
+                yield Step("delete", f"REST API {api}", delete)
         rule = stacks.rule_name(deployed)
         if look.one("events:ListTargetsByRule", "@", Rule=rule):
             yield Step("delete", f"rule {rule}", partial(look.calls.delete_rule, rule))
-        configuration = look.function(deployed)
         if configuration is not None:
             delete = partial(look.calls.delete, "lambda:DeleteFunction", FunctionName=deployed)
             yield Step("delete", f"function {deployed}", delete)
@@ -103,18 +106,6 @@ def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
             yield Step("keep", f"role {role}, {until}")
         else:
             yield Step("delete", f"role {role}", partial(look.calls.delete_role, role))
-
-
-def _rest_apis(look: Look) -> Iterator[Step]:
-    """Yield the stage's REST APIs.
-
-    A stage that has none by its settings, and no function for one, needs no right to list them.
-    """
-    wanted = stacks.function_names(look.stage)
-    if API in wanted or look.function(deployed_name(look.stage.name, API)) is not None:
-        for api in look.rest_apis():
-            delete = partial(look.calls.delete, "apigateway:DeleteRestApi", restApiId=api)
-            yield Step("delete", f"REST API {api}", delete)
 
 
 def _data(look: Look, *, parameters: bool, everything: bool) -> Iterator[Step]:
