@@ -55,10 +55,17 @@ class Execution:
     is_abandoned: bool = False
     statuses: list[tuple[datetime, str]] = field(default_factory=list)
     steps: Steps | None = None
+    superseded_by: "Execution | None" = None
 
     @property
     def status(self) -> str:
         return self.statuses[-1][1]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it, or the run that has superseded it, ended well."""
+        after = self.superseded_by
+        return after.succeeded if after else self.status == "Succeeded"
 
     @property
     def is_live(self) -> bool:
@@ -256,6 +263,7 @@ class SimulatedAws(InMemoryAws):
         for other in self.executions:
             if other is not run and self._waits_at(other, run.stage):
                 self._end(other, "Superseded")
+                other.superseded_by = run
 
     def _may_enter(self, run: Execution) -> bool:
         if self._holder(run.stage) is not None or run.stage in self.disabled:

@@ -314,10 +314,9 @@ class Model:
             (version,) = labelled
             assert version.value == self.truth(database)
             assert version.run_id == run.execution_id, f"{version.run_id} is not {run.execution_id}"
-            has_succeeded = run.status == "Succeeded"
             is_prepared = self.is_prepared(database, [cluster])
-            assert version.is_good == (has_succeeded and is_prepared)
-            ends = {"refreshed": version.is_good, "failed-after-restore": not has_succeeded}
+            assert version.is_good == (run.succeeded and is_prepared)
+            ends = {"refreshed": version.is_good, "failed-after-restore": not run.succeeded}
             ends |= {"not-prepared": not is_prepared}
             for end, is_so in ends.items():
                 assert not is_so or f"notified-{end}" in version.labels, f"nobody knows it is {end}"
