@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property, partial, wraps
+from functools import cached_property, partial, partialmethod, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import boto3
@@ -13,7 +13,7 @@ from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.deployment import Stack as SeenStack
-from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.errors import AwsError, RefreshError, Refused
 from chalicelib.domain.functions import APP
 from chalicelib.domain.parameters import PLACEHOLDER, Values
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
@@ -34,34 +34,25 @@ T = TypeVar("T")
 
 
 def known(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | None:
-    """Return the answer to a question; None if AWS does not show it."""
+    """Return the answer to a question; None if AWS does not show it, or a rule refuses to answer."""
     try:
         return question(*given, **named)
-    except AwsError:
+    except RefreshError:
         return None
 
 
 Method = Callable[Concatenate[Any, P], T]
+Named = partialmethod[Json | None]
 
 
 def question(method: Method[P, T]) -> Method[P, T]:
-    """Cache what a method returns, or the AwsError that it raises, for each first argument."""
+    """Cache what a method returns, or the AwsError or Refused that it raises, for each first argument."""
 
     @wraps(method)
     def ask(look: Any, /, *given: P.args, **named: P.kwargs) -> T:
         subjects = [str(getattr(each, "name", each)) for each in given[:1]]
         name = " of ".join([method.__name__, *subjects])
         found: T = look.ask(name, partial(method, look, *given, **named))
-        return found
-
-    return ask
-
-
-def described(action: str, path: str, parameter: str) -> Callable[[Any, str], Json | None]:
-    """Return a question of a look: the description of what has a name; None if it does not exist."""
-
-    def ask(look: Any, name: str) -> Json | None:
-        found: Json | None = look.one(action, path, **{parameter: name})
         return found
 
     return ask
@@ -107,10 +98,10 @@ class Look:
         if name not in self._answers:
             try:
                 self._answers[name] = question()
-            except AwsError as error:
+            except RefreshError as error:
                 self._answers[name] = error
         answer: Any = self._answers[name]
-        if isinstance(answer, AwsError):
+        if isinstance(answer, RefreshError):
             raise answer
         found: T = answer
         return found
@@ -175,10 +166,15 @@ class Look:
         """Lambda's names of the functions, by Chalice's."""
         return stacks.function_names(self.stage)
 
-    function = described("lambda:GetFunctionConfiguration", "@", "FunctionName")
-    stack = described("cloudformation:DescribeStacks", "Stacks[0]", "StackName")
-    topic = described("sns:GetTopicAttributes", "Attributes", "TopicArn")
-    cluster = described("rds:DescribeDBClusters", "DBClusters[0]", "DBClusterIdentifier")
+    def described(self, action: str, path: str, parameter: str, name: str) -> Json | None:
+        """Return the description of what has a name; None if it does not exist."""
+        found: Json | None = self.one(action, path, **{parameter: name})
+        return found
+
+    function = Named(described, "lambda:GetFunctionConfiguration", "@", "FunctionName")
+    stack = Named(described, "cloudformation:DescribeStacks", "Stacks[0]", "StackName")
+    topic = Named(described, "sns:GetTopicAttributes", "Attributes", "TopicArn")
+    cluster = Named(described, "rds:DescribeDBClusters", "DBClusters[0]", "DBClusterIdentifier")
 
     def statements(self, role: str) -> list[Json]:
         """Return the statements of a role's inline policies."""
@@ -244,12 +240,9 @@ class AcceptanceLook(Look):
         return known(self.parameters) or {}
 
     @question
-    def candidate(self, database: Database) -> Snapshot | Refused:
-        """Return what the schedule would promote now of what *latest* names."""
-        try:
-            return candidate(self.stage.settings, self.aws, self._own, database, self.values)
-        except Refused as refused:
-            return refused
+    def candidate(self, database: Database) -> Snapshot:
+        """Return what the schedule would promote now of what *latest* names; raise Refused."""
+        return candidate(self.stage.settings, self.aws, self._own, database, self.values)
 
     @cached_property
     def _own(self) -> ListOwn:
@@ -260,7 +253,7 @@ class AcceptanceLook(Look):
         """Return the snapshot that a database's *current* names."""
         return self.aws.snapshots.find(arn)
 
-    pipeline = described("codepipeline:GetPipeline", "pipeline", "name")
+    pipeline = Named(Look.described, "codepipeline:GetPipeline", "pipeline", "name")
 
     @property
     def structure(self) -> Json | None:
@@ -348,12 +341,9 @@ class AcceptanceLook(Look):
         found = choose(self.aws.snapshots.shared(), [each.criteria for each in databases])
         return {each.name: choice for each, choice in zip(databases, found, strict=True)}
 
-    def newest(self, database: Database) -> Snapshot | Refused:
-        """Return the newest eligible share."""
-        try:
-            return newest(database, self.choices()[database.name])
-        except Refused as refused:
-            return refused
+    def newest(self, database: Database) -> Snapshot:
+        """Return the newest eligible share; raise Refused."""
+        return newest(database, self.choices()[database.name])
 
     def share_key(self, share: Snapshot) -> str | None:
         """Return the ARN of the key that encrypts a share; None if it is not encrypted."""

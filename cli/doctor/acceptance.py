@@ -73,11 +73,12 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
         )
     if arn_of(value) is None:
         return problem(_no_arn(value), put)
-    found = look.candidate(database)
-    if isinstance(found, Snapshot):
-        return ok(f"{value}, {span(found.age(look.now))} old")
-    judge = warning if found.reason == Reason.COPY_PENDING else problem
-    return judge(f"the schedule would not promote it: {found}", found.reason.next_step)
+    try:
+        found = look.candidate(database)
+    except Refused as refused:
+        judge = warning if refused.reason == Reason.COPY_PENDING else problem
+        return judge(f"the schedule would not promote it: {refused}", refused.reason.next_step)
+    return ok(f"{value}, {span(found.age(look.now))} old")
 
 
 @check("parameter")
@@ -175,19 +176,20 @@ def shares(look: AcceptanceLook) -> Iterator[Check]:
     """Check production's shares, and the key of the newest eligible one."""
     for database in look.stage.settings.databases:
         yield from _choice(database.name, look, database)
-        newest = known(look.newest, database)
-        if isinstance(newest, Snapshot):
+        if newest := known(look.newest, database):
             yield from _key(newest.arn, look, newest)
 
 
 @check("share")
 def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    newest, stage, limit = look.newest(database), look.stage, look.stage.settings.max_age
-    if isinstance(newest, Refused):
+    stage, limit = look.stage, look.stage.settings.max_age
+    try:
+        newest = look.newest(database)
+    except Refused as refused:
         settings = ("ENGINE", "ENGINE_VERSION", "SOURCE_CLUSTER")
         answers = " ".join(f"{database.setting(each)}=…" for each in settings)
         return problem(
-            str(newest).removeprefix(f"{database.name}: "),
+            str(refused).removeprefix(f"{database.name}: "),
             f"if the stage's settings are wrong, {to_change(stage.name, answers)}; otherwise in production "
             f"({database.criteria.account}): aws rds modify-db-cluster-snapshot-attribute --attribute-name "
             f"restore --values-to-add {stage.account} --db-cluster-snapshot-identifier …",

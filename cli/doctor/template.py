@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import Refused
 from chalicelib.domain.snapshots import Snapshot
 from cli import mainpipeline
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning
@@ -167,12 +166,10 @@ def _side_effects(cluster: str, body: Json) -> Iterator[Verdict]:
         yield warning(f"{name} of {cluster} {_SIDE_EFFECTS[name]}", fix)
 
 
-def _old_version(
-    cluster: str, properties: Json, newest: Snapshot | Refused | None
-) -> Iterator[Verdict]:
+def _old_version(cluster: str, properties: Json, newest: Snapshot | None) -> Iterator[Verdict]:
     """Yield an engine version that is older than the newest share's."""
     version = properties.get("EngineVersion")
-    if not isinstance(newest, Snapshot) or not isinstance(version, str):
+    if newest is None or not isinstance(version, str):
         return
     old, new = ([*map(int, re.findall(r"\d+", each))] for each in (version, newest.engine_version))
     if old < new[: len(old)]:  # only as far as it is written
