@@ -4,10 +4,10 @@ Each trigger is deployed with its own module as the handler, so that a cold star
 `app` nor the other triggers.
 """
 
-import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -93,28 +93,21 @@ def scheduled(
         return report(use_case, event, Result("ignored", None, message))
 
     rule = functions.POLL if schedule is None else str(schedule.utc)
-    registered = blueprint.schedule(rule, name=function)(handler)
-    return blueprint, _scheduled_event_only(registered)
+    blueprint.schedule(rule, name=function)(handler)
+    return blueprint, lambda event, lambda_context: handler(_parsed(event, lambda_context))
 
 
-def _scheduled_event_only(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Refuse an invocation whose event is not a scheduled one, and say what to send.
+def _parsed(event: Any, lambda_context: Any) -> CloudWatchEvent:
+    """Return a scheduled event; raise ValueError for another one, and say what to send.
 
     Chalice itself would fail with a KeyError before it calls any middleware.
     """
-
-    @functools.wraps(handler, updated=())
-    def checked(event: Any, context: Any) -> Any:
-        try:
-            parsed = CloudWatchEvent(event, context)
-            scheduled_minute(parsed.time)
-        except (KeyError, TypeError, ValueError):
-            parsed = None
-        if parsed is None or parsed.detail_type != "Scheduled Event":
-            raise ValueError(
-                f"this function takes an EventBridge scheduled event; send {_EXAMPLE_EVENT}, with "
-                "the time that the schedule is for"
-            )
-        return handler(event, context)
-
-    return checked
+    with suppress(KeyError, TypeError, ValueError):
+        parsed = CloudWatchEvent(event, lambda_context)
+        scheduled_minute(parsed.time)
+        if parsed.detail_type == "Scheduled Event":
+            return parsed
+    raise ValueError(
+        f"this function takes an EventBridge scheduled event; send {_EXAMPLE_EVENT}, with the time "
+        "that the schedule is for"
+    )
