@@ -63,7 +63,9 @@ class Settings(NamedTuple):
         problems: list[Problem] = []
         values = read(environment, variables(prefixes), problems)
         wrong = {name for problem in problems for name in problem.names}
-        own_region, source_region = _own_region(environment), values["SOURCE_REGION"]
+        # Lambda sets both; the command line sets the first before it starts Chalice.
+        own_region = environment.get("AWS_DEFAULT_REGION") or environment.get("AWS_REGION") or ""
+        source_region = values["SOURCE_REGION"]
         settings = cls(
             pipeline_parameter=values["SSM_MAIN_CICD_NAME"],
             databases=tuple(_database(prefix, values) for prefix in prefixes),
@@ -320,11 +322,6 @@ def _of_database(prefix: str) -> tuple[Variable, ...]:
         Variable(f"{prefix}_COPY_KMS_KEY_ID", KEY),
         Variable(f"{prefix}_COPIES_TO_KEEP", at_least_one, "3"),
     )
-
-
-def _own_region(environment: Mapping[str, str]) -> str:
-    # Lambda sets both; the command line sets the first before it starts Chalice.
-    return environment.get("AWS_DEFAULT_REGION") or environment.get("AWS_REGION") or ""
 
 
 def names_of(environment: Mapping[str, str]) -> list[str]:
