@@ -19,12 +19,11 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.errors import BusyError, NotFound, RefreshError, Refused
 from chalicelib.domain.functions import APP
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import Json
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.triggers import validation
 from chalicelib.usecases import hold, pin, promote, status
-
-Json = dict[str, Any]
 
 _LOGGER = logging.getLogger(APP)
 

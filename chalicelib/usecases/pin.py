@@ -2,19 +2,17 @@
 
 import uuid
 from dataclasses import replace
-from typing import Any
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import NotFound, RefreshError, Refused
 from chalicelib.domain.ledger import Ledger, Move, Note, earlier_snapshot
 from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import Json
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline, put
-
-Json = dict[str, Any]
 
 
 def pin(

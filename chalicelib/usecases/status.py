@@ -5,7 +5,6 @@ Nothing here writes. All answers come from one look at the account, so that they
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import (
@@ -27,7 +26,7 @@ from chalicelib.domain.parameters import (
     visible,
 )
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import hours
+from chalicelib.domain.results import Json, hours
 from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -45,8 +44,6 @@ LONG_RUN = timedelta(hours=2)
 GRACE = timedelta(days=1)
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
-
-Json = dict[str, Any]
 
 
 def status(settings: Settings, aws: Aws) -> Json:

@@ -8,7 +8,7 @@ from typing import Any
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of, value_of
+from chalicelib.domain.parameters import PLACEHOLDER, arn_of, snapshot_of, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import span
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
@@ -145,7 +145,7 @@ def _put(name: str, value: str) -> str:
 
 
 def _no_arn(value: str) -> str:
-    return f"holds {hidden(value)}, not the ARN of a DB cluster snapshot"
+    return f"holds {visible(value)}, not the ARN of a DB cluster snapshot"
 
 
 # --- the main pipeline ----------------------------------------------------------------------------
