@@ -77,30 +77,23 @@ class Look:
 
     stage: Stage
 
-    def __init__(
-        self,
-        stage: Stage,
-        session: boto3.Session | None = None,
-        answers: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self._session = session
-        self._answers = dict(answers or {})
+        self.answers: dict[str, Any] = {}
 
     @cached_property
     def calls(self) -> Calls:
         """Calls that are not cached."""
-        session = self._session or boto3.Session(region_name=self.stage.region)
-        return Calls(session, self.stage.region)
+        return Calls(boto3.Session(region_name=self.stage.region), self.stage.region)
 
     def ask(self, name: str, question: Callable[[], T]) -> T:
         """Return the answer to a question."""
-        if name not in self._answers:
+        if name not in self.answers:
             try:
-                self._answers[name] = question()
+                self.answers[name] = question()
             except RefreshError as error:
-                self._answers[name] = error
-        answer: Any = self._answers[name]
+                self.answers[name] = error
+        answer: Any = self.answers[name]
         if isinstance(answer, RefreshError):
             raise answer
         found: T = answer
