@@ -110,29 +110,27 @@ def _faults(stack: str, look: AcceptanceLook, template: Json) -> Iterator[Verdic
     for each in mainpipeline.readings(stack, template):
         if database := databases.get(each.parameter or ""):
             body = clusters[each.cluster]
-            instances = {
-                name: instance["Properties"]
+            replaced = {each.cluster: body} | {
+                name: instance
                 for name, instance in mainpipeline.resources(template, _INSTANCES).items()
                 if instance.get("Properties", {}).get("DBClusterIdentifier")
                 == {"Ref": each.cluster}
             }
-            yield from _fixed_names(each.cluster, body["Properties"], instances)
+            yield from _fixed_names(each.cluster, replaced)
             yield from _side_effects(each.cluster, body)
             yield from _old_version(each.cluster, body["Properties"], known(look.newest, database))
-            yield from _exports(template, [each.cluster, *instances])
+            yield from _exports(template, [*replaced])
 
 
-def _fixed_names(
-    cluster: str, properties: Json, instances: Mapping[str, Json]
-) -> Iterator[Verdict]:
+def _fixed_names(cluster: str, replaced: Mapping[str, Json]) -> Iterator[Verdict]:
     """Yield each name that would be the same at the next refresh, or may be.
 
     One that contains the cluster's own is new each time.
     """
-    declared = [(cluster, "DBClusterIdentifier", properties)]
-    declared += [(name, "DBInstanceIdentifier", each) for name, each in instances.items()]
-    for name, identifier, given in declared:
-        values = [*mainpipeline.branches(given.get(identifier, NO_VALUE))]
+    for name, body in replaced.items():
+        is_instance = body["Type"] in _INSTANCES
+        identifier = "DBInstanceIdentifier" if is_instance else "DBClusterIdentifier"
+        values = [*mainpipeline.branches(body["Properties"].get(identifier, NO_VALUE))]
         unseen = [each for each in values if each != NO_VALUE and cluster not in json.dumps(each)]
         remove = f"remove {identifier} from {name} in the template{_REPLACES}"
         if all(isinstance(each, str) for each in values):
