@@ -58,17 +58,6 @@ def question(method: Method[P, T]) -> Method[P, T]:
     return ask
 
 
-class _ReadOnlyAws(BotoAws):
-    """The use cases' own AWS, but with AWS's time. Only its readers are called here."""
-
-    def __init__(self, session: boto3.Session, now: datetime, source_region: str | None) -> None:
-        super().__init__(session.client, None, source_region=source_region)
-        self._now = now
-
-    def now(self) -> datetime:
-        return self._now
-
-
 class Look:
     """What a stage has in its account. Every question raises AwsError if AWS does not show it.
 
@@ -205,9 +194,9 @@ class Look:
 
     @cached_property
     def aws(self) -> BotoAws:
-        """The use cases' AWS."""
-        source_region = getattr(self.stage.settings, "source_region", None)
-        return _ReadOnlyAws(self.calls.session, self.now, source_region)
+        """The use cases' AWS, but with AWS's time. Only its readers are called here."""
+        now, source = self.now, self.stage.settings.source_region
+        return BotoAws(self.calls.session.client, None, source_region=source, clock=lambda: now)
 
     @question
     def parameters(self) -> Values:
