@@ -51,7 +51,7 @@ def _parameter(settings: Settings) -> str:
 
 def _answer(settings: Settings, aws: Aws, new: Hold | None) -> Json:
     """Say which hold is set, when the schedule promotes next, and which run restores despite it."""
-    next_restore = settings.next_restore(aws.now(), new)
+    next_restore = settings.restores.next_run(aws.now(), new.until if new else date.min)
     return {
         "hold": new.to_json() if new else None,
         "next_restore": next_restore.isoformat() if next_restore else None,

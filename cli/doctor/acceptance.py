@@ -65,8 +65,7 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
     if value is None:
         return problem("does not exist", look.deploy)
     if value == PLACEHOLDER:
-        settings = look.stage.settings
-        at = due(look.stage, settings.update_schedule, settings.next_update(look.now))
+        at = due(look.stage, look.stage.settings.updates, look.now)
         return warning(
             f"holds the placeholder {value!r}: no snapshot has been recorded yet",
             f"wait for the first update: {at}",

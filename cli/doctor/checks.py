@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Concatenate, NamedTuple, ParamSpec
 
 from chalicelib.domain.errors import AwsError, Problem
-from chalicelib.domain.schedule import Expression
+from chalicelib.domain.schedule import Timetable
 from chalicelib.settings import names_of
 from cli.errors import DENIED
 from cli.look import Look
@@ -166,10 +166,11 @@ def when(stage: AcceptanceStage, instant: datetime) -> str:
     return f"{instant.astimezone(zone):%A %Y-%m-%d %H:%M} {zone.key}"
 
 
-def due(stage: AcceptanceStage, schedule: Expression, instant: datetime | None) -> str:
-    """Return when a schedule is due next, at an instant or never; a rate's next time is unknown."""
-    if schedule.is_rate:
+def due(stage: AcceptanceStage, timetable: Timetable, now: datetime) -> str:
+    """Return when a function runs next; a rate's next time is unknown."""
+    if timetable.expression.is_rate:
         return "unknown, because EventBridge decides when a rate fires"
+    instant = timetable.next_run(now)
     return when(stage, instant) if instant else "never within five years"
 
 
