@@ -66,7 +66,7 @@ def report(use_case: str, event: CloudWatchEvent, result: Result) -> dict[str, A
     answer = result.to_json()
     grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
     logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
-    for metric in observability.result_metrics(use_case, answer):
+    for metric in observability.result_metrics(answer):
         observability.emit(metric, stage_name)
     raise_errors(result.errors)
     return answer
