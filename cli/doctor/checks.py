@@ -4,7 +4,6 @@ Each check names its fix as a command or a change that can be carried out as it 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Concatenate, NamedTuple, ParamSpec
 
@@ -30,8 +29,7 @@ P = ParamSpec("P")
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """The result of one check, and the fix unless it is ok.
 
     `blind` if AWS did not show what was to be checked.
@@ -46,7 +44,7 @@ class Check:
 
     def to_json(self) -> dict[str, str | None]:
         """Return the check for machines."""
-        return {name: value for name, value in asdict(self).items() if name != "blind"}
+        return {name: value for name, value in self._asdict().items() if name != "blind"}
 
 
 class Verdict(NamedTuple):
