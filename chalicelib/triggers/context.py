@@ -73,17 +73,14 @@ def report(use_case: str, event: CloudWatchEvent, result: Result) -> dict[str, A
 
 
 def scheduled(
-    module: str,
-    function: str,
-    use_case: str,
-    schedule: Expression | None,
-    call: Callable[[datetime], Result],
+    function: str, use_case: str, schedule: Expression | None, call: Callable[[datetime], Result]
 ) -> tuple[Blueprint, Callable[[Any, Any], Any]]:
     """Return the blueprint and the handler of a scheduled function; without a schedule it polls.
 
-    It calls the use case with the event's time, and ignores a time that is not due.
+    It calls the use case with the event's time, and ignores a time that is not due. Both belong to
+    the module of `call`, which is deployed with its own handler.
     """
-    blueprint = Blueprint(module)
+    blueprint = Blueprint(call.__module__)
 
     def handler(event: CloudWatchEvent) -> dict[str, Any]:
         time = scheduled_minute(event.time)
