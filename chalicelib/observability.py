@@ -16,14 +16,12 @@ NOTIFICATION_FAILED = "NotificationFailed"
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
-# The metric that an outcome of a use case counts as.
+# The metric that an outcome counts as.
 _COUNTERS = {
-    ("promote", "started"): "RefreshStarted",
-    ("promote", "skipped"): "RefreshSkipped",
-    ("promote", "failed"): "RefreshFailed",
-    ("update", "failed"): "RefreshFailed",
-    ("reconcile", "succeeded"): "RefreshSucceeded",
-    ("reconcile", "failed"): "RefreshFailed",
+    "started": "RefreshStarted",
+    "skipped": "RefreshSkipped",
+    "failed": "RefreshFailed",
+    "succeeded": "RefreshSucceeded",
 }
 
 
@@ -68,7 +66,7 @@ class Metric(NamedTuple):
     unit: str
 
 
-def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
+def result_metrics(result: Mapping[str, Any]) -> list[Metric]:
     """Return the metrics of each database in a result.
 
     An off-week is not counted, because no refresh was due. The age is emitted only when `latest` or
@@ -77,7 +75,7 @@ def result_metrics(use_case: str, result: Mapping[str, Any]) -> list[Metric]:
     metrics = []
     for entry in result.get("databases", ()):
         outcome = entry.get("outcome", result["outcome"])
-        counter = _COUNTERS.get((use_case, outcome))
+        counter = _COUNTERS.get(outcome)
         if counter and result["reason"] != "off-week":
             metrics.append(Metric(entry["name"], counter, 1, "Count"))
         if "age_hours" in entry and outcome != "unchanged":

@@ -1,7 +1,9 @@
 """Call AWS by the names of IAM actions, and select a part of the answer."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
@@ -31,16 +33,11 @@ class Calls:
     def __init__(self, session: boto3.Session, region: str) -> None:
         self.session = session
         self._region = region
-        self._clients: dict[tuple[str, str | None], Any] = {}
+        self._client: Any = cache(partial(session.client, config=_CONFIG))
 
     def client(self, service: str, region: str | None = None) -> Any:
         """Return the client of a service, as IAM names it."""
-        name = _SERVICES.get(service, service)
-        if (name, region) not in self._clients:
-            self._clients[name, region] = self.session.client(  # type: ignore[call-overload]
-                name, region_name=region or self._region, config=_CONFIG
-            )
-        return self._clients[name, region]
+        return self._client(_SERVICES.get(service, service), region_name=region or self._region)
 
     def call(self, action: str, region: str | None = None, **given: Any) -> Any:
         """Return the answer to a call."""
@@ -53,23 +50,17 @@ class Calls:
 
     def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
         """Return a part of the answer to a call; None if it, or the resource, does not exist."""
-        try:
+        with _absent_ignored(action):
             return jmespath.search(path, self.call(action, region, **given))
-        except ClientError as error:
-            if _is_absent(action, error):
-                return None
-            raise
+        return None
 
     def all(self, action: str, path: str, **given: Any) -> list[Any]:
         """Return a part of the answers to a call, from all their pages; nothing of what does not exist."""
         service, operation = action.split(":")
         pages = self.client(service).get_paginator(xform_name(operation)).paginate(**given)
-        try:
+        with _absent_ignored(action):
             return [*pages.search(path)]
-        except ClientError as error:
-            if _is_absent(action, error):
-                return []
-            raise
+        return []
 
     def wait(self, service: str, waiter: str, **named: str) -> None:
         """Wait for up to 20 minutes as boto3's waiters do; raise WaiterError."""
@@ -114,8 +105,14 @@ def wait_for(look: Callable[[], T], seconds: float = _PATIENCE, busy: Collection
         sleep(_POLL_SECONDS)
 
 
-def _is_absent(action: str, error: ClientError) -> bool:
-    code, message = code_and_message(error)
-    # CloudFormation has no code of its own for it.
-    is_stack = action.startswith("cloudformation:") and "does not exist" in message
-    return bool(_ABSENT.search(code)) or (is_stack and code == "ValidationError")
+@contextmanager
+def _absent_ignored(action: str) -> Iterator[None]:
+    """End the block if AWS says that the resource does not exist."""
+    try:
+        yield
+    except ClientError as error:
+        code, message = code_and_message(error)
+        # CloudFormation has no code of its own for it.
+        is_stack = action.startswith("cloudformation:") and "does not exist" in message
+        if not _ABSENT.search(code) and not (is_stack and code == "ValidationError"):
+            raise

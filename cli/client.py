@@ -19,9 +19,8 @@ from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
 from chalicelib.domain.functions import API, APP, deployed_name
+from chalicelib.domain.results import Json
 from cli.errors import ApiError, translated_errors
-
-Json = dict[str, Any]
 
 _TIMEOUT: Any = (5, 35)  # seconds to connect and to read: API Gateway gives up after 29
 # With botocore's defaults, a person would wait five minutes for a service that cannot be reached.

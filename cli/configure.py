@@ -200,9 +200,7 @@ def _given(
 
     `common` has the variables of all stages, `before` the stage's earlier answers.
     """
-    decisive = (*_KINDS, "DATABASES")  # for which names are known
-    chosen = {name: environment[name] for name in decisive if name in environment}
-    known = _known_names(common | before | chosen | {**answers})
+    known = _known_names({**common, **before, **environment, **answers})
     chosen = {name: environment[name] for name in known if name in environment}
     given = before | chosen | {**answers}
     if all(map((common | given).get, _KINDS)):

@@ -54,7 +54,7 @@ def configure(
 
     notes: list[str] = []
     find = None if offline else partial(configure.find_stack_names, notes.append)
-    ask = _ask if is_interactive() else None
+    ask = (lambda question: input(printable(question))) if is_interactive() else None
     environment = os.environ if from_environment else {}
     changed = configure.changes(project, name, answers, ask, find, environment)
     for line in configure.diff(project, changed):
@@ -69,10 +69,6 @@ def configure(
         say("this is a dry run; nothing was written")
     else:
         say(f"stage {name} is written; next: aurora-refresh deploy --stage {name}")
-
-
-def _ask(question: str) -> str:
-    return input(printable(question))
 
 
 @click.command(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property, partial, wraps
+from functools import cached_property, partial, partialmethod, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import boto3
@@ -13,7 +13,7 @@ from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.deployment import Stack as SeenStack
-from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.errors import AwsError, RefreshError, Refused
 from chalicelib.domain.functions import APP
 from chalicelib.domain.parameters import PLACEHOLDER, Values
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
@@ -34,18 +34,19 @@ T = TypeVar("T")
 
 
 def known(question: Callable[P, T], *given: P.args, **named: P.kwargs) -> T | None:
-    """Return the answer to a question; None if AWS does not show it."""
+    """Return the answer to a question; None if AWS does not show it, or a rule refuses to answer."""
     try:
         return question(*given, **named)
-    except AwsError:
+    except RefreshError:
         return None
 
 
 Method = Callable[Concatenate[Any, P], T]
+Named = partialmethod[Json | None]
 
 
 def question(method: Method[P, T]) -> Method[P, T]:
-    """Cache what a method returns, or the AwsError that it raises, for each first argument."""
+    """Cache what a method returns, or the AwsError or Refused that it raises, for each first argument."""
 
     @wraps(method)
     def ask(look: Any, /, *given: P.args, **named: P.kwargs) -> T:
@@ -57,27 +58,6 @@ def question(method: Method[P, T]) -> Method[P, T]:
     return ask
 
 
-def described(action: str, path: str, parameter: str) -> Callable[[Any, str], Json | None]:
-    """Return a question of a look: the description of what has a name; None if it does not exist."""
-
-    def ask(look: Any, name: str) -> Json | None:
-        found: Json | None = look.one(action, path, **{parameter: name})
-        return found
-
-    return ask
-
-
-class _ReadOnlyAws(BotoAws):
-    """The use cases' own AWS, but with AWS's time. Only its readers are called here."""
-
-    def __init__(self, session: boto3.Session, now: datetime, source_region: str | None) -> None:
-        super().__init__(session.client, None, source_region=source_region)
-        self._now = now
-
-    def now(self) -> datetime:
-        return self._now
-
-
 class Look:
     """What a stage has in its account. Every question raises AwsError if AWS does not show it.
 
@@ -86,31 +66,24 @@ class Look:
 
     stage: Stage
 
-    def __init__(
-        self,
-        stage: Stage,
-        session: boto3.Session | None = None,
-        answers: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self._session = session
-        self._answers = dict(answers or {})
+        self.answers: dict[str, Any] = {}
 
     @cached_property
     def calls(self) -> Calls:
         """Calls that are not cached."""
-        session = self._session or boto3.Session(region_name=self.stage.region)
-        return Calls(session, self.stage.region)
+        return Calls(boto3.Session(region_name=self.stage.region), self.stage.region)
 
     def ask(self, name: str, question: Callable[[], T]) -> T:
         """Return the answer to a question."""
-        if name not in self._answers:
+        if name not in self.answers:
             try:
-                self._answers[name] = question()
-            except AwsError as error:
-                self._answers[name] = error
-        answer: Any = self._answers[name]
-        if isinstance(answer, AwsError):
+                self.answers[name] = question()
+            except RefreshError as error:
+                self.answers[name] = error
+        answer: Any = self.answers[name]
+        if isinstance(answer, RefreshError):
             raise answer
         found: T = answer
         return found
@@ -175,10 +148,15 @@ class Look:
         """Lambda's names of the functions, by Chalice's."""
         return stacks.function_names(self.stage)
 
-    function = described("lambda:GetFunctionConfiguration", "@", "FunctionName")
-    stack = described("cloudformation:DescribeStacks", "Stacks[0]", "StackName")
-    topic = described("sns:GetTopicAttributes", "Attributes", "TopicArn")
-    cluster = described("rds:DescribeDBClusters", "DBClusters[0]", "DBClusterIdentifier")
+    def described(self, action: str, path: str, parameter: str, name: str) -> Json | None:
+        """Return the description of what has a name; None if it does not exist."""
+        found: Json | None = self.one(action, path, **{parameter: name})
+        return found
+
+    function = Named(described, "lambda:GetFunctionConfiguration", "@", "FunctionName")
+    stack = Named(described, "cloudformation:DescribeStacks", "Stacks[0]", "StackName")
+    topic = Named(described, "sns:GetTopicAttributes", "Attributes", "TopicArn")
+    cluster = Named(described, "rds:DescribeDBClusters", "DBClusters[0]", "DBClusterIdentifier")
 
     def statements(self, role: str) -> list[Json]:
         """Return the statements of a role's inline policies."""
@@ -216,9 +194,9 @@ class Look:
 
     @cached_property
     def aws(self) -> BotoAws:
-        """The use cases' AWS."""
-        source_region = getattr(self.stage.settings, "source_region", None)
-        return _ReadOnlyAws(self.calls.session, self.now, source_region)
+        """The use cases' AWS, but with AWS's time. Only its readers are called here."""
+        now, source = self.now, self.stage.settings.source_region
+        return BotoAws(self.calls.session.client, None, source_region=source, clock=lambda: now)
 
     @question
     def parameters(self) -> Values:
@@ -244,12 +222,9 @@ class AcceptanceLook(Look):
         return known(self.parameters) or {}
 
     @question
-    def candidate(self, database: Database) -> Snapshot | Refused:
-        """Return what the schedule would promote now of what *latest* names."""
-        try:
-            return candidate(self.stage.settings, self.aws, self._own, database, self.values)
-        except Refused as refused:
-            return refused
+    def candidate(self, database: Database) -> Snapshot:
+        """Return what the schedule would promote now of what *latest* names; raise Refused."""
+        return candidate(self.stage.settings, self.aws, self._own, database, self.values)
 
     @cached_property
     def _own(self) -> ListOwn:
@@ -260,7 +235,7 @@ class AcceptanceLook(Look):
         """Return the snapshot that a database's *current* names."""
         return self.aws.snapshots.find(arn)
 
-    pipeline = described("codepipeline:GetPipeline", "pipeline", "name")
+    pipeline = Named(Look.described, "codepipeline:GetPipeline", "pipeline", "name")
 
     @property
     def structure(self) -> Json | None:
@@ -348,12 +323,9 @@ class AcceptanceLook(Look):
         found = choose(self.aws.snapshots.shared(), [each.criteria for each in databases])
         return {each.name: choice for each, choice in zip(databases, found, strict=True)}
 
-    def newest(self, database: Database) -> Snapshot | Refused:
-        """Return the newest eligible share."""
-        try:
-            return newest(database, self.choices()[database.name])
-        except Refused as refused:
-            return refused
+    def newest(self, database: Database) -> Snapshot:
+        """Return the newest eligible share; raise Refused."""
+        return newest(database, self.choices()[database.name])
 
     def share_key(self, share: Snapshot) -> str | None:
         """Return the ARN of the key that encrypts a share; None if it is not encrypted."""

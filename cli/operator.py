@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chalicelib.domain.results import count, span
+from chalicelib.domain.results import Json, count, span
 from cli import options
 from cli.console import view
 from cli.errors import unknown_answer
@@ -14,8 +14,6 @@ from cli.output import Row, confirm, say, say_json, say_table
 
 if TYPE_CHECKING:
     from cli.client import ApiClient
-
-Json = dict[str, Any]
 
 _LISTED = 30  # snapshots, unless all are asked for
 

@@ -279,11 +279,11 @@ def _useless_schedules(stage: Stage) -> Iterator[_Wrong]:
         if not schedule.is_rate and not next(schedule.fires_after(datetime.now(UTC)), None):
             yield "SHARE_SCHEDULE", str(schedule), "it never fires again; write one that does"
         return
-    first = given.next_update(datetime.combine(given.cadence.anchor, time(), UTC))
-    restored = first and given.next_restore(first, None)
+    first = given.updates.next_run(datetime.combine(given.cadence.anchor, time(), UTC))
+    restored = first and given.restores.next_run(first)
     if restored is None:  # as for a rate
         return
-    updated = given.last_update(restored)
+    updated = given.updates.last_run(restored)
     if updated is None or restored - updated >= timedelta(weeks=1):
         right = f"let it fire in the same on-week, some hours before {given.restore_schedule}"
         missed = "each update comes a week or more before the restore"

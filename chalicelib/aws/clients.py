@@ -64,7 +64,7 @@ class _LazyClient:
 
 
 class BotoAws(Aws):
-    """AWS through boto3."""
+    """AWS through boto3; `clock` is this machine's unless another one is given."""
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class BotoAws(Aws):
         chat_topic_arn: str | None = None,
         source_region: str | None = None,
         stage: str = "local",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         client: Callable[..., Any] = partial(_LazyClient, create_client)
         listing = partial(client, "rds", LISTING_CONFIG)
@@ -85,6 +86,7 @@ class BotoAws(Aws):
         self.stacks = CloudFormationStacks(client("cloudformation"))
         self.state_machines = StepFunctions(client("stepfunctions"))
         self.notifier = SnsNotifier(client("sns"), topic_arn, chat_topic_arn, stage)
+        self._clock = clock
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return self._clock()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.aws.errors import translate_errors
 from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position
@@ -49,16 +49,13 @@ class CodePipelines:
 
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
         """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ListActionExecutions.html"""
+        of_run: Any = {"filter": {"pipelineExecutionId": execution_id}}
+        recent: Any = {"PaginationConfig": {"MaxItems": 100, "PageSize": 100}}
+        pages = self._client.get_paginator("list_action_executions").paginate(
+            pipelineName=name, **(of_run if execution_id else recent)
+        )
         with self._translate("ListActionExecutions", name):
-            if execution_id is None:
-                details = self._client.list_action_executions(pipelineName=name, maxResults=100)[
-                    "actionExecutionDetails"
-                ]
-            else:
-                pages = self._client.get_paginator("list_action_executions").paginate(
-                    pipelineName=name, filter={"pipelineExecutionId": execution_id}
-                )
-                details = [detail for page in pages for detail in page["actionExecutionDetails"]]
+            details = [detail for page in pages for detail in page["actionExecutionDetails"]]
         found = [_to_action(detail) for detail in details if "startTime" in detail]
         prepared = {_target(x): x.started for x in found if x.category == PREPARES_CHANGE_SET}
         return [

@@ -1,6 +1,7 @@
 """SNS: notifications to people."""
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.aws.errors import translate_errors
@@ -15,45 +16,39 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(APP)
 
 
+@dataclass
 class SnsNotifier:
     """The `Notifier` port: publishes to a topic for people, and to one for chat, if there are any.
 
     https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
     """
 
-    def __init__(
-        self,
-        client: "SNSClient",
-        topic_arn: str | None,
-        chat_topic_arn: str | None = None,
-        stage: str = "local",
-    ) -> None:
-        self._client = client
-        self._topic_arn = topic_arn
-        self._chat_topic_arn = chat_topic_arn
-        self._stage = stage
+    client: "SNSClient"
+    topic_arn: str | None
+    chat_topic_arn: str | None = None
+    stage: str = "local"
 
     def notify(self, notification: Notification) -> None:
-        if self._topic_arn:
+        if self.topic_arn:
             attributes = {
                 name: {"DataType": "String", "StringValue": value}
                 for name, value in notification.attributes.items()
             }
             self._publish(
                 notification,
-                TopicArn=self._topic_arn,
+                TopicArn=self.topic_arn,
                 Subject=notification.subject,
                 Message=notification.body,
                 MessageAttributes=attributes,
             )
-        if self._chat_topic_arn:
+        if self.chat_topic_arn:
             message = notification.to_chat()
-            self._publish(notification, TopicArn=self._chat_topic_arn, Message=message)
+            self._publish(notification, TopicArn=self.chat_topic_arn, Message=message)
 
     def _publish(self, notification: Notification, **arguments: Any) -> None:
         try:
             with translate_errors("Publish", arguments["TopicArn"]):
-                self._client.publish(**arguments)
+                self.client.publish(**arguments)
         except AwsError:
             _LOGGER.exception("notification not published: %s", notification.subject)
-            emit(Metric(None, NOTIFICATION_FAILED, 1, "Count"), self._stage)
+            emit(Metric(None, NOTIFICATION_FAILED, 1, "Count"), self.stage)

@@ -4,7 +4,7 @@ A copy outlives the share that it was made from, and production's key. This appl
 that bears its tags, which only this account can set; a name alone proves nothing.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -50,14 +50,49 @@ class CopyPolicy(NamedTuple):
         """Return the tags of the copy of an eligible share."""
         return ownership.tags(self.made_for, share.taken) | {SOURCE: share.arn}
 
+    def rejection(self, copy: Snapshot) -> Rejection | None:
+        """Return the first rule that a copy breaks: the key's, or one of a share's."""
+        if copy.identifier != self.name(copy.source or "", copy.taken):
+            return Rejection("key", f"a copy under another key than {self.key}")
+        return rejection(copy, self.criteria)
 
-def managed_copies(snapshots: Iterable[Snapshot], policy: CopyPolicy) -> list[Snapshot]:
-    """Return the database's copies, whatever their state and key, newest data first.
+
+class ManagedCopies(list[Snapshot]):
+    """A database's copies, whatever their state and key, newest data first.
 
     Each has the account of its `source` and is dated by its data, so that a share's rules apply.
     """
-    found = [copy for each in snapshots if (copy := _read(each, policy))]
-    return sorted(found, key=_recency, reverse=True)
+
+    def __init__(self, own: Iterable[Snapshot], policy: CopyPolicy) -> None:
+        found = (copy for each in own if (copy := _read(each, policy)))
+        super().__init__(sorted(found, key=_recency, reverse=True))
+        self.policy = policy
+
+    def newest(self) -> Snapshot | None:
+        """Return the newest eligible copy."""
+        return next((copy for copy in self if not self.policy.rejection(copy)), None)
+
+    def pending(self) -> Snapshot | None:
+        """Return the newest copy in progress, if it will be newer than every eligible one."""
+        newest = next(self._promising(), None)
+        return newest if newest and newest.in_progress else None
+
+    def lack(self, share: Snapshot) -> bool:
+        """Return whether a share has to be copied: no copy of it or of newer data exists.
+
+        A newer copy counts only if it can become `latest`: the criteria may have changed.
+        """
+        name = self.policy.name(share.arn, share.taken)
+        return all(copy.identifier != name for copy in self) and all(
+            _recency(copy) <= (share.taken, share.arn) for copy in self._promising()
+        )
+
+    def _promising(self) -> Iterator[Snapshot]:
+        """Yield the copies that are eligible, and those that will be once they are available."""
+        for copy in self:
+            as_available = copy._replace(status="available")
+            if (copy.available or copy.in_progress) and not self.policy.rejection(as_available):
+                yield copy
 
 
 def _recency(copy: Snapshot) -> tuple[datetime, str]:
@@ -76,40 +111,3 @@ def _read(own: Snapshot, policy: CopyPolicy) -> Snapshot | None:
     if own.source not in (None, source.text) or (own.created and owned.taken > own.created):
         return None
     return owned._replace(account=source.account, source=source.text)
-
-
-def copy_rejection(copy: Snapshot, policy: CopyPolicy) -> Rejection | None:
-    """Return the first rule that the copy breaks: the key's, or one of a share's."""
-    if copy.identifier != policy.name(copy.source or "", copy.taken):
-        return Rejection("key", f"a copy under another key than {policy.key}")
-    return rejection(copy, policy.criteria)
-
-
-def newest_copy(copies: Sequence[Snapshot], policy: CopyPolicy) -> Snapshot | None:
-    """Return the newest eligible copy; `copies` are newest first."""
-    return next((copy for copy in copies if not copy_rejection(copy, policy)), None)
-
-
-def pending_copy(copies: Sequence[Snapshot], policy: CopyPolicy) -> Snapshot | None:
-    """Return the newest copy in progress, if it will be newer than every eligible one."""
-    newest = next(_promising(copies, policy), None)
-    return newest if newest and newest.in_progress else None
-
-
-def _promising(copies: Iterable[Snapshot], policy: CopyPolicy) -> Iterator[Snapshot]:
-    """Yield the copies that are eligible, and those that will be once they are available."""
-    for copy in copies:
-        as_available = copy._replace(status="available")
-        if (copy.available or copy.in_progress) and not copy_rejection(as_available, policy):
-            yield copy
-
-
-def needs_copy(share: Snapshot, copies: Sequence[Snapshot], policy: CopyPolicy) -> bool:
-    """Return whether a share has to be copied: no copy of it or of newer data exists.
-
-    A newer copy counts only if it can become `latest`: the criteria may have changed.
-    """
-    name = policy.name(share.arn, share.taken)
-    return all(copy.identifier != name for copy in copies) and all(
-        _recency(copy) <= (share.taken, share.arn) for copy in _promising(copies, policy)
-    )

@@ -53,9 +53,5 @@ def pipeline_name(value: str | None) -> str | None:
 
 def visible(value: str) -> str:
     """Return a value for people: a snapshot's ARN or the placeholder, else its length."""
-    return value if value == PLACEHOLDER or arn_of(value) else hidden(value)
-
-
-def hidden(value: str) -> str:
-    """Describe a value without showing it."""
-    return f"something else, {len(value)} characters long"
+    is_known = value == PLACEHOLDER or arn_of(value)
+    return value if is_known else f"something else, {len(value)} characters long"

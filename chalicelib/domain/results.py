@@ -10,6 +10,8 @@ from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot
 
+Json = dict[str, Any]
+
 _DAY = timedelta(days=1)
 # The result of databases or clusters that are independent is that of the one that comes first here.
 _SEVERITY = ("failed", "succeeded", "updated", "asked", "shared", "unchanged")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 SEARCH_LIMIT = timedelta(days=5 * 366)
-"""How far `runs` looks ahead, so that a schedule that never meets its conditions ends."""
+"""How far a timetable looks ahead, so that a schedule that never meets its conditions ends."""
 
 _DAY = 24 * 60
 _WINDOW = re.compile(
@@ -216,54 +216,56 @@ def day(text: str) -> date:
     raise ValueError("write a date such as 2026-01-04")
 
 
-def runs(
-    expression: Expression,
-    cadence: Cadence,
-    window: Window,
-    after: datetime,
-    not_before: date = date.min,
-) -> Iterator[datetime]:
-    """Yield the UTC instants, strictly after `after`, at which a scheduled function will act.
+class Timetable(NamedTuple):
+    """When a scheduled function acts: its expression fires inside the window, in an on-week.
 
-    That is when the expression fires, inside the window, on a date that is in an on-week and not
-    before `not_before`, the first day on which a hold lets it. Dates are those of the window's
-    zone. A function that obeys no window asks with `window.whole_day()`. It ends SEARCH_LIMIT later,
-    and yields nothing for a rate.
+    Dates are those of the window's zone. A function that obeys no window has `window.whole_day()`.
     """
 
-    def is_due(day: date) -> bool:
-        return day >= not_before and cadence.is_on_week(day)
+    expression: Expression
+    cadence: Cadence
+    window: Window
 
-    first = after.astimezone(UTC).date()
-    for days in range(SEARCH_LIMIT.days + 1):
-        day = first + timedelta(days=days)
-        if any(map(is_due, _near(day))):
-            for fire in expression.fires_on(day):
-                is_within = after < fire <= after + SEARCH_LIMIT and window.contains(fire)
-                if is_within and is_due(window.date_of(fire)):
-                    yield fire
+    def runs(self, after: datetime, not_before: date = date.min) -> Iterator[datetime]:
+        """Yield the UTC instants, strictly after `after`, at which the function will act.
 
+        None is on a date before `not_before`, the first day on which a hold lets it. It ends
+        SEARCH_LIMIT later, and yields nothing for a rate.
+        """
 
-def last_run(
-    expression: Expression, cadence: Cadence, window: Window, before: datetime
-) -> datetime | None:
-    """Return the last of the `runs` until `before`; None if a cycle of the cadence has none."""
-    cycle = min(timedelta(weeks=cadence.every_weeks + 1), SEARCH_LIMIT)
-    found = runs(expression, cadence, window, before - cycle)
-    return max(takewhile(lambda instant: instant <= before, found), default=None)
+        def is_due(day: date) -> bool:
+            return day >= not_before and self.cadence.is_on_week(day)
 
+        first = after.astimezone(UTC).date()
+        for days in range(SEARCH_LIMIT.days + 1):
+            day = first + timedelta(days=days)
+            if any(map(is_due, _near(day))):
+                for fire in self.expression.fires_on(day):
+                    is_within = after < fire <= after + SEARCH_LIMIT and self.window.contains(fire)
+                    if is_within and is_due(self.window.date_of(fire)):
+                        yield fire
 
-def ever_runs(expression: Expression, cadence: Cadence, window: Window) -> bool:
-    """Whether a function on this schedule will ever act.
+    def next_run(self, after: datetime, not_before: date = date.min) -> datetime | None:
+        """Return the first of the `runs`; None for a rate."""
+        return next(self.runs(after, not_before), None)
 
-    The search begins with the first firing after the anchor, so that the answer does not depend on
-    the clock, and ends SEARCH_LIMIT later. A rate is assumed to run.
-    """
-    anchor = datetime.combine(cadence.anchor, time(), UTC)
-    first = next(expression.fires_after(anchor), None)
-    if first is None:
-        return expression.is_rate
-    return any(runs(expression, cadence, window, first - timedelta(minutes=1)))
+    def last_run(self, before: datetime) -> datetime | None:
+        """Return the last of the `runs` until `before`; None if a cycle of the cadence has none."""
+        cycle = min(timedelta(weeks=self.cadence.every_weeks + 1), SEARCH_LIMIT)
+        found = self.runs(before - cycle)
+        return max(takewhile(lambda instant: instant <= before, found), default=None)
+
+    def ever_runs(self) -> bool:
+        """Whether the function will ever act.
+
+        The search begins with the first firing after the anchor, so that the answer does not depend
+        on the clock, and ends SEARCH_LIMIT later. A rate is assumed to run.
+        """
+        anchor = datetime.combine(self.cadence.anchor, time(), UTC)
+        first = next(self.expression.fires_after(anchor), None)
+        if first is None:
+            return self.expression.is_rate
+        return any(self.runs(first - timedelta(minutes=1)))
 
 
 def _near(day: date) -> Iterator[date]:

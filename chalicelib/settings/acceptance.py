@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from itertools import chain, combinations
 from typing import Any, NamedTuple
 
@@ -10,16 +10,7 @@ from chalicelib.domain.copies import CopyPolicy
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import StackReference
 from chalicelib.domain.errors import Problem, SettingsError
-from chalicelib.domain.hold import Hold
-from chalicelib.domain.schedule import (
-    Cadence,
-    Expression,
-    Window,
-    day,
-    ever_runs,
-    last_run,
-    runs,
-)
+from chalicelib.domain.schedule import Cadence, Expression, Timetable, Window, day
 from chalicelib.domain.snapshots import Criteria
 from chalicelib.settings.variables import (
     KEY,
@@ -63,7 +54,9 @@ class Settings(NamedTuple):
         problems: list[Problem] = []
         values = read(environment, variables(prefixes), problems)
         wrong = {name for problem in problems for name in problem.names}
-        own_region, source_region = _own_region(environment), values["SOURCE_REGION"]
+        # Lambda sets both; the command line sets the first before it starts Chalice.
+        own_region = environment.get("AWS_DEFAULT_REGION") or environment.get("AWS_REGION") or ""
+        source_region = values["SOURCE_REGION"]
         settings = cls(
             pipeline_parameter=values["SSM_MAIN_CICD_NAME"],
             databases=tuple(_database(prefix, values) for prefix in prefixes),
@@ -105,27 +98,15 @@ class Settings(NamedTuple):
         hold = [self.hold_parameter] if self.hold_parameter else []
         return (self.pipeline_parameter, *chain.from_iterable(own), *hold)
 
-    def next_update(self, now: datetime) -> datetime | None:
-        """Return when the next update runs, at any hour; None for a rate."""
-        whole_day = self.window.whole_day()
-        return next(runs(self.update_schedule, self.cadence, whole_day, now), None)
+    @property
+    def updates(self) -> Timetable:
+        """When the update runs, at any hour."""
+        return Timetable(self.update_schedule, self.cadence, self.window.whole_day())
 
-    def next_restore(self, now: datetime, hold: Hold | None) -> datetime | None:
-        """Return when the next scheduled promotion runs, inside the window and after `hold`.
-
-        Return None for a rate.
-        """
-        not_before = hold.until if hold else date.min
-        found = runs(self.restore_schedule, self.cadence, self.window, now, not_before)
-        return next(found, None)
-
-    def last_update(self, now: datetime) -> datetime | None:
-        """Return when the last update was due; None for a rate."""
-        return last_run(self.update_schedule, self.cadence, self.window.whole_day(), now)
-
-    def last_restore(self, now: datetime) -> datetime | None:
-        """Return when the schedule was last due to promote; None for a rate."""
-        return last_run(self.restore_schedule, self.cadence, self.window, now)
+    @property
+    def restores(self) -> Timetable:
+        """When the schedule promotes, unless there is a hold."""
+        return Timetable(self.restore_schedule, self.cadence, self.window)
 
 
 def _database(prefix: str, values: Mapping[str, Any]) -> Database:
@@ -227,9 +208,9 @@ def _schedules_that_never_meet(settings: Settings) -> Iterator[Problem]:
     on_weeks = (
         f"in an on-week ({cadence.every_weeks} weeks, from {cadence.anchor}) within five years"
     )
-    if not ever_runs(update, cadence, window.whole_day()):
+    if not settings.updates.ever_runs():
         yield Problem(("UPDATE_SCHEDULE",), f"is {str(update)!r}, which does not fire {on_weeks}")
-    if not ever_runs(restore, cadence, window):
+    if not settings.restores.ever_runs():
         detail = (
             f"do not meet: {restore} does not fire inside {window} {on_weeks}; write times that lie in "
             "the window, in UTC or followed by a time zone"
@@ -320,11 +301,6 @@ def _of_database(prefix: str) -> tuple[Variable, ...]:
         Variable(f"{prefix}_COPY_KMS_KEY_ID", KEY),
         Variable(f"{prefix}_COPIES_TO_KEEP", at_least_one, "3"),
     )
-
-
-def _own_region(environment: Mapping[str, str]) -> str:
-    # Lambda sets both; the command line sets the first before it starts Chalice.
-    return environment.get("AWS_DEFAULT_REGION") or environment.get("AWS_REGION") or ""
 
 
 def names_of(environment: Mapping[str, str]) -> list[str]:

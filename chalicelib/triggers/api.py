@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from chalice.app import (
+    BadRequestError,
     Blueprint,
     ChaliceViewError,
     ConflictError,
@@ -18,12 +19,11 @@ from chalicelib.domain.database import Database
 from chalicelib.domain.errors import BusyError, NotFound, RefreshError, Refused
 from chalicelib.domain.functions import APP
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import Json
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.triggers import validation
 from chalicelib.usecases import hold, pin, promote, status
-
-Json = dict[str, Any]
 
 _LOGGER = logging.getLogger(APP)
 
@@ -38,7 +38,7 @@ class Route(NamedTuple):
     method: str
     path: str
     name: str
-    use_case: Callable[..., Any]
+    use_case: Callable[..., Json]
     fields: tuple[validation.Field, ...] = ()
 
 
@@ -90,7 +90,7 @@ def _answer(route: Route, settings: Settings, aws: Aws, request: Request) -> Jso
         if takes_database:
             asked = [*(query.getlist("database") if query else []), body.get("database")]
             values = values | {"database": _database(settings, asked)}
-        found = route.use_case(settings, aws, **values)
+        answer = route.use_case(settings, aws, **values)
     except RefreshError as error:
         failure = _http_error(error)
         extra = {**grounds, "refusal": str(failure)}
@@ -99,16 +99,20 @@ def _answer(route: Route, settings: Settings, aws: Aws, request: Request) -> Jso
         elif not is_read:
             _LOGGER.info(route.name, extra=extra)
         raise failure from error
-    answer = found if isinstance(found, dict) else found.to_json()
     if not is_read:
         _LOGGER.info(route.name, extra={**grounds, "answer": answer})
     return answer
 
 
 def _database(settings: Settings, asked: Iterable[str | None]) -> Database:
-    """Return the database that the query or the body names."""
+    """Return the database that the query or the body names; the only one need not be named."""
     known = {database.name: database for database in settings.databases}
-    name = validation.database_name({each for each in asked if each is not None}, list(known))
+    names = {each for each in asked if each is not None}
+    if len(names) > 1:
+        raise BadRequestError("the request names different databases")
+    if not names and len(known) > 1:
+        raise BadRequestError(f"database is missing: name one of {', '.join(known)}")
+    name = next(iter(names or known))
     if name not in known:
         message = f"there is no database {validation.echo(name)}; known: {', '.join(known)}"
         raise NotFound(Reason.DATABASE_UNKNOWN, message)

@@ -4,10 +4,10 @@ Each trigger is deployed with its own module as the handler, so that a cold star
 `app` nor the other triggers.
 """
 
-import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -66,24 +66,21 @@ def report(use_case: str, event: CloudWatchEvent, result: Result) -> dict[str, A
     answer = result.to_json()
     grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
     logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
-    for metric in observability.result_metrics(use_case, answer):
+    for metric in observability.result_metrics(answer):
         observability.emit(metric, stage_name)
     raise_errors(result.errors)
     return answer
 
 
 def scheduled(
-    module: str,
-    function: str,
-    use_case: str,
-    schedule: Expression | None,
-    call: Callable[[datetime], Result],
+    function: str, use_case: str, schedule: Expression | None, call: Callable[[datetime], Result]
 ) -> tuple[Blueprint, Callable[[Any, Any], Any]]:
     """Return the blueprint and the handler of a scheduled function; without a schedule it polls.
 
-    It calls the use case with the event's time, and ignores a time that is not due.
+    It calls the use case with the event's time, and ignores a time that is not due. Both belong to
+    the module of `call`, which is deployed with its own handler.
     """
-    blueprint = Blueprint(module)
+    blueprint = Blueprint(call.__module__)
 
     def handler(event: CloudWatchEvent) -> dict[str, Any]:
         time = scheduled_minute(event.time)
@@ -93,28 +90,21 @@ def scheduled(
         return report(use_case, event, Result("ignored", None, message))
 
     rule = functions.POLL if schedule is None else str(schedule.utc)
-    registered = blueprint.schedule(rule, name=function)(handler)
-    return blueprint, _scheduled_event_only(registered)
+    blueprint.schedule(rule, name=function)(handler)
+    return blueprint, lambda event, lambda_context: handler(_parsed(event, lambda_context))
 
 
-def _scheduled_event_only(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Refuse an invocation whose event is not a scheduled one, and say what to send.
+def _parsed(event: Any, lambda_context: Any) -> CloudWatchEvent:
+    """Return a scheduled event; raise ValueError for another one, and say what to send.
 
     Chalice itself would fail with a KeyError before it calls any middleware.
     """
-
-    @functools.wraps(handler, updated=())
-    def checked(event: Any, context: Any) -> Any:
-        try:
-            parsed = CloudWatchEvent(event, context)
-            scheduled_minute(parsed.time)
-        except (KeyError, TypeError, ValueError):
-            parsed = None
-        if parsed is None or parsed.detail_type != "Scheduled Event":
-            raise ValueError(
-                f"this function takes an EventBridge scheduled event; send {_EXAMPLE_EVENT}, with "
-                "the time that the schedule is for"
-            )
-        return handler(event, context)
-
-    return checked
+    with suppress(KeyError, TypeError, ValueError):
+        parsed = CloudWatchEvent(event, lambda_context)
+        scheduled_minute(parsed.time)
+        if parsed.detail_type == "Scheduled Event":
+            return parsed
+    raise ValueError(
+        f"this function takes an EventBridge scheduled event; send {_EXAMPLE_EVENT}, with the time "
+        "that the schedule is for"
+    )

@@ -6,7 +6,6 @@ from chalicelib.usecases.share import follow_shares
 
 settings = context.production()
 blueprint, handler = context.scheduled(
-    __name__,
     functions.FOLLOW_SHARES,
     "share",
     None,

@@ -6,5 +6,5 @@ from chalicelib.usecases.poll import poll
 
 settings = context.acceptance()
 blueprint, handler = context.scheduled(
-    __name__, functions.RECONCILE, "reconcile", None, lambda _: poll(settings, context.aws)
+    functions.RECONCILE, "reconcile", None, lambda _: poll(settings, context.aws)
 )

@@ -6,7 +6,6 @@ from chalicelib.usecases.promote import promote
 
 settings = context.acceptance()
 blueprint, handler = context.scheduled(
-    __name__,
     functions.RESTORE,
     "promote",
     settings.restore_schedule,

@@ -6,7 +6,6 @@ from chalicelib.usecases.share import share
 
 settings = context.production()
 blueprint, handler = context.scheduled(
-    __name__,
     functions.SHARE,
     "share",
     settings.schedule,

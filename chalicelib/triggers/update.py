@@ -6,7 +6,6 @@ from chalicelib.usecases.update_latest import update
 
 settings = context.acceptance()
 blueprint, handler = context.scheduled(
-    __name__,
     functions.UPDATE,
     "update",
     settings.update_schedule,

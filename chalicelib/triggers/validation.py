@@ -5,7 +5,7 @@ A problem is a BadRequestError that names the field, its value and what would be
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from chalice.app import BadRequestError
@@ -74,15 +74,6 @@ def json_body(raw: bytes | str, fields: Sequence[Field]) -> dict[str, Any]:
                 f"unknown field {echo(name)}; known: {', '.join(names) or 'none'}"
             )
     return {field.name: field.value_in(body) for field in fields}
-
-
-def database_name(asked: Collection[str], known: Sequence[str]) -> str:
-    """Return the only database that a request asks for; with only one, it need not ask."""
-    if len(asked) > 1:
-        raise BadRequestError("the request names different databases")
-    if not asked and len(known) > 1:
-        raise BadRequestError(f"database is missing: name one of {', '.join(known)}")
-    return next(iter(asked), known[0])
 
 
 def check_query(names: Iterable[str], known: Sequence[str]) -> None:

@@ -8,13 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import cache
 
-from chalicelib.domain.copies import (
-    CopyPolicy,
-    managed_copies,
-    needs_copy,
-    newest_copy,
-    pending_copy,
-)
+from chalicelib.domain.copies import CopyPolicy, ManagedCopies
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import earlier_snapshot, good_version, last_order, last_restored
@@ -33,19 +27,19 @@ def list_own_once(aws: Aws) -> ListOwn:
 
 def ensure_copy(
     aws: Aws, policy: CopyPolicy, share: Snapshot, own: Sequence[Snapshot]
-) -> list[Snapshot]:
-    """Start the copy of a share if it is needed, and return all copies, newest data first.
+) -> ManagedCopies:
+    """Start the copy of a share if it is needed, and return all copies.
 
     Raise Refused for what only a person can resolve, and AwsError.
     """
     name = policy.name(share.arn, share.taken)
-    copies = managed_copies(own, policy)
+    copies = ManagedCopies(own, policy)
     if any(copy.identifier == name and copy.failed for copy in copies):
         raise Refused(Reason.COPY_FAILED, f"the copy of {share.arn} failed")
-    if not needs_copy(share, copies, policy):
+    if not copies.lack(share):
         return copies
     made = aws.snapshots.copy(share.arn, name, policy.key, policy.tags(share))
-    copies = managed_copies([*own, made] if made else aws.snapshots.own(), policy)
+    copies = ManagedCopies([*own, made] if made else aws.snapshots.own(), policy)
     if not any(copy.identifier == name for copy in copies):
         # Two deliveries may both have asked; but a snapshot without our tags is not ours.
         raise Refused(
@@ -59,20 +53,20 @@ def promotable_copy(own: ListOwn, policy: CopyPolicy) -> Snapshot | None:
 
     Raise Refused while a newer copy is in progress, and AwsError.
     """
-    copies = managed_copies(own(), policy)
-    pending = pending_copy(copies, policy)
+    copies = ManagedCopies(own(), policy)
+    pending = copies.pending()
     if pending:
         raise Refused(
             Reason.COPY_PENDING,
             f"the copy of {pending.source} is {pending.status}, {pending.progress} % done",
         )
-    return newest_copy(copies, policy)
+    return copies.newest()
 
 
 def described(aws: Aws, own: ListOwn, database: Database, arn: str) -> Snapshot | None:
     """Return this account's or a shared snapshot, with `created` as the time of its data; raise AwsError."""
     if database.copy_policy:
-        for copy in managed_copies(own(), database.copy_policy):
+        for copy in ManagedCopies(own(), database.copy_policy):
             if copy.arn == arn:
                 return copy  # RDS may date a copy by its own making
     return aws.snapshots.find(arn)
@@ -87,17 +81,13 @@ def time_of_data(aws: Aws, database: Database, arn: str) -> datetime | None:
 
 
 def expired_copies(
-    aws: Aws,
-    current_parameter: str,
-    policy: CopyPolicy,
-    copies: Sequence[Snapshot],
-    latest: Sequence[str | None],
+    aws: Aws, current_parameter: str, copies: ManagedCopies, latest: Sequence[str | None]
 ) -> list[Snapshot]:
     """Return the copies beyond the number to keep that no parameter or run refers to; raise AwsError.
 
     `latest` are the values of that parameter which may still be in use.
     """
-    if not expired(copies, policy.keep):
+    if not expired(copies, copies.policy.keep):
         return []
     # Read just before anything is deleted: an operator may have pinned a copy meanwhile.
     ledger = aws.parameters.history(current_parameter)
@@ -110,4 +100,4 @@ def expired_copies(
         earlier_snapshot(ledger),
         *(each.value for each in (good, restored, ordered) if each),
     )
-    return expired(copies, policy.keep, [arn for arn in leading if arn])
+    return expired(copies, copies.policy.keep, [arn for arn in leading if arn])

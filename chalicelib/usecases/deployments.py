@@ -67,7 +67,12 @@ class Deployments:
 
     def of(self, database: Database, ledger: Ledger) -> Deployment:
         """Return what is deployed for a database; raise AwsError and Refused."""
-        held = self._held(database, ledger) if ledger else None
+        in_change_sets = (
+            held_by(self._seen_from(database, run), database.stack_name, ledger)
+            for run in self.runs
+            if run.in_progress and ledger
+        )
+        held = next(filter(None, in_change_sets), None)
         return self._deployed(database, ledger)._replace(held=held)
 
     def describe_run(self, run: Run) -> str:
@@ -108,14 +113,6 @@ class Deployments:
         actions = self._actions(self.name, run.execution_id if run else None)
         stack = self.stack(database.stack_name) if database.stack_name else None
         return [each.without_namesake(stack) for each in actions]
-
-    def _held(self, database: Database, ledger: Ledger) -> Version | None:
-        found = (
-            held_by(self._seen_from(database, run), database.stack_name, ledger)
-            for run in self.runs
-            if run.in_progress
-        )
-        return next(filter(None, found), None)
 
     def _deployed(self, database: Database, ledger: Ledger) -> Deployment:
         if database.stack is None:

@@ -1,19 +1,17 @@
 """Hold and resume scheduled promotion, at a person's request."""
 
 from datetime import date
-from typing import Any
 
 from chalicelib.domain.errors import RefreshError, Refused
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.ledger import Note, in_progress
 from chalicelib.domain.parameters import PLACEHOLDER, value_of
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import Json
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import in_words
-
-Json = dict[str, Any]
 
 
 def hold(settings: Settings, aws: Aws, until: date, actor: str, reason: str) -> Json:
@@ -53,7 +51,7 @@ def _parameter(settings: Settings) -> str:
 
 def _answer(settings: Settings, aws: Aws, new: Hold | None) -> Json:
     """Say which hold is set, when the schedule promotes next, and which run restores despite it."""
-    next_restore = settings.next_restore(aws.now(), new)
+    next_restore = settings.restores.next_run(aws.now(), new.until if new else date.min)
     return {
         "hold": new.to_json() if new else None,
         "next_restore": next_restore.isoformat() if next_restore else None,

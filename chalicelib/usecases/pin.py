@@ -1,36 +1,18 @@
 """Set `current` by hand: to a snapshot that a person names, or back to the previous one."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import NotFound, RefreshError, Refused
-from chalicelib.domain.ledger import Move, Note, Version, earlier_snapshot
+from chalicelib.domain.ledger import Ledger, Move, Note, earlier_snapshot
 from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import Json
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.current import Pipeline, put
-
-
-class PinResult(NamedTuple):
-    """What `current` holds now and held before, and which run restores it.
-
-    `under_way` names a run in progress, which restores what `current` holds when it deploys.
-    """
-
-    current: str
-    previous: str | None
-    version: int | None
-    execution_id: str | None
-    under_way: str | None
-
-    def to_json(self) -> dict[str, object]:
-        """Return the answer of the API."""
-        return self._asdict()
 
 
 def pin(
@@ -42,7 +24,7 @@ def pin(
     reason: str,
     deploy: bool = False,
     snapshot: str | None = None,
-) -> PinResult:
+) -> Json:
     """Set `current` to a snapshot because a person asks for it, and start the pipeline with `deploy`.
 
     `snapshot` is an ARN, an identifier, or `latest`. None means the newest earlier snapshot that
@@ -51,6 +33,9 @@ def pin(
     With `deploy`, a version is written even if `current` already has this value, so that the ledger
     shows the request. Without it, nothing is written if the value is already pinned.
 
+    Return what `current` holds now and held before, and the run that restores it: the one that was
+    started, or else `under_way` one in progress, which restores what `current` holds when it deploys.
+
     Raise NotFound for an unknown snapshot; Refused for one that must not be restored, a pipeline
     that does not exist, or a `current` that somebody else moved meanwhile; BusyError and AwsError.
     """
@@ -58,48 +43,49 @@ def pin(
     # Before the runs are listed, for the look-up takes a while.
     named = None if snapshot is None else _find(aws, database, values, snapshot)
     pipeline = Pipeline.main(settings, aws, values, settings.databases) if deploy else None
-    ledger: Sequence[Version]
-    if pipeline:
-        ledger = pipeline.ledgers[database]
-    else:
-        ledger = aws.parameters.history(database.current_parameter)
-    found = named or _earlier(aws, database, ledger, pipeline)
+    name = database.current_parameter
+    ledger = pipeline.ledgers[database] if pipeline else Ledger(aws.parameters.history(name), ())
+    found = named or _earlier(aws, database, ledger, deploy=deploy)
     _check(settings, found, database)
     note = Note("rollback" if snapshot is None else "pin", actor, reason)
+    run, busy = None, None
     if pipeline:
-        move = pipeline.ledgers[database].next_move(found.arn, actor, aws.now())
+        move = ledger.next_move(found.arn, actor, aws.now())
         pipeline.check_free({database: move})
         note = replace(note, token=str(uuid.uuid4()))
         run = pipeline.deploy_or_revert({database: move}, note)
         number = move.after + (move.token is None)
-        return PinResult(found.arn, move.previous, number, run, None)
-    move = Move(found.arn, ledger[-1] if ledger else None)
-    number, present = move.after, move.present
-    is_pinned = (
-        present
-        and present.value == found.arn
-        and present.token is None
-        and not present.is_correction
-    )
-    if not is_pinned:
-        number = put(aws, database.current_parameter, found.arn, note, move.after)
-    try:
-        if busy := Pipeline.main(settings, aws, values).busy():
-            busy += ": if it has yet to deploy, it restores this snapshot"
-    except RefreshError as error:  # the pin itself is done
-        busy = f"cannot determine whether a run is in progress: {error}"
-    return PinResult(found.arn, move.previous, number, None, busy)
+    else:
+        move = Move(found.arn, ledger[-1] if ledger else None)
+        number, present = move.after, move.present
+        is_pinned = (
+            present
+            and present.value == found.arn
+            and present.token is None
+            and not present.is_correction
+        )
+        if not is_pinned:
+            number = put(aws, name, found.arn, note, move.after)
+        try:
+            if busy := Pipeline.main(settings, aws, values).busy():
+                busy += ": if it has yet to deploy, it restores this snapshot"
+        except RefreshError as error:  # the pin itself is done
+            busy = f"cannot determine whether a run is in progress: {error}"
+    return {
+        "current": found.arn,
+        "previous": move.previous,
+        "version": number,
+        "execution_id": run,
+        "under_way": busy,
+    }
 
 
-def _earlier(
-    aws: Aws, database: Database, ledger: Sequence[Version], pipeline: Pipeline | None
-) -> Snapshot:
+def _earlier(aws: Aws, database: Database, ledger: Ledger, *, deploy: bool) -> Snapshot:
     """Return the snapshot to roll back to; one that is gone is Refused, because nobody named it."""
     target, present = earlier_snapshot(ledger), ledger[-1] if ledger else None
-    if pipeline and present and present.action == "rollback":
+    if deploy and present and present.action == "rollback":
         # If it was killed before it started its run, one step more would go forward again.
-        is_order = pipeline.ledgers[database].is_under_way(present, aws.now())
-        target = present.value if is_order else target
+        target = present.value if ledger.is_under_way(present, aws.now()) else target
     if target is None:
         name = database.current_parameter
         raise Refused(Reason.NOTHING_EARLIER, f"{name} has no earlier snapshot to roll back to")

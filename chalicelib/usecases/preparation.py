@@ -50,30 +50,12 @@ def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation
     found = preparation_of(aws, database, deployment)
     if found is None or not found.is_due:
         return found
-    machine, cluster = database.after_restore, deployment.cluster
+    machine, cluster, value = database.after_restore, deployment.cluster, deployment.value
     assert machine is not None  # see preparation_of
     assert cluster is not None
-    try:
-        values = _input(aws, database, deployment, cluster)
-        aws.state_machines.start(machine, _name(database, cluster), values)
-    except Refused as refused:
-        return Preparation(str(refused))
-    return Preparation("RUNNING")
-
-
-def _name(database: Database, cluster: Cluster) -> str:
-    """Return the execution's name, at most 80 characters, by which it is started only once."""
-    suffix = f"-{cluster.resource_id}"
-    return database.name[: 80 - len(suffix)] + suffix
-
-
-def _input(
-    aws: Aws, database: Database, deployment: Deployment, cluster: Cluster
-) -> dict[str, object]:
-    value = deployment.value
     assert value is not None  # because there is a cluster
     taken = time_of_data(aws, database, value)
-    return {
+    given = {
         "database": database.name,
         "snapshot": value,
         "cluster": cluster.identifier,
@@ -85,3 +67,14 @@ def _input(
         "taken": taken.isoformat() if taken else None,
         "run": deployment.maker,
     }
+    try:
+        aws.state_machines.start(machine, _name(database, cluster), given)
+    except Refused as refused:
+        return Preparation(str(refused))
+    return Preparation("RUNNING")
+
+
+def _name(database: Database, cluster: Cluster) -> str:
+    """Return the execution's name, at most 80 characters, by which it is started only once."""
+    suffix = f"-{cluster.resource_id}"
+    return database.name[: 80 - len(suffix)] + suffix

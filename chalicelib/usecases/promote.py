@@ -6,6 +6,7 @@ raised after an undo, so that Lambda retries.
 
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from chalicelib.domain.database import Database
@@ -96,6 +97,7 @@ def refresh_now(
     return attempt.started(run)
 
 
+@dataclass
 class _Attempt:
     """One attempt at a promotion, the parameters as they were read, and what the checks found.
 
@@ -107,28 +109,21 @@ class _Attempt:
     not reached `not reached`.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        aws: Aws,
-        note: Note,
-        scheduled: datetime | None,
-        outside_window: bool = False,
-        collect_all: bool = False,
-    ) -> None:
-        self.settings = settings
-        self.aws = aws
-        self.note = note
-        self.scheduled = scheduled
-        self.outside_window = outside_window
-        self.collect_all = collect_all
-        self.values: Values = {}
-        self.snapshots: Mapping[Database, Snapshot] = {}
-        self.pipeline: Pipeline | None = None  # once its runs are listed
-        self.deployed: dict[Database, Deployment] = {}
-        self.moves: dict[Database, Move] = {}
-        self.steps = {name: Step(name, "not reached", None) for name in (*CHECKS, *ACTIONS)}
-        self.deferred: Refused | BusyError | None = None
+    settings: Settings
+    aws: Aws
+    note: Note
+    scheduled: datetime | None
+    outside_window: bool = False
+    collect_all: bool = False
+    values: Values = field(default_factory=dict)
+    snapshots: Mapping[Database, Snapshot] = field(default_factory=dict)
+    pipeline: Pipeline | None = None  # once its runs are listed
+    deployed: dict[Database, Deployment] = field(default_factory=dict)
+    moves: dict[Database, Move] = field(default_factory=dict)
+    steps: dict[str, Step] = field(
+        default_factory=lambda: {name: Step(name, "not reached", None) for name in CHECKS + ACTIONS}
+    )
+    deferred: Refused | BusyError | None = None
 
     def read(self) -> None:
         """Read the parameters; raise AwsError."""

@@ -4,8 +4,7 @@ Nothing here writes. All answers come from one look at the account, so that they
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, date, datetime, timedelta
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import (
@@ -27,7 +26,7 @@ from chalicelib.domain.parameters import (
     visible,
 )
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.results import hours
+from chalicelib.domain.results import Json, hours
 from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -46,8 +45,6 @@ GRACE = timedelta(days=1)
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
-Json = dict[str, Any]
-
 
 def status(settings: Settings, aws: Aws) -> Json:
     """Return which data is deployed, what comes next, and what is wrong; raise AwsError."""
@@ -65,7 +62,7 @@ def status(settings: Settings, aws: Aws) -> Json:
         "schedule": {
             "now": _time(look.now),
             "window": str(settings.window),
-            "next_update": _time(settings.next_update(look.now)),
+            "next_update": _time(settings.updates.next_run(look.now)),
             "next_restore": _time(restore),
             "max_age_days": settings.max_age.days if settings.max_age else None,
         },
@@ -142,7 +139,7 @@ class _Look:
     def is_new(self) -> bool:
         """Return whether the stage waits for its first update."""
         latest = [self.values.get(each.latest_parameter) for each in self.settings.databases]
-        due = self.settings.last_update(self.now)
+        due = self.settings.updates.last_run(self.now)
         return due is not None and all(
             each and each.value == PLACEHOLDER and each.modified > due for each in latest
         )
@@ -154,7 +151,9 @@ class _Look:
         except ValueError as error:
             self.problems.append(f"{error}. Set a new hold, or lift it.")
             return {"until": None, "reason": str(error), "by": "unknown"}, None
-        return hold.to_json() if hold else None, self.settings.next_restore(self.now, hold)
+        not_before = hold.until if hold else date.min
+        next_restore = self.settings.restores.next_run(self.now, not_before)
+        return hold.to_json() if hold else None, next_restore
 
     def database(self, database: Database) -> Json:
         """Return the facts of a database."""
@@ -304,7 +303,7 @@ class _Look:
 
     def missed_refreshes(self, hold: Json | None) -> Iterator[str]:
         """Yield a problem for each database whose last scheduled refresh did not happen."""
-        due = self.settings.last_restore(self.now - LONG_RUN)
+        due = self.settings.restores.last_run(self.now - LONG_RUN)
         if due is None or hold or in_progress(self.pipeline.runs):
             return
         held = self.values.get(self.settings.hold_parameter or "")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import pairwise
 
-from chalicelib.domain.copies import COPY_WANTED, managed_copies, newest_copy, pending_copy
+from chalicelib.domain.copies import COPY_WANTED, ManagedCopies
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.functions import RECONCILE, UPDATE
@@ -113,8 +113,8 @@ class _Look:
             found: Snapshot | None = share
             if policy:
                 copies = ensure_copy(self.aws, policy, share, self.own)
-                entry = entry._replace(copy=pending_copy(copies, policy))
-                found = newest_copy(copies, policy)
+                entry = entry._replace(copy=copies.pending())
+                found = copies.newest()
         except Refused as refused:
             name = database.latest_parameter
             if refused.reason is Reason.COPY_QUOTA and name in self.values:
@@ -127,7 +127,7 @@ class _Look:
         """Do what `follow_copies` does for one database, but leave the deletions to `cleanup`."""
         policy, name = database.copy_policy, database.latest_parameter
         assert policy is not None
-        copies, refused = managed_copies(self.own, policy), None
+        copies, refused = ManagedCopies(self.own, policy), None
         versions = self.aws.parameters.history(name)
         wanted = next((each for each in versions if COPY_WANTED in each.labels), None)
         if wanted:
@@ -143,15 +143,15 @@ class _Look:
             else:
                 unlabel = partial(self.aws.parameters.unlabel, name, wanted.number, {COPY_WANTED})
                 self.cleanup.append(unlabel)
-        entry = self._unchanged(database)._replace(copy=pending_copy(copies, policy))
-        entry = self._record(database, newest_copy(copies, policy), entry)
+        entry = self._unchanged(database)._replace(copy=copies.pending())
+        entry = self._record(database, copies.newest(), entry)
         failed = [copy for copy in copies if copy.failed]
         # A promotion, or a pin of `latest`, may have read an earlier value, and not put it yet.
         moved = self.aws.now() - RECENTLY
         recent = [old.value for old, new in pairwise(versions) if new.modified > moved]
         leading = (entry.latest, entry.previous, *recent)
         current = database.current_parameter
-        deleted = [*expired_copies(self.aws, current, policy, copies, leading), *failed]
+        deleted = [*expired_copies(self.aws, current, copies, leading), *failed]
         self.cleanup += [partial(self.aws.snapshots.delete, copy.identifier) for copy in deleted]
         if failed:
             sources = ", ".join(copy.source or "" for copy in failed)

@@ -17,9 +17,9 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
 from chalicelib.domain.functions import RESTORE, deployed_name
-from chalicelib.domain.results import count
+from chalicelib.domain.results import Json, count
 from chalicelib.domain.text import printable
-from cli.client import ApiClient, Json
+from cli.client import ApiClient
 from cli.console import view
 from cli.errors import ApiError, unknown_answer
 from cli.output import say

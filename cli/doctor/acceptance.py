@@ -8,7 +8,7 @@ from typing import Any
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.parameters import PLACEHOLDER, arn_of, hidden, snapshot_of, value_of
+from chalicelib.domain.parameters import PLACEHOLDER, arn_of, snapshot_of, value_of, visible
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import span
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
@@ -65,19 +65,19 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
     if value is None:
         return problem("does not exist", look.deploy)
     if value == PLACEHOLDER:
-        settings = look.stage.settings
-        at = due(look.stage, settings.update_schedule, settings.next_update(look.now))
+        at = due(look.stage, look.stage.settings.updates, look.now)
         return warning(
             f"holds the placeholder {value!r}: no snapshot has been recorded yet",
             f"wait for the first update: {at}",
         )
     if arn_of(value) is None:
         return problem(_no_arn(value), put)
-    found = look.candidate(database)
-    if isinstance(found, Snapshot):
-        return ok(f"{value}, {span(found.age(look.now))} old")
-    judge = warning if found.reason == Reason.COPY_PENDING else problem
-    return judge(f"the schedule would not promote it: {found}", found.reason.next_step)
+    try:
+        found = look.candidate(database)
+    except Refused as refused:
+        judge = warning if refused.reason == Reason.COPY_PENDING else problem
+        return judge(f"the schedule would not promote it: {refused}", refused.reason.next_step)
+    return ok(f"{value}, {span(found.age(look.now))} old")
 
 
 @check("parameter")
@@ -144,7 +144,7 @@ def _put(name: str, value: str) -> str:
 
 
 def _no_arn(value: str) -> str:
-    return f"holds {hidden(value)}, not the ARN of a DB cluster snapshot"
+    return f"holds {visible(value)}, not the ARN of a DB cluster snapshot"
 
 
 # --- the main pipeline ----------------------------------------------------------------------------
@@ -175,19 +175,20 @@ def shares(look: AcceptanceLook) -> Iterator[Check]:
     """Check production's shares, and the key of the newest eligible one."""
     for database in look.stage.settings.databases:
         yield from _choice(database.name, look, database)
-        newest = known(look.newest, database)
-        if isinstance(newest, Snapshot):
+        if newest := known(look.newest, database):
             yield from _key(newest.arn, look, newest)
 
 
 @check("share")
 def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    newest, stage, limit = look.newest(database), look.stage, look.stage.settings.max_age
-    if isinstance(newest, Refused):
+    stage, limit = look.stage, look.stage.settings.max_age
+    try:
+        newest = look.newest(database)
+    except Refused as refused:
         settings = ("ENGINE", "ENGINE_VERSION", "SOURCE_CLUSTER")
         answers = " ".join(f"{database.setting(each)}=…" for each in settings)
         return problem(
-            str(newest).removeprefix(f"{database.name}: "),
+            str(refused).removeprefix(f"{database.name}: "),
             f"if the stage's settings are wrong, {to_change(stage.name, answers)}; otherwise in production "
             f"({database.criteria.account}): aws rds modify-db-cluster-snapshot-attribute --attribute-name "
             f"restore --values-to-add {stage.account} --db-cluster-snapshot-identifier …",

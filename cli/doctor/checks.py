@@ -4,12 +4,11 @@ Each check names its fix as a command or a change that can be carried out as it 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Concatenate, NamedTuple, ParamSpec
 
 from chalicelib.domain.errors import AwsError, Problem
-from chalicelib.domain.schedule import Expression
+from chalicelib.domain.schedule import Timetable
 from chalicelib.settings import names_of
 from cli.errors import DENIED
 from cli.look import Look
@@ -30,8 +29,7 @@ P = ParamSpec("P")
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """The result of one check, and the fix unless it is ok.
 
     `blind` if AWS did not show what was to be checked.
@@ -46,7 +44,7 @@ class Check:
 
     def to_json(self) -> dict[str, str | None]:
         """Return the check for machines."""
-        return {name: value for name, value in asdict(self).items() if name != "blind"}
+        return {name: value for name, value in self._asdict().items() if name != "blind"}
 
 
 class Verdict(NamedTuple):
@@ -166,10 +164,11 @@ def when(stage: AcceptanceStage, instant: datetime) -> str:
     return f"{instant.astimezone(zone):%A %Y-%m-%d %H:%M} {zone.key}"
 
 
-def due(stage: AcceptanceStage, schedule: Expression, instant: datetime | None) -> str:
-    """Return when a schedule is due next, at an instant or never; a rate's next time is unknown."""
-    if schedule.is_rate:
+def due(stage: AcceptanceStage, timetable: Timetable, now: datetime) -> str:
+    """Return when a function runs next; a rate's next time is unknown."""
+    if timetable.expression.is_rate:
         return "unknown, because EventBridge decides when a rate fires"
+    instant = timetable.next_run(now)
     return when(stage, instant) if instant else "never within five years"
 
 

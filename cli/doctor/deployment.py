@@ -149,8 +149,8 @@ def _expressions(look: Look) -> dict[str, tuple[str, str]]:
     if isinstance(stage, ProductionStage):
         return {SHARE: (str(stage.settings.schedule.utc), "")}
     settings = stage.settings
-    update = due(stage, settings.update_schedule, settings.next_update(look.now))
-    restore = due(stage, settings.restore_schedule, settings.next_restore(look.now, None))
+    update = due(stage, settings.updates, look.now)
+    restore = due(stage, settings.restores, look.now)
     return {
         UPDATE: (str(settings.update_schedule.utc), f"; next update {update}"),
         RESTORE: (str(settings.restore_schedule.utc), f"; next restore {restore}, unless on hold"),

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import Refused
 from chalicelib.domain.snapshots import Snapshot
 from cli import mainpipeline
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning
@@ -111,29 +110,27 @@ def _faults(stack: str, look: AcceptanceLook, template: Json) -> Iterator[Verdic
     for each in mainpipeline.readings(stack, template):
         if database := databases.get(each.parameter or ""):
             body = clusters[each.cluster]
-            instances = {
-                name: instance["Properties"]
+            replaced = {each.cluster: body} | {
+                name: instance
                 for name, instance in mainpipeline.resources(template, _INSTANCES).items()
                 if instance.get("Properties", {}).get("DBClusterIdentifier")
                 == {"Ref": each.cluster}
             }
-            yield from _fixed_names(each.cluster, body["Properties"], instances)
+            yield from _fixed_names(each.cluster, replaced)
             yield from _side_effects(each.cluster, body)
             yield from _old_version(each.cluster, body["Properties"], known(look.newest, database))
-            yield from _exports(template, [each.cluster, *instances])
+            yield from _exports(template, [*replaced])
 
 
-def _fixed_names(
-    cluster: str, properties: Json, instances: Mapping[str, Json]
-) -> Iterator[Verdict]:
+def _fixed_names(cluster: str, replaced: Mapping[str, Json]) -> Iterator[Verdict]:
     """Yield each name that would be the same at the next refresh, or may be.
 
     One that contains the cluster's own is new each time.
     """
-    declared = [(cluster, "DBClusterIdentifier", properties)]
-    declared += [(name, "DBInstanceIdentifier", each) for name, each in instances.items()]
-    for name, identifier, given in declared:
-        values = [*mainpipeline.branches(given.get(identifier, NO_VALUE))]
+    for name, body in replaced.items():
+        is_instance = body["Type"] in _INSTANCES
+        identifier = "DBInstanceIdentifier" if is_instance else "DBClusterIdentifier"
+        values = [*mainpipeline.branches(body["Properties"].get(identifier, NO_VALUE))]
         unseen = [each for each in values if each != NO_VALUE and cluster not in json.dumps(each)]
         remove = f"remove {identifier} from {name} in the template{_REPLACES}"
         if all(isinstance(each, str) for each in values):
@@ -167,12 +164,10 @@ def _side_effects(cluster: str, body: Json) -> Iterator[Verdict]:
         yield warning(f"{name} of {cluster} {_SIDE_EFFECTS[name]}", fix)
 
 
-def _old_version(
-    cluster: str, properties: Json, newest: Snapshot | Refused | None
-) -> Iterator[Verdict]:
+def _old_version(cluster: str, properties: Json, newest: Snapshot | None) -> Iterator[Verdict]:
     """Yield an engine version that is older than the newest share's."""
     version = properties.get("EngineVersion")
-    if not isinstance(newest, Snapshot) or not isinstance(version, str):
+    if newest is None or not isinstance(version, str):
         return
     old, new = ([*map(int, re.findall(r"\d+", each))] for each in (version, newest.engine_version))
     if old < new[: len(old)]:  # only as far as it is written

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import yaml  # type: ignore[import-untyped]
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from cli.calls import ROLE_SECONDS, wait_for
@@ -180,9 +181,9 @@ def clusters(box: Sandbox) -> Iterator[Found]:
         MasterUsername="livecheck",
         MasterUserPassword=secrets.token_urlsafe(24),
     )
-    old = _cluster(box, name)
+    old = _available(box, "DBCluster", name)
     rds.create_db_cluster_snapshot(DBClusterIdentifier=name, DBClusterSnapshotIdentifier=name)
-    source = _snapshot(box, name)
+    source = _available(box, "DBClusterSnapshot", name)
 
     def copied(target: str, **key: str) -> str:
         answer = rds.copy_db_cluster_snapshot(
@@ -194,7 +195,8 @@ def clusters(box: Sandbox) -> Iterator[Found]:
 
     copy = f"{name}-copy"
     yield "copy-status", copied(copy)
-    same = _snapshot(box, copy)["SnapshotCreateTime"] == source["SnapshotCreateTime"]
+    made = _available(box, "DBClusterSnapshot", copy)
+    same = made["SnapshotCreateTime"] == source["SnapshotCreateTime"]
     yield "copy-date", "its source's" if same else "its own"
     answer = _answer(partial(copied, f"{name}-encrypted", KmsKeyId="alias/aws/rds"))
     yield "copy-encrypted", f"{source.get('StorageEncryptionType', 'none')}: {answer}"
@@ -203,7 +205,7 @@ def clusters(box: Sandbox) -> Iterator[Found]:
     rds.restore_db_cluster_from_snapshot(
         DBClusterIdentifier=restored, SnapshotIdentifier=copy, Engine=engine
     )
-    new = _cluster(box, restored)
+    new = _available(box, "DBCluster", restored)
     later = new["ClusterCreateTime"] > old["ClusterCreateTime"]
     yield "cluster-time", "the restore's" if later else "the first cluster's"
     labels = [new["DbClusterResourceId"]]
@@ -224,18 +226,11 @@ def _policy(principal: dict[str, str], **allowed: Any) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-def _cluster(box: Sandbox, name: str) -> dict[str, Any]:
-    """Wait until a cluster is available, and describe it."""
-    named = {"DBClusterIdentifier": name}
-    box.wait("rds", "db_cluster_available", **named)
-    return dict(box.call("rds:DescribeDBClusters", **named)["DBClusters"][0])
-
-
-def _snapshot(box: Sandbox, name: str) -> dict[str, Any]:
-    """Wait until a snapshot is available, and describe it."""
-    named = {"DBClusterSnapshotIdentifier": name}
-    box.wait("rds", "db_cluster_snapshot_available", **named)
-    return dict(box.call("rds:DescribeDBClusterSnapshots", **named)["DBClusterSnapshots"][0])
+def _available(box: Sandbox, kind: str, name: str) -> dict[str, Any]:
+    """Wait until a DBCluster or DBClusterSnapshot is available, and describe it."""
+    named = {f"{kind}Identifier": name}
+    box.wait("rds", f"{xform_name(kind)}_available", **named)
+    return dict(box.call(f"rds:Describe{kind}s", **named)[f"{kind}s"][0])
 
 
 EXPERIMENTS: tuple[Experiment, ...] = (parameters, pipelines, stacks, rules, shares, clusters)

@@ -28,6 +28,7 @@ from chalicelib.domain.snapshots import Choice
 from chalicelib.domain.text import printable
 from chalicelib.usecases.deployments import unreadable_stack
 from cli import configure, doctor, mainpipeline, stacks, stages, templates
+from cli.calls import Calls
 from cli.doctor import acceptance, checks, deployment, production, refresh
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
@@ -269,8 +270,15 @@ def account(
     """
     changed = {"parameters": holding(values or {})}
     changed |= {NAMES.get(name, name): answer for name, answer in answers.items()}
-    nothing = Mock(client=Mock(side_effect=AssertionError("not known")))
-    return AcceptanceLook(stage, nothing, HEALTHY | changed)
+    nothing = Mock(side_effect=AssertionError("not known"))
+    return knowing(AcceptanceLook(stage), nothing, HEALTHY | changed)
+
+
+def knowing(look: Any, client: Any, answers: Answers) -> Any:
+    """Give a look the answers that it knows, and clients for other questions."""
+    vars(look)["calls"] = Calls(Mock(client=client), look.stage.region)
+    look.answers |= answers
+    return look
 
 
 def faults(look: AcceptanceLook) -> list[Check]:
@@ -713,7 +721,7 @@ def test_a_refusal_is_reported_with_its_reason() -> None:
     denied = ClientError(answer, "x")
     client = Mock(describe_key=Mock(side_effect=denied))
     with pytest.raises(AwsError) as caught:
-        Look(HEALTHY_STAGE, Mock(client=Mock(return_value=client))).key(KEY)
+        knowing(Look(HEALTHY_STAGE), Mock(return_value=client), {}).key(KEY)
     found = (caught.value.operation, caught.value.code, caught.value.message)
     assert found == ("kms:DescribeKey", "AccessDeniedException", message)
 
@@ -722,7 +730,7 @@ def test_a_name_is_that_of_another_key_in_another_region() -> None:
     def client(_: str, region_name: str, **__: Any) -> Mock:
         return Mock(describe_key=lambda **_: {"KeyMetadata": {"Arn": region_name}})
 
-    look = Look(HEALTHY_STAGE, Mock(client=client))
+    look = knowing(Look(HEALTHY_STAGE), client, {})
     found = [look.key("alias/own", region) for region in (None, "us-east-1")]
     assert found == [{"Arn": "eu-west-1"}, {"Arn": "us-east-1"}]
 
@@ -737,11 +745,11 @@ def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     conditions = "Conditions: {Is: !Equals [!Ref E, acceptance]}"
     resources = f"Resources: {{A: {cluster}, {shown}, No: {{Type: X, Condition: Is}}}}"
     text = f"{{Parameters: {{S: {{Type: String}}, E: {stored}}}, {conditions}, {resources}}}"
-    client = Mock(get_template=Mock(return_value={"TemplateBody": text}))
+    client = Mock(return_value=Mock(get_template=Mock(return_value={"TemplateBody": text})))
     environment = {"ParameterKey": "E", "ParameterValue": "/env", "ResolvedValue": "production"}
     described = {"Parameters": [{"ParameterKey": "S", "ParameterValue": NEW.arn}, environment]}
     answers = HEALTHY | {"cloudformation:DescribeStacks root-Data-1": described}
-    look = AcceptanceLook(HEALTHY_STAGE, Mock(client=lambda *_, **__: client), answers)
+    look = knowing(AcceptanceLook(HEALTHY_STAGE), client, answers)
     stack = mainpipeline.DeployedStack("root-Data-1")
     (template,) = filter(None, [look.template(stack)])
     assert template["Parameters"]["S"]["Default"] == NEW.arn
@@ -750,7 +758,7 @@ def test_a_template_is_read_with_what_is_known_of_its_stack() -> None:
     assert other == {name[5:]: value for name, value in known.items()}
     assert look.readings(stack) == [("root-Data-1", "root-Data-1", "A", None, "")]
     # The pipeline deploys it elsewhere, and P_STACK_NAME names one of that name here.
-    look = AcceptanceLook(stage_of(RDS_STACK_NAME=stack.name), look._session, answers)  # noqa: SLF001
+    look = knowing(AcceptanceLook(stage_of(RDS_STACK_NAME=stack.name)), client, answers)
     assert look.template(stack._replace(elsewhere="there")) == template
 
 
@@ -761,7 +769,7 @@ def test_what_is_deployed_is_seen_as_the_use_cases_see_it() -> None:
     aws.pipelines.begin(PIPELINE)
     aws.pipelines.finish(PIPELINE)
     answers = {each: HEALTHY[each] for each in ("parameters", NAMES["pipeline"])}
-    look = AcceptanceLook(UNNAMED, Mock(), answers)
+    look = knowing(AcceptanceLook(UNNAMED), Mock(), answers)
     vars(look)["aws"] = aws
     assert look.deployment(UNNAMED.settings.databases[0]).value == OLD.arn
 
@@ -936,7 +944,7 @@ SHARED_ANSWERS: Answers = {SOURCE: AVAILABLE, ITS_KEY: AWS_MANAGED, OWN_KEY: CUS
 def test_a_cluster_or_a_key_that_cannot_be_shared_is_named_with_the_fix(
     stage: ProductionStage, changed: Answers, what: str, fix: str
 ) -> None:
-    look = Look(stage, Mock(), SHARED_ANSWERS | changed)
+    look = knowing(Look(stage), Mock(), SHARED_ANSWERS | changed)
     found = [*production.clusters(look, stage), *checks.own_keys(look)]
     (bad,) = (check for check in found if check.status != "ok")
     assert f"{bad.subject} {bad.status}" == what

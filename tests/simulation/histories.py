@@ -225,7 +225,9 @@ class Histories(RuleBasedStateMachine):
             assert self.aws.values() == before, f"{verb} was refused, and wrote: {self.error}"
         if self.error is None:
             # The same request twice is answered with the run that the first one started.
-            assert self.started <= {result.execution_id}, f"{verb} says {result.execution_id}"
+            answer = result if isinstance(result, dict) else result.to_json()
+            said = answer.get("execution_id")
+            assert self.started <= {said}, f"{verb} says {said}"
         elif not isinstance(self.error, Killed):
             assert not self.started or not getattr(self.error, "answered", True), "an unsaid run"
         self.time_passes(2)  # whoever acts within the difference of two clocks may be misjudged

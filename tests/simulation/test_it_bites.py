@@ -141,15 +141,15 @@ PLANTED: dict[str, Fault] = {
     ),
     # Which are made and promoted.
     "every share is copied": Fault(
-        "usecases.copies.needs_copy",
+        "domain.copies.ManagedCopies.lack",
         lambda *_: True,
         with_copies(EVENING, *[LOSS] * 4, step("production_shares", hours=100), UPDATE),
     ),
     "latest to an unfinished copy": Fault(
-        "domain.copies.copy_rejection", nothing, with_copies(SHARE, UPDATE)
+        "domain.copies.CopyPolicy.rejection", nothing, with_copies(SHARE, UPDATE)
     ),
     "a copy in progress is ignored": Fault(
-        "usecases.copies.pending_copy", nothing, with_copies(EVENING, SHARE, UPDATE, PROMOTE)
+        "domain.copies.ManagedCopies.pending", nothing, with_copies(EVENING, SHARE, UPDATE, PROMOTE)
     ),
 }
 

@@ -6,16 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.copies import (
-    PREFIX,
-    SOURCE,
-    CopyPolicy,
-    copy_rejection,
-    managed_copies,
-    needs_copy,
-    newest_copy,
-    pending_copy,
-)
+from chalicelib.domain.copies import PREFIX, SOURCE, CopyPolicy, ManagedCopies
 from chalicelib.domain.ownership import MADE_FOR, TAKEN, expired
 from chalicelib.domain.snapshots import Criteria, Rejection, Snapshot
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
@@ -51,8 +42,8 @@ def name_of(night: int) -> str:
     return POLICY.name(arn(f"orders-{night}"), MIDNIGHT + timedelta(days=night))
 
 
-def copies(*made: Snapshot) -> list[Snapshot]:
-    return managed_copies(made, POLICY)
+def copies(*made: Snapshot) -> ManagedCopies:
+    return ManagedCopies(made, POLICY)
 
 
 def nights(found: list[Snapshot]) -> list[str]:
@@ -134,7 +125,7 @@ def test_managed_copies_are_newest_data_first_and_a_tie_goes_to_the_greater_sour
 def test_a_copy_is_rejected_by_the_rules_of_a_share_and_for_its_key() -> None:
     def rejected(made: Snapshot) -> Rejection | None:
         (copy,) = copies(made)
-        return copy_rejection(copy, POLICY)
+        return POLICY.rejection(copy)
 
     other_key = Rejection("key", "a copy under another key than alias/acceptance")
     assert rejected(own(made=OLD_KEY)) == other_key
@@ -159,19 +150,19 @@ def test_the_newest_copy_the_one_to_wait_for_and_the_share_to_copy(
     coming = [night for night in useful if useful[night] in ("copying", "creating")]
     newest, last = max(available, default=0), max(coming, default=0)
 
-    chosen, awaited = newest_copy(found, POLICY), pending_copy(found, POLICY)
+    chosen, awaited = found.newest(), found.pending()
     assert (chosen and chosen.arn) == (arn(name_of(newest), ACCEPTANCE) if newest else None)
     assert (awaited and awaited.identifier) == (name_of(last) if last > newest else None)
     # A share is copied once, even if that failed, and only if it is newer.
     has_copy = 3 in made and "made" not in made[3][1]
     share = snapshot("orders-3", created=MIDNIGHT + timedelta(days=3))
-    assert needs_copy(share, found, POLICY) is (not has_copy and max(newest, last) < 3)
+    assert found.lack(share) is (not has_copy and max(newest, last) < 3)
 
 
 def test_of_shares_of_the_same_time_the_one_with_the_greater_arn_is_copied() -> None:
     share = snapshot("orders-1", created=MIDNIGHT + timedelta(days=1))
-    assert needs_copy(share, copies(own(1, source=arn("a"))), POLICY)
-    assert not needs_copy(share, copies(own(1, source=arn("z"))), POLICY)
+    assert copies(own(1, source=arn("a"))).lack(share)
+    assert not copies(own(1, source=arn("z"))).lack(share)
 
 
 # --- which are expired ----------------------------------------------------------------------------

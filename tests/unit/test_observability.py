@@ -69,29 +69,26 @@ def count(name: str) -> Metric:
     return Metric("rds", name, 1, "Count")
 
 
-def metrics(
-    use_case: str, outcome: str, reason: Reason | None = None, /, **facts: Any
-) -> list[Metric]:
+def metrics(outcome: str, reason: Reason | None = None, /, **facts: Any) -> list[Metric]:
     result = Result(outcome, reason, None, (DatabaseResult("rds", **facts),))
-    return observability.result_metrics(use_case, result.to_json())
+    return observability.result_metrics(result.to_json())
 
 
 def test_an_outcome_is_counted_if_it_is_one_of_a_refresh() -> None:
-    assert metrics("promote", "started") == [count("RefreshStarted")]
-    assert metrics("promote", "skipped", Reason.ON_HOLD) == [count("RefreshSkipped")]
-    assert metrics("promote", "failed", Reason.NO_LATEST) == [count("RefreshFailed")]
-    assert metrics("update", "failed", Reason.NO_ELIGIBLE_SNAPSHOT) == [count("RefreshFailed")]
-    assert metrics("reconcile", "failed", Reason.RUN_FAILED) == [count("RefreshFailed")]
-    assert metrics("reconcile", "succeeded") == [count("RefreshSucceeded")]
-    assert metrics("promote", "skipped", Reason.OFF_WEEK) == []
+    assert metrics("started") == [count("RefreshStarted")]
+    assert metrics("skipped", Reason.ON_HOLD) == [count("RefreshSkipped")]
+    assert metrics("failed", Reason.NO_LATEST) == [count("RefreshFailed")]
+    assert metrics("unchanged") == metrics("updated") == metrics("ignored") == []
+    assert metrics("succeeded") == [count("RefreshSucceeded")]
+    assert metrics("skipped", Reason.OFF_WEEK) == []
     # One database's failure is not another's.
-    assert metrics("update", "failed", Reason.NO_ELIGIBLE_SNAPSHOT, outcome="updated") == []
+    assert metrics("failed", Reason.NO_ELIGIBLE_SNAPSHOT, outcome="updated") == []
 
 
 def test_the_age_of_the_data_and_the_duration_are_measured() -> None:
     age = Metric("rds", "SnapshotAgeHours", 6.5, "None")
     duration = Metric("rds", "RefreshDurationMinutes", 30.0, "None")
-    measured = metrics("reconcile", "updated", age_hours=6.5, duration_minutes=30.0)
+    measured = metrics("updated", age_hours=6.5, duration_minutes=30.0)
     assert measured == [age, duration]
     # It grows by a quarter of an hour at each poll.
-    assert metrics("reconcile", "unchanged", age_hours=6.5) == []
+    assert metrics("unchanged", age_hours=6.5) == []

@@ -14,10 +14,8 @@ from chalicelib.domain.schedule import (
     SEARCH_LIMIT,
     Cadence,
     Expression,
+    Timetable,
     Window,
-    ever_runs,
-    last_run,
-    runs,
     scheduled_minute,
 )
 
@@ -322,27 +320,28 @@ def test_the_runs_nearest_to_now_are_firings_that_meet_every_condition(
     ]
     past = [fire for fire in acting if fire <= now]
     coming = [fire for fire in acting if fire > now and window.date_of(fire) >= until]
-    found = next(runs(WEEKENDS, cadence, window, now, until), None)
-    assert last_run(WEEKENDS, cadence, window, now) == (past[-1] if past else None)
+    timetable = Timetable(WEEKENDS, cadence, window)
+    found = timetable.next_run(now, until)
+    assert timetable.last_run(now) == (past[-1] if past else None)
     assert found == coming[0] if coming else (found is None or found > fires[-1])
 
 
 def test_the_search_for_the_next_run_ends_at_its_limit() -> None:
     once, fire = Expression.parse("cron(0 4 1 1 ? 2050)"), datetime(2050, 1, 1, 4, tzinfo=UTC)
-    early, weekly = fire - SEARCH_LIMIT, Cadence(1, date(2026, 1, 4))
-    assert list(runs(once, weekly, ALWAYS, early)) == [fire]
-    assert not any(runs(once, weekly, ALWAYS, early - timedelta(seconds=1)))
+    early, timetable = fire - SEARCH_LIMIT, Timetable(once, Cadence(1, date(2026, 1, 4)), ALWAYS)
+    assert list(timetable.runs(early)) == [fire]
+    assert not any(timetable.runs(early - timedelta(seconds=1)))
 
 
 def test_a_search_under_a_long_hold_skips_most_firings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dense schedule fires two million times within the limit."""
     monkeypatch.delattr(Expression, "fires_on")
     every_minute = Expression.parse("cron(* * * * ? *)")
-    assert not any(runs(every_minute, FORTNIGHTLY, ALWAYS, MONDAY, date.max))
+    assert not any(Timetable(every_minute, FORTNIGHTLY, ALWAYS).runs(MONDAY, date.max))
 
 
 def ever(text: str, cadence: Cadence = FORTNIGHTLY) -> bool:
-    return ever_runs(Expression.parse(text), cadence, ALWAYS)
+    return Timetable(Expression.parse(text), cadence, ALWAYS).ever_runs()
 
 
 def test_whether_it_ever_runs_does_not_depend_on_the_clock() -> None:

@@ -8,7 +8,6 @@ import unicodedata
 from datetime import date
 from typing import Any
 
-import pytest
 from chalice.app import BadRequestError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +18,6 @@ from chalicelib.triggers.validation import (
     REFRESH,
     ROLLBACK,
     Field,
-    database_name,
     echo,
     json_body,
 )
@@ -87,16 +85,6 @@ def test_the_message_names_the_field_its_value_and_what_is_expected() -> None:
     # Half a surrogate pair, in raw bytes.
     invisible = outcome(b'{"reason": "\xed\xa0\x80"}', ROLLBACK)
     assert invisible.startswith('reason is "\\ud800": write at most 256 characters')
-
-
-def test_one_database_is_asked_for_unless_there_is_only_one() -> None:
-    two = ["rds", "docs"]
-    assert database_name([], ["rds"]) == "rds"
-    assert database_name(["docs"], two) == "docs"
-    with pytest.raises(BadRequestError, match="the request names different databases"):
-        database_name(["rds", "docs"], two)
-    with pytest.raises(BadRequestError, match=r"^database is missing: name one of rds, docs"):
-        database_name([], two)
 
 
 @given(st.text(max_size=200))

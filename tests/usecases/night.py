@@ -16,7 +16,7 @@ from chalicelib.domain.ledger import Version
 from chalicelib.domain.results import Result
 from chalicelib.settings.acceptance import Settings
 from chalicelib.triggers import api
-from chalicelib.usecases.pin import PinResult, pin
+from chalicelib.usecases.pin import pin
 from chalicelib.usecases.poll import poll
 from chalicelib.usecases.promote import promote, refresh_now
 from chalicelib.usecases.reconcile import reconcile
@@ -80,11 +80,11 @@ class Night:
 
     def pin(
         self, name: str | None, *, deploy: bool = False, reason: str = "", index: int = 0
-    ) -> PinResult:
+    ) -> dict[str, Any]:
         asked = {"actor": KIM, "reason": reason, "deploy": deploy, "snapshot": name}
         return pin(self.settings, self.aws, self.settings.databases[index], **asked)
 
-    def rollback(self, *, deploy: bool = True) -> PinResult:
+    def rollback(self, *, deploy: bool = True) -> dict[str, Any]:
         return self.pin(None, deploy=deploy)
 
     def update(self) -> Result:

@@ -120,7 +120,7 @@ def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(night: 
     assert night.subjects == ["refreshed in 60 min, data 121 h old (rds)"]
     (shown,) = night.status()["databases"]
     assert (shown["deployed"], shown["created"]) == (older, "2025-12-30T04:00:00+00:00")
-    assert night.pin("latest").current == older
+    assert night.pin("latest")["current"] == older
     night.configure(MAX_SNAPSHOT_AGE_DAYS="5")
     assert night.status()["problems"] == []  # it is deployed, and not promoted once more
     night.aws.snapshots.all.append(share_of("new", 0.25))

@@ -51,7 +51,7 @@ def test_a_pin_of_a_value_that_is_already_pinned_writes_nothing(night: Night) ->
     assert night.ask("PUT", ROUTE, {"snapshot": OLD}) == answer(current=OLD, version=1)
     night.promote()
     night.run_is_over("Failed")
-    assert night.pin("old").version == 4
+    assert night.pin("old")["version"] == 4
     night.pin("new", deploy=True)
     night.pin("new")
     puts = [("revert", "old"), ("pin", "old"), ("pin", "new"), ("pin", "new")]
@@ -119,7 +119,7 @@ def test_a_refused_pin_or_rollback_says_why_and_writes_nothing(
 def test_a_copy_is_pinned_although_shares_are_in_another_region(night: Night) -> None:
     shared_elsewhere(night)
     night.offer("here", account=ACCEPTANCE)
-    assert night.pin("here").current == arn("here", ACCEPTANCE)
+    assert night.pin("here")["current"] == arn("here", ACCEPTANCE)
 
 
 def test_a_run_that_begins_while_rds_is_asked_is_not_overlooked(night: Night) -> None:
@@ -140,7 +140,7 @@ def test_a_put_whose_answer_was_lost_is_found_although_its_reason_was_cut(night:
         raise AwsError("put", CURRENT, "ReadTimeoutError", "", answered=False)
 
     meanwhile(night.aws, "after", "put", lose_answer)
-    assert night.pin("new", reason="because " * 200).version == 2
+    assert night.pin("new", reason="because " * 200)["version"] == 2
 
 
 def test_what_somebody_has_put_by_mistake_is_not_shown(night: Night) -> None:
@@ -164,10 +164,10 @@ def test_a_rollback_after_one_that_had_its_run_goes_one_step_further(refreshed: 
     """Soon after it, and later, when its run is forgotten."""
     refreshed.rollback()
     refreshed.run_ends(minutes=5)
-    assert refreshed.rollback().current == NEW
+    assert refreshed.rollback()["current"] == NEW
     refreshed.run_is_over()
     del refreshed.aws.pipelines.pipelines[PIPELINE][:]
-    assert refreshed.rollback().current == OLD
+    assert refreshed.rollback()["current"] == OLD
 
 
 def test_a_rollback_soon_after_a_killed_pin_does_not_start_the_pins_run(night: Night) -> None:

@@ -333,12 +333,12 @@ def test_no_run_is_started_beside_a_value_that_is_about_to_be_reverted(prepared_
 def test_no_run_is_started_while_another_databases_deployment_is_unknown(two: Night) -> None:
     """A pin that waits was asked for, and a value once restored is restored already."""
     two.aws.stacks.set_status("UPDATE_ROLLBACK_FAILED")
-    assert two.pin("docs-new", deploy=True, index=1).execution_id == "run-2"
+    assert two.pin("docs-new", deploy=True, index=1)["execution_id"] == "run-2"
     two.run_is_over("Failed")
     with pytest.raises(BusyError, match="the run might restore docs from"):
         two.pin("new", deploy=True)
     two.pin("docs-new", index=1)
-    assert two.pin("new", deploy=True).execution_id == "run-3"
+    assert two.pin("new", deploy=True)["execution_id"] == "run-3"
 
 
 # --- because a person asks ------------------------------------------------------------------------

@@ -81,6 +81,11 @@ def test_the_query_or_the_body_names_the_database(night: Night) -> None:
     assert night.ask("PUT", f"{path}&database=rds", pin | {"database": "rds"})[0] == 200
     expected = malformed("the request names different databases")
     assert night.ask("PUT", path, pin | {"database": "docs"}) == expected
+    two = Night(two=True)
+    expected = malformed("database is missing: name one of rds, docs")
+    assert two.ask("GET", "/snapshots") == expected
+    history = two.ask("GET", "/snapshots/current/history?database=docs")[1]["history"]
+    assert history[-1]["snapshot"] == arn("docs-old")
 
 
 def test_each_action_is_one_log_line(caplog: pytest.LogCaptureFixture, night: Night) -> None:
