@@ -67,12 +67,12 @@ class Deployments:
 
     def of(self, database: Database, ledger: Ledger) -> Deployment:
         """Return what is deployed for a database; raise AwsError and Refused."""
-        in_change_sets = (
+        found = (
             held_by(self._seen_from(database, run), database.stack_name, ledger)
             for run in self.runs
             if run.in_progress and ledger
         )
-        held = next(filter(None, in_change_sets), None)
+        held = next(filter(None, found), None)
         return self._deployed(database, ledger)._replace(held=held)
 
     def describe_run(self, run: Run) -> str:
