@@ -81,10 +81,11 @@ def test_a_file_that_fails_is_named_without_its_data_and_a_redrive_masks_every_r
     none = preparation.run()
     assert none["status"] == "FAILED"
     assert "there are no *.sql in s3://acceptance-scripts/after-restore/rds/" in none["cause"]
-    other = {"Bucket": "acceptance-scripts", "Key": "after-restore/rds/10-mask.SQL"}
-    preparation.cloud.client("s3").put_object(**other)
-    assert other["Key"] in preparation.redrive(none["executionArn"])["cause"]
-    preparation.cloud.client("s3").delete_object(**other)
+    for name, text in (("10-mask.SQL", b"SELECT 1"), ("10-mask.sql", b"")):
+        other = {"Bucket": "acceptance-scripts", "Key": f"after-restore/rds/{name}"}
+        preparation.cloud.client("s3").put_object(**other, Body=text)
+        assert other["Key"] in preparation.redrive(none["executionArn"])["cause"]
+        preparation.cloud.client("s3").delete_object(**other)
     upload(preparation.cloud, documented_files() | {"20-users": BROKEN})
 
     failed = preparation.redrive(none["executionArn"])
@@ -127,7 +128,10 @@ def test_a_long_file_is_a_build_whose_script_runs_it_in_one_transaction_and_prin
     stand_ins = {
         "aws": f'case $1 in s3) cp {file} "$5";; *) echo secret;; esac',
         "jq": "case $2 in .username) echo owner;; *) echo password;; esac",
-        "mysql": "cat >&2; echo \"ERROR 1062 (23000) at line 3: Duplicate entry 'a lamp'\" >&2; exit 1",
+        "mysql": """text=$(tee /dev/stderr); case $text in
+            *item*) echo "ERROR 1062 (23000) at line 3: Duplicate entry 'a lamp'" >&2; exit 1 ;;
+            quit*) ;;
+            *"DO 0; COMMIT; SELECT 'committed';") echo committed ;; esac""",
         "mongosh": "echo 'MongoServerError: E11000 duplicate key: a lamp'; exit 1",
         # The local database has no certificate.
         "psql": f'PGSSLMODE=prefer exec {postgres.package()}/pginstall18/bin/psql "$@"',
@@ -155,6 +159,8 @@ def test_a_long_file_is_a_build_whose_script_runs_it_in_one_transaction_and_prin
 
     assert run_build(BROKEN) == (3, "psql:/script:4: ERROR:  22P02\n")
     assert run_build(BROKEN, MYSQL) == (1, "ERROR 1062 (23000) at line 3\n")
+    assert run_build("quit;", MYSQL) == (1, "the script did not run to its end\n")
+    assert run_build("UPDATE t SET n = 1", MYSQL) == (0, "")
     assert run_build(BROKEN, "docdb") == (1, "MongoServerError: E11000\n")
     assert preparation.column(NAMES) == ["Anna", "Bo"]
     assert run_build("UPDATE customers SET name = 'x'") == (0, "")
