@@ -52,6 +52,8 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
     perform(_foundations(look, initial, email))
 
     say(f"2. chalice deploy --stage {name}")
+    outdated = [each for each, deployed in functions.items() if look.is_outdated(deployed)]
+    perform(destroy.code(look, outdated))
     if dry_run:
         perform(Step("set", f"function {function}") for function in functions.values())
     else:

@@ -158,6 +158,14 @@ class Look:
     topic = Named(described, "sns:GetTopicAttributes", "Attributes", "TopicArn")
     cluster = Named(described, "rds:DescribeDBClusters", "DBClusters[0]", "DBClusterIdentifier")
 
+    def is_outdated(self, name: str) -> bool:
+        """Return whether a function has a handler of the first edition, which Chalice does not update.
+
+        https://github.com/aws/chalice/pull/2195
+        """
+        handler = str((self.function(name) or {}).get("Handler"))
+        return handler.startswith("app.") and handler != "app.app"  # the API's
+
     def statements(self, role: str) -> list[Json]:
         """Return the statements of a role's inline policies."""
         names = self.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=role)

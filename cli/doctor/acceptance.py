@@ -119,9 +119,9 @@ def _move(look: AcceptanceLook, database: Database, deployed: str | None) -> str
     name, latest = database.current_parameter, snapshot_of(look.values, database.latest_parameter)
     if deployed:
         return f"this writes what is deployed: {_put(name, deployed)}"
-    if latest is None:
+    if latest in (None, value_of(look.values, name)):
         # Not the placeholder, which would fail the pipeline's next run.
-        return f"run the doctor again once {database.latest_parameter} names a snapshot"
+        return f"run the doctor again once {database.latest_parameter} names another snapshot"
     restores = "the pipeline's next run, whoever starts it, restores what this writes"
     return f"{restores}: {_put(name, latest)}"
 

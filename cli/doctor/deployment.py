@@ -61,6 +61,8 @@ def _function(name: str, look: Look, wanted: Wanted) -> Verdict:
     found = look.function(name)
     if found is None:
         return problem("is not deployed", look.deploy)
+    if look.is_outdated(name):
+        return problem("never runs: its handler is the first edition's", look.deploy)
     environment = found.get("Environment", {})
     if error := environment.get("Error"):
         raise AwsError("kms:Decrypt", name, error.get("ErrorCode", ""), error.get("Message", ""))

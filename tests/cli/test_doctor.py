@@ -197,7 +197,7 @@ CLUSTER = {
 STACK = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {})
 READY = CLUSTER | {"MasterUserSecret": {"SecretArn": "x"}}
 EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
-LAMBDA = {"Runtime": "python3.11", "MemorySize": 256, "Timeout": 120}
+LAMBDA = {"Handler": "app.app", "MemorySize": 256, "Timeout": 120}  # the API's
 FIRES = {
     "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
     "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
@@ -323,7 +323,7 @@ def beginning(value: str | None = None) -> AcceptanceLook:
     return account(values, deployment=Deployment())
 
 
-LATEST_FIRST = f"run the doctor again once {LATEST} names a snapshot"
+LATEST_FIRST = f"run the doctor again once {LATEST} names another snapshot"
 GONE = "does not exist"
 WRITE_CURRENT = f"the pipeline's next run, whoever starts it, restores what this writes: {put(CURRENT, NEW.arn)}"
 KEEPS = "this writes what is deployed"
@@ -394,6 +394,7 @@ FAULTS: Table = {
         (CURRENT, account({CURRENT: arn("orders-1", "999999999999")}), "problem", "an unknown account", KEEP_CURRENT),
         (CURRENT, account({CURRENT: OLD.arn.replace("eu-west-1", "eu-west-2")}), "problem", "in another Region", KEEP_CURRENT),
         (CURRENT, account({CURRENT: arn("orders-0")}, present=None), "warning", "no longer exists", KEEP_CURRENT),
+        (CURRENT, account({LATEST: OLD.arn}, present=None), "warning", "no longer exists", LATEST_FIRST),
         (CURRENT, account(present=OLD._replace(engine="docdb")), "problem", "docdb", WRITE_CURRENT),
         (HOLD, account({HOLD: "until Thursday"}), "problem", "counts as a hold", put(HOLD, "dummyvalue")),
         (HOLD, account({HOLD: ON_HOLD}), "warning", "on hold until 2026-01-19 by Kim: release", put(HOLD, "dummyvalue")),
@@ -497,6 +498,7 @@ FAULTS: Table = {
     "function": [
         (RESTORE, account(configuration=None), "problem", "is not deployed", DEPLOY),
         (RESTORE, account(configuration=DENIED), "warning", "could not be checked", "grant service:Look"),
+        (RESTORE, account(configuration=CONFIGURATION | {"Handler": "app.restore_from_snapshot"}), "problem", "never runs", DEPLOY),
         (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Error": {"ErrorCode": "AccessDeniedException", "Message": "no right"}}}), "warning", "no right", "grant kms:Decrypt"),
         (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Variables": VARIABLES | dict.fromkeys(("RDS_ENGINE_VERSION", "RDS_SOURCE_CLUSTER", "OTEL"), "hunter2")}}), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, RDS_SOURCE_CLUSTER", DEPLOY),
         (f"{RESTORE} concurrency", account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),

@@ -137,14 +137,18 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
     """
     for name, value in MOVED.items():
         user.put(name, value)
-    address = user.rest_url()
+    address, functions = user.rest_url(), user.client("lambda")
+    restore = {"FunctionName": f"aurora-refresh-acceptance-{RESTORE}"}
+    functions.update_function_configuration(**restore, Handler="app.restore")  # the first edition's
     (user.project / RECORD).unlink()
     other = f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other"
     unused = {"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN": "of a parameter that exists"}
     status, printed = user.run("deploy", other, AWS_DEFAULT_REGION="eu-west-2", **unused)
     assert (status, user.rest_url()) == (0, address)
     changes = {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
-    assert changes == {"unchanged", "set"}
+    assert changes == {"unchanged", "set", "delete"}
+    handler = functions.get_function_configuration(**restore)["Handler"]
+    assert handler == "chalicelib.triggers.restore.handler"
     moved = at_first("") | MOVED
     assert user.holds() == moved
     return moved
