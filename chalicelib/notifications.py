@@ -42,6 +42,9 @@ _SUBJECTS = {
 }
 
 
+_READY = "the data is ready, although its pipeline run failed"
+
+
 class Notification(NamedTuple):
     """A message to people; `attributes` state the same facts for machines.
 
@@ -153,7 +156,8 @@ def of_run(
     else:
         # Not if somebody has since moved one of them on.
         fate = ", reverted" if all(each.taken_back for each in databases) else ""
-        subject = f"{_SUBJECTS[reason]}{fate}"
+        is_ready = databases[0].outcome == "ignored"
+        subject = _READY if is_ready else f"{_SUBJECTS[reason]}{fate}"
         next_step = reason.next_step
     cause = f"run {run.execution_id} of pipeline {pipeline}" if run else f"pipeline {pipeline}"
     attributes = _attributes(function, databases[0].outcome or "", reason, databases)

@@ -44,7 +44,7 @@ class Reason(StrEnum):
     COPY_NAME_TAKEN = "copy-name-taken", "failed", "Find out who made that snapshot, then delete it; copy it first if it is needed."
 
     # How a run ended.
-    RUN_FAILED = "run-failed", "failed", "Open the run to see why it failed. The next scheduled refresh tries again; aurora-refresh refresh --outside-window does it now."
+    RUN_FAILED = "run-failed", "failed", "Open the run to see why it failed; if none was started, see the function's log. The schedule tries again by itself. To restore sooner, ask again: refresh with --outside-window, pin or rollback with --deploy-now."
     NOTHING_RESTORED = "nothing-restored", "failed", "Check that the run did not skip its deploy stage, that the template reads current, and that the database's P_STACK_NAME, such as RDS_STACK_NAME, is right (docs/main-pipeline.md)."
     FAILED_AFTER_RESTORE = "failed-after-restore", "failed", "The new data is deployed, and current stays. Correct the stage that failed and retry it."
     NOT_PREPARED = "not-prepared", "failed", "Do NOT use the data yet. Correct what failed, and redrive the execution if there is one; its success completes the refresh."

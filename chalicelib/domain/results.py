@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 _DAY = timedelta(days=1)
 # The result of databases or clusters that are independent is that of the one that comes first here.
-_SEVERITY = ("failed", "succeeded", "updated", "asked", "shared", "unchanged")
+_SEVERITY = ("failed", "succeeded", "updated", "asked", "shared", "unchanged", "ignored")
 
 
 class DatabaseResult(NamedTuple):

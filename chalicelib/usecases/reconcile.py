@@ -199,8 +199,8 @@ def _notify(pipeline: Pipeline, function: str, looks: Sequence[_Look]) -> list[D
         if look.is_news:
             groups.setdefault((look.found.reason, look.found.run), []).append(look)
     results = []
-    for (_, run), group in groups.items():
-        where = _failed_action(pipeline, run)
+    for (reason, run), group in groups.items():
+        where = "" if reason is Reason.NOT_PREPARED else _failed_action(pipeline, run)
         entries = [_entry(pipeline, look, where) for look in group]
         notification = notifications.of_run(function, pipeline.name, run, entries)
         version = group[0].found.version
@@ -225,12 +225,15 @@ def _failed_action(pipeline: Pipeline, run: Run | None) -> str:
 
 def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
     version, run, reason = look.found.version, look.found.run, look.found.reason
-    present = look.ledger[-1]
+    present, preparation = look.ledger[-1], look.deployment.preparation
+    outcome = reason.outcome if reason else "succeeded"
+    if reason is Reason.FAILED_AFTER_RESTORE and preparation and WORK_DUE not in version.labels:
+        outcome = "ignored"  # people know of the run, and now the data is ready as well
     entry = DatabaseResult(
         look.database.name,
         current=arn_of(present.value),
         previous=arn_of(version.value),
-        outcome=reason.outcome if reason else "succeeded",
+        outcome=outcome,
         reason=reason,
         message=_message(pipeline, look) + where + _readiness(look),
         version=version.number,
@@ -245,7 +248,7 @@ def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
         return entry._replace(current=current, taken_back=taken_back)
     if run is None or reason not in (None, Reason.FAILED_AFTER_RESTORE):
         return entry
-    is_prepared = reason is None and look.deployment.preparation is not None
+    is_prepared = reason is None and preparation is not None
     ended = pipeline.aws.now() if is_prepared else run.updated
     taken = time_of_data(pipeline.aws, look.database, version.value)
     return entry._replace(
