@@ -67,6 +67,8 @@ def test_the_makers_are_the_deploy_actions_during_which_the_cluster_was_created(
     assert makers(deploy("r", 0), deploy("network", 1, stack="network")) == ["r"]
     testing = deploy("test", 1, stack=None, category="Test")
     assert makers(deploy("r", 0, stack=None), testing) == ["r"]
+    # In a run that deploys the stack, no other action does.
+    assert makers(deploy("r", -30), deploy("r", 0, stack=None, category="Test")) == []
     # Whoever waits for an approval makes nothing; somebody has updated the stack by hand.
     assert makers(deploy("r", 0, stack=None, category="Approval")) == []
     # One after the other: either of them.
@@ -185,6 +187,11 @@ def test_a_pipeline_without_a_deploy_action_may_deploy_at_any_time_of_a_run() ->
     runs = [PUSH, run("r", 1, ended=10), run("old", -60)]
     assert deployed(build, runs=runs, ledger=[GOOD, B, C]) == Deployment("b", B, "r")
     assert deployed(build, runs=[run("r", 5)]) == UNKNOWN
+    # What was seen counts on, if other runs' actions have pushed the deploy action off the list.
+    found = Deployment("b", B_RESTORED, "r", is_remembered=True)
+    for status in ("Failed", "Succeeded"):
+        runs = [PUSH, run("r", 1, status), run("old", -60)]
+        assert deployed(build, runs=runs, ledger=[GOOD, B_RESTORED, C]) == found
     # One that prepares a change set deploys only when it executes that.
     assert deployed(PREPARED, build, runs=[PUSH, run("r", 1, ended=10)]) == NOTHING
 
@@ -228,6 +235,7 @@ UNDO = undo(3, "a", 40)
 ALIGN = undo(4, "b", 60, action="align")
 ORDER, AGAIN = version(4, "b", 30, "t"), pin(5, "c", 40)
 LATER = run("r", 31)
+REQUEST_UNDONE = [GOOD, B, version(3, "c", 20, "u", action="pin"), undo(4, "b", 21)]
 
 
 def notified(of: Version, reason: str) -> Version:
@@ -270,6 +278,9 @@ B_UNPREPARED = notified(B, "not-prepared")
         (OLD, [GOOD, AGAIN_B], [FAILED], Verdict(Reason.RUN_FAILED, AGAIN_B, FAILED, put=True)),
         # While its own run is in progress, no other run's end moves anything.
         (OLD, [GOOD, B], [PUSH, IN_PROGRESS], None),
+        # A later request was undone, as its run was not started.
+        (OLD, REQUEST_UNDONE, [IN_PROGRESS], None),
+        (OLD, REQUEST_UNDONE, [FAILED], Verdict(Reason.RUN_FAILED, B, FAILED, put=True)),
         # Somebody has moved on: whether a run that succeeded restored it before is not known.
         (OLD, [GOOD, B, C], [SUCCEEDED], None),
         (OLD, [GOOD, B, pin(3, "b", 40)], [FAILED], Verdict(Reason.RUN_FAILED, B, FAILED)),

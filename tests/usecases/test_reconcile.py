@@ -1,6 +1,7 @@
 """Reconcile: `current` is brought in line with what is deployed, with events or without."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -89,21 +90,6 @@ def test_without_a_stack_a_deploy_of_the_same_data_is_no_refresh(night: Night) -
     night.run_is_over()
     subjects = [each.partition(",")[0] for each in night.subjects]
     assert (night.good(), subjects) == (NEW, ["refreshed in 30 min"])
-
-
-def test_a_request_is_judged_although_a_later_pin_was_undone(promoted: Night) -> None:
-    promoted.run_ends("Failed")
-    promoted.offer("third")
-    promoted.aws.refused = [("start", PIPELINE)]
-    with pytest.raises(AwsError):
-        promoted.pin("third", deploy=True)
-    assert promoted.ledger == [*PROMOTED, ("pin", "third"), ("undo", "new")]
-    runs = promoted.aws.pipelines.pipelines[PIPELINE]
-    runs[-1] = runs[-1]._replace(status="InProgress")  # somebody retries the failed actions
-    promoted.polls()
-    assert promoted.current == NEW
-    promoted.run_is_over("Failed")
-    assert (promoted.current, promoted.subjects) == (OLD, [RUN_FAILED])
 
 
 def test_a_missing_stack_counts_as_undeployed_although_another_stack_was_deployed(
@@ -302,15 +288,10 @@ def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(nig
 
 
 def execute(night: Night, run: str, category: str, **place: str) -> None:
-    """Let an action of a run succeed."""
+    """Let an action of a run succeed; one that prepares a change set is followed by an approval."""
     now = night.aws.time
     action = Action(run, "Deploy", "Prepare", "Succeeded", now, now, category, STACK, **place)
     night.aws.pipelines.executed.append(action)
-
-
-def prepare_change_set(night: Night, run: str, **place: str) -> None:
-    """Let a run prepare a change set, and wait for an approval."""
-    execute(night, run, PREPARES_CHANGE_SET, **place)
 
 
 @pytest.mark.parametrize("place", [{"account": "111111111111"}, {"region": "us-east-1"}])
@@ -323,7 +304,7 @@ def test_a_stack_of_the_same_name_in_another_place_is_not_the_database_s(
     execute(promoted, "run-2", "Deploy", **place)
     assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
     promoted.run_ends("Failed")
-    prepare_change_set(promoted, promoted.push(), **place)
+    execute(promoted, promoted.push(), PREPARES_CHANGE_SET, **place)
     promoted.polls()
     assert (promoted.current, promoted.subjects) == (OLD, [RUN_FAILED])
 
@@ -333,7 +314,8 @@ def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: 
     promoted.run_ends("Failed")
     promoted.aws.time += timedelta(minutes=2)
     run = promoted.push()
-    meanwhile(promoted.aws, "before", "put", lambda: prepare_change_set(promoted, run))
+    prepare = partial(execute, promoted, run, PREPARES_CHANGE_SET)
+    meanwhile(promoted.aws, "before", "put", prepare)
     promoted.polls()
     assert (promoted.ledger, promoted.subjects) == ([*REVERTED, ("promote", "new")], [])
     assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
@@ -344,7 +326,7 @@ def test_a_change_set_prepared_before_the_put_has_the_value_put_again(promoted: 
 
 
 def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night: Night) -> None:
-    prepare_change_set(night, night.push())
+    execute(night, night.push(), PREPARES_CHANGE_SET)
     night.aws.time += timedelta(minutes=2)
     night.pin("new")
     found = night.status()
@@ -352,67 +334,6 @@ def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night:
     assert found["databases"][0]["waiting"]
     night.aws.parameters.kept.pop(CURRENT)
     assert night.status()["databases"][0]["deployed"] == OLD
-
-
-@pytest.mark.parametrize("ended", ["Failed", "Succeeded"])
-def test_failed_pushes_do_not_hide_what_was_restored(night: Night, ended: str) -> None:
-    """After them, the list of recent actions has no deploy action any more."""
-    night.configure(RDS_STACK_NAME="")
-    night.promote()
-    night.aws.pipelines.deploy(PIPELINE)
-    night.aws.time += timedelta(minutes=20)
-    if ended == "Succeeded":
-        night.pin("old")
-    night.run_is_over(ended, deploys=False)
-    for _ in range(51):
-        run, now = night.push(), night.aws.time
-        for stage in ("Source", "Build"):
-            night.aws.pipelines.executed.append(
-                Action(run, stage, stage, "Failed", now, now, stage)
-            )
-        night.run_ends("Failed", minutes=5)
-    night.polls()
-    assert night.status()["databases"][0]["deployed"] == NEW
-
-
-@pytest.mark.parametrize("ended", ["Succeeded", "Failed"])
-def test_a_run_whose_own_deploy_is_over_makes_no_cluster(refreshed: Night, ended: str) -> None:
-    run = refreshed.push()
-    refreshed.aws.pipelines.deploy(PIPELINE)  # nothing to restore
-    refreshed.aws.time += timedelta(minutes=5)
-    now = refreshed.aws.time
-    tests = Action(run, "Test", "Test", ended, now, now + timedelta(minutes=40), "Test")
-    refreshed.aws.pipelines.executed.append(tests)
-    refreshed.pin("old")
-    refreshed.aws.time += timedelta(minutes=10)
-    refreshed.aws.stacks.deploy(STACK)  # somebody updates the stack by hand
-    refreshed.run_is_over(ended, deploys=False)
-    assert (refreshed.deployed(), refreshed.good()) == (OLD, NEW)
-    assert refreshed.subjects == [REFRESHED]
-
-
-@pytest.mark.parametrize("status", ["Abandoned", "InProgress"])
-def test_an_action_that_outlasts_its_run_is_credited_with_the_cluster(
-    night: Night, status: str
-) -> None:
-    """A run that was stopped and abandoned, or one that failed beside it."""
-    night.promote()
-    aws = night.aws
-    (*_, run) = runs = aws.pipelines.listed(PIPELINE)
-    begun = aws.time + timedelta(minutes=5)
-    action = Action(run.execution_id, "Deploy", "Deploy", status, begun, begun, "Deploy", STACK)
-    aws.pipelines.executed.append(action)
-    values = aws.values()
-    aws.time += timedelta(minutes=7)
-    aws.stacks.set_status("UPDATE_IN_PROGRESS")
-    runs[-1] = run._replace(status="Stopped", updated=aws.time)
-    night.reconcile()
-    aws.time += timedelta(minutes=3)
-    aws.stacks.deploy(STACK, values, created=aws.time)
-    night.polls(2)
-    assert night.current == NEW
-    (subject,) = night.subjects
-    assert subject.startswith("restored, but the pipeline run failed afterwards")
 
 
 @pytest.mark.parametrize(("hours", "reads"), [(5, 1), (6, 0)])
