@@ -179,12 +179,14 @@ def test_an_acceptance_stage_has_its_functions_each_with_its_module_and_rule(loa
         "detail-type": ["CodePipeline Pipeline Execution State Change"],
         "detail": {"state": ["SUCCEEDED", "FAILED", "STOPPED", "CANCELED"]},
     }
-    assert rules(load(**given)) == {
+    app = load(**given, PIN_API_ENABLED="false")
+    assert rules(app) == {
         UPDATE: ("update.handler", "cron(30 1 ? * MON *)"),
         RESTORE: ("restore.handler", "cron(30 3 ? * MON *)"),
         "db-follow-pipeline": ("follow_pipeline.handler", ended),
         "db-reconcile": ("reconcile.handler", "rate(15 minutes)"),
     }
+    assert not app.app.routes  # without the pin API there is no REST API at all
 
 
 def test_a_production_stage_has_only_productions_functions_and_no_routes(load: Load) -> None:
@@ -201,10 +203,6 @@ def test_a_production_stage_has_only_productions_functions_and_no_routes(load: L
 def test_a_function_knows_its_stage_by_its_name(stage: str, function: str) -> None:
     """Two stages in one account must not raise each other's alarms, nor delete shares."""
     assert stage_of(deployed_name(stage, function)) == stage
-
-
-def test_without_the_pin_api_there_is_no_rest_api_at_all(load: Load) -> None:
-    assert not load(PIN_API_ENABLED="false").app.routes
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Which of production's snapshots are managed, shared and expired."""
+"""Which of production's snapshots are managed, and which automated one is copied.
+
+Which are expired is decided as with copies: see test_copies.py.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.errors import Refused
-from chalicelib.domain.ownership import MADE_FOR, expired
+from chalicelib.domain.ownership import MADE_FOR
 from chalicelib.domain.shares import SharePolicy, managed_shares, newest_automated
 from chalicelib.domain.snapshots import Snapshot
 from tests.fakes import ACCEPTANCE, arn, snapshot
@@ -42,10 +45,6 @@ def shares(*made: Snapshot) -> list[Snapshot]:
     return managed_shares(made, "orders", POLICY)
 
 
-def weeks(found: list[Snapshot]) -> list[int]:
-    return [(share.taken - SATURDAY).days // 7 for share in found]
-
-
 def test_one_schedule_of_one_cluster_has_one_name() -> None:
     assert (
         POLICY.name("orders", SATURDAY) == "aurora-refresh-share-3096b7975ec5720b3cdd488cac90c405"
@@ -69,20 +68,6 @@ def test_neither_the_name_nor_the_tags_alone_make_a_snapshot_managed() -> None:
     by_first_edition = own(tags={MADE_FOR: ACCEPTANCE})
     assert shares(*of_others, by_first_edition, own(arn=arn("nightly"))) == []
     assert shares(own()._replace(tags={})) == []
-
-
-# --- which are shared, and which expire -----------------------------------------------------------
-
-STATES = st.dictionaries(
-    st.integers(0, 20), st.sampled_from(["available", "creating", "copying", "failed", "deleting"])
-)
-
-
-@given(STATES, st.integers(1, 5))
-def test_all_but_the_newest_available_ones_expire(states: dict[int, str], keep: int) -> None:
-    found = shares(*(own(week, status) for week, status in states.items()))
-    available = sorted((week for week in states if states[week] == "available"), reverse=True)
-    assert weeks(expired(found, keep)) == available[keep:]
 
 
 def test_an_automated_snapshot_of_a_day_and_a_half_is_copied_and_no_older_one() -> None:

@@ -58,11 +58,6 @@ def test_a_body_has_every_field_in_its_type_or_a_problem_in_words(action: str, r
     assert len(body.get("reason", "")) <= 256
 
 
-def test_what_is_left_out_has_its_default() -> None:
-    assert json_body(b"{}", ROLLBACK) == {"reason": "", "deploy": False, "database": None}
-    assert json_body(b"", ()) == json_body(b"{}", ()) == {}
-
-
 def test_what_is_no_json_object_is_refused() -> None:
     # Python has no room for the last two.
     for raw in (b"nul", b"\xff", b"[" * 8_192, b'{"a": ' + b"9" * 5_000 + b"}"):
