@@ -14,7 +14,6 @@ SCHEDULE = "the schedule of 2026-01-04 04:00 UTC"
 SECRET, HIDDEN = "postgres://admin:secret@db", "something else, 26 characters long"
 IN_PROGRESS = "run run-2 has been in progress since 2026-01-04 04:00 UTC"
 WAITING = f"{IN_PROGRESS}, waiting for an approval in stage Approve"
-BUSY = f"pipeline acceptance-main is busy: {IN_PROGRESS}; try again when it has ended"
 REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
 
 ONE = STAGE | {"RDS_STACK_NAME": STACK, "SSM_REFRESH_HOLD_NAME": HOLD}

@@ -18,7 +18,7 @@ from tests.stage import PIPELINE
 from tests.usecases.names import SUNDAY
 from tests.usecases.night import Night
 from tests.usecases.test_copies import first_night
-from tests.usecases.test_preparation import MACHINE
+from tests.usecases.test_preparation import masked
 from tests.usecases.test_share import company, follow_shares, share, third_saturday
 
 
@@ -38,11 +38,6 @@ def settle(night: Night) -> None:
         if status == "RUNNING":
             night.aws.state_machines.statuses[execution] = "SUCCEEDED"
     night.polls()
-
-
-def masked() -> Night:
-    """Each restored cluster is masked."""
-    return Night(RDS_AFTER_RESTORE=MACHINE)
 
 
 def on_new() -> Night:

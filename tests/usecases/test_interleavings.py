@@ -17,7 +17,7 @@ from tests.interruptions import meanwhile
 from tests.simulation.account import Behaviour, SimulatedAws
 from tests.simulation.model import CORRECTIONS, START, Model, bootstrap, offer, variables
 from tests.stage import CURRENT, LATEST, OTHER_LATEST
-from tests.usecases.names import NEW, SUNDAY
+from tests.usecases.names import HIDDEN, NEW, SECRET, SUNDAY
 from tests.usecases.night import Night
 
 ACTORS = ("pin", "hand", "inheriting hand", "pin and deploy", "refresh", "promote")
@@ -190,16 +190,17 @@ def test_a_put_that_never_arrived_is_not_taken_for_the_same_value_put_by_hand(ni
 
 
 def test_of_two_people_at_once_the_last_wins(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first has put by mistake is not shown."""
     put = night.aws.parameters.put
 
     def between_two(*given: Any) -> int:
-        night.set(CURRENT, arn("first"))
+        night.set(CURRENT, SECRET)
         number = put(*given)
         night.set(CURRENT, arn("last"))
         return number
 
     monkeypatch.setattr(night.aws.parameters, "put", between_two)
-    with pytest.raises(Refused, match=f"unknown set {CURRENT} to {arn('first')}"):
+    with pytest.raises(Refused, match=f"unknown set {CURRENT} to {HIDDEN} in the meantime"):
         night.refresh()
     assert night.current == arn("last")
 

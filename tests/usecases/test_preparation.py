@@ -1,6 +1,5 @@
 """After-restore work: a restored cluster is good once its state machine has succeeded."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,8 +10,9 @@ from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, WORK_DUE
 from tests.fakes import STACK
 from tests.stage import CURRENT
-from tests.usecases.names import NEW, OLD
+from tests.usecases.names import NEW, OLD, SUNDAY
 from tests.usecases.night import Night
+from tests.usecases.states import Arrange, at, in_turn
 
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 EXECUTION = "rds-cluster-ID0002"
@@ -21,9 +21,12 @@ NOT_PREPARED = "NOT PREPARED: do not use the data yet (rds)"
 FAILED_AFTER = "restored, but the pipeline run failed afterwards (rds)"
 
 
-@pytest.fixture
-def night() -> Night:
+def masked() -> Night:
+    """Each restored cluster is masked."""
     return Night(RDS_AFTER_RESTORE=MACHINE)
+
+
+night = pytest.fixture(masked)
 
 
 @pytest.fixture
@@ -129,7 +132,6 @@ def test_work_that_fails_or_cannot_be_started_is_notified_each_time_and_done_lat
 
 def test_work_that_has_succeeded_is_not_done_again_by_another_state_machine(night: Night) -> None:
     """Not even if the run failed later, so that the version never became good."""
-    night.configure(RDS_AFTER_RESTORE=MACHINE)
     night.promote()
     night.run_is_over("Failed", deploys=True)
     execution_becomes(night, "SUCCEEDED", polls=2)
@@ -174,17 +176,6 @@ def never_seen(night: Night) -> None:
     night.aws.parameters.kept[CURRENT] = [night.present()._replace(labels=frozenset())]
 
 
-def never_seen_for_a_day(night: Night) -> None:
-    never_seen(night)
-    night.aws.time += timedelta(days=1)
-
-
-def made_by_hand(night: Night) -> None:
-    """No run of the pipeline has restored it."""
-    never_seen(night)
-    night.aws.pipelines.executed.clear()
-
-
 def seen_late(night: Night) -> None:
     """It could not be seen for days what the run had restored."""
     night.run_ends()
@@ -192,11 +183,6 @@ def seen_late(night: Night) -> None:
     night.aws.time += timedelta(days=2)
     night.polls()
     night.aws.stacks.set_status("UPDATE_COMPLETE")
-
-
-def restored_late(night: Night) -> None:
-    night.promote()
-    seen_late(night)
 
 
 def restored_anew_late(night: Night) -> None:
@@ -209,15 +195,17 @@ def restored_anew_late(night: Night) -> None:
     ("arrange", "is_due"),
     [
         (restored_without, False),
-        (never_seen_for_a_day, False),
-        (made_by_hand, False),
+        (in_turn(never_seen, at(SUNDAY + timedelta(days=1))), False),
+        # No run of the pipeline has restored it.
+        (in_turn(never_seen, lambda night: night.aws.pipelines.executed.clear()), False),
         (never_seen, True),
-        (restored_late, True),
+        (in_turn(Night.promote, seen_late), True),
         (restored_anew_late, True),
     ],
+    ids=["restored before", "a day old", "by hand", "never seen", "late", "anew and late"],
 )
 def test_work_is_due_on_a_cluster_that_the_setting_sees_first_unless_it_is_in_use(
-    night: Night, arrange: Callable[[Night], None], is_due: bool
+    night: Night, arrange: Arrange, is_due: bool
 ) -> None:
     arrange(night)
     night.polls(3)

@@ -15,19 +15,7 @@ from chalicelib.usecases.update_latest import update
 from tests.fakes import arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
 from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
-from tests.usecases.names import (
-    BUSY,
-    HIDDEN,
-    HOLD,
-    IN_PROGRESS,
-    KIM,
-    NEW,
-    OLD,
-    SCHEDULE,
-    SECRET,
-    SUNDAY,
-    WAITING,
-)
+from tests.usecases.names import HIDDEN, HOLD, KIM, NEW, OLD, SCHEDULE, SECRET, SUNDAY, WAITING
 from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import (
     Arrange,
@@ -170,13 +158,14 @@ def test_an_off_week_asks_aws_nothing(night: Night, use_case: UseCase) -> None:
     assert (night.aws.calls, night.subjects) == ([], [])
 
 
+BUSY = f"pipeline acceptance-main is busy: {WAITING}; try again when it has ended"
 DEPLOYING = "rds: stack acceptance-data is UPDATE_IN_PROGRESS; try again when it has ended"
 
 
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
-        (in_turn(Night.push, waits_for_approval), BUSY.replace(IN_PROGRESS, WAITING)),
+        (in_turn(Night.push, waits_for_approval), BUSY),
         (stack_in("UPDATE_IN_PROGRESS"), DEPLOYING),
     ],
     ids=["a run that waits", "a stack that somebody else deploys"],

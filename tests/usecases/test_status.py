@@ -12,17 +12,7 @@ from chalicelib.usecases.promote import promote
 from tests.fakes import ACCEPTANCE, STACK, InMemoryAws, arn, snapshot
 from tests.interruptions import calm
 from tests.stage import CURRENT, LATEST, OTHER_LATEST, PIPELINE, PIPELINE_NAME, STAGE
-from tests.usecases.names import (
-    HIDDEN,
-    HOLD,
-    IN_PROGRESS,
-    NEW,
-    OLD,
-    SECRET,
-    SUNDAY,
-    TWO_O_CLOCK,
-    WAITING,
-)
+from tests.usecases.names import HIDDEN, HOLD, IN_PROGRESS, NEW, OLD, SECRET, SUNDAY, WAITING
 from tests.usecases.night import Night, documented
 from tests.usecases.states import (
     Arrange,
@@ -91,14 +81,6 @@ def test_a_run_under_way_is_named_with_where_it_is_and_what_it_restores(promoted
     assert entry["good"] is False  # of what current holds
 
 
-def test_a_run_that_deploys_what_was_restored_restores_nothing(night: Night) -> None:
-    night.push()
-    night.aws.stacks.set_status("UPDATE_IN_PROGRESS")
-    assert night.status()["pipeline"]["under_way"]["restores"] is None
-    night.pin("new")
-    assert night.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
-
-
 def test_a_deploy_restores_what_it_has_read_whatever_is_pinned_since(promoted: Night) -> None:
     promoted.offer("third")
     promoted.pin("third")
@@ -160,10 +142,6 @@ def test_each_database_has_its_own_facts(two: Night) -> None:
 
 def test_one_database_that_cannot_be_refreshed_holds_up_the_other(two: Night) -> None:
     """They are promoted together or not at all."""
-    two.aws.snapshots.all = [each for each in two.aws.snapshots.all if each.arn != arn("docs-new")]
-    (gone,) = two.status()["problems"]
-    assert gone.startswith("docs: latest would not be promoted: ")
-    assert gone.endswith(FOR_ALL)
     two.set(OTHER_LATEST, arn("docs-old"))
     for days in (15, 1):  # docs is too old to be promoted again, but not yet stale
         two.aws.time += timedelta(days=days)
@@ -213,23 +191,6 @@ def test_newer_data_under_the_deployed_name_is_a_problem(refreshed: Night, stack
     )
 
 
-def test_a_cluster_that_is_older_than_the_first_value_was_not_restored_from_it(
-    night: Night,
-) -> None:
-    night.aws.parameters.kept.pop(CURRENT)
-    night.aws.stacks.all[STACK] = night.aws.stacks.all[STACK]._replace(resolved={})
-    night.set(CURRENT, NEW)
-    assert (night.promote().reason, night.status()["problems"]) == ("nothing-new", [])
-
-
-def test_a_snapshot_s_name_put_by_hand_is_no_empty_database(night: Night) -> None:
-    for value, state in (("before-migration", "unknown"), ("dummyvalue", "empty")):
-        night.set(CURRENT, value)
-        night.push()
-        night.run_is_over()
-        assert night.status()["databases"][0]["state"] == state
-
-
 # --- the table: the state of the account, and the problem that the status names --------------------
 
 
@@ -237,8 +198,13 @@ def old_is_from(days: int) -> Arrange:
     return listing(snapshot("new"), snapshot("old", created=SUNDAY - timedelta(days=days)))
 
 
+def restored_by_hand(value: str) -> Arrange:
+    return in_turn(holding(CURRENT, value), Night.push, Night.run_is_over)
+
+
 NO_CLUSTER = (without(CURRENT), no_stack)
-DELETED_DURING_A_RUN = in_turn(Night.push, without(CURRENT), stack_in("UPDATE_IN_PROGRESS"))
+DEPLOYING = in_turn(Night.push, stack_in("UPDATE_IN_PROGRESS"))
+DELETED_DURING_A_RUN = in_turn(DEPLOYING, without(CURRENT))
 FIRST_PIN = in_turn(*NO_CLUSTER, lambda night: night.pin("new"))
 
 
@@ -249,10 +215,13 @@ FIRST_PIN = in_turn(*NO_CLUSTER, lambda night: night.pin("new"))
         (old_is_from(days=16), "stale"),
         (lambda night: night.pin("new"), "waiting"),
         pytest.param(FIRST_PIN, "waiting", id="first pin"),
-        (stack_in("UPDATE_IN_PROGRESS"), "deploying"),
+        (DEPLOYING, "deploying"),
         pytest.param(DELETED_DURING_A_RUN, "deploying", id="deleted during a run"),
+        pytest.param(in_turn(DEPLOYING, lambda night: night.pin("new")), "restoring", id="pinned"),
         (in_turn(Night.promote, stack_in("UPDATE_IN_PROGRESS")), "restoring"),
         (stack_in("UPDATE_ROLLBACK_FAILED"), "unknown"),
+        pytest.param(restored_by_hand("before-migration"), "unknown", id="a snapshot's name"),
+        pytest.param(restored_by_hand("dummyvalue"), "empty", id="placeholder"),
     ],
 )
 def test_a_database_s_state_is_a_word(night: Night, arrange: Arrange, state: str) -> None:
@@ -276,7 +245,7 @@ def promotion_that(status: str, **after: float) -> Arrange:
 
 
 DENIED = "AccessDeniedException: no."
-EARLY, LATE = at(TWO_O_CLOCK), at(SUNDAY + timedelta(hours=2))
+EARLY, LATE = (at(SUNDAY + timedelta(hours=hours)) for hours in (-2, 2))
 UNSEEN = "rds: cannot determine what is deployed: "
 READ = "which the next run of the pipeline would read: pin the snapshot that is deployed, or another one."
 RESET, WRONG = (f"rds: {CURRENT} holds {value}, {READ}" for value in ("dummyvalue", HIDDEN))
