@@ -1,6 +1,8 @@
-"""`aurora-refresh` over a deployed API: its commands, its console, and as it is installed for a tester."""
+"""`aurora-refresh` over a deployed API: its console, and as it is installed for a tester.
 
-import json
+Its other commands are in docs/operations.md, which test_operations.py performs.
+"""
+
 import re
 import shutil
 import subprocess
@@ -8,16 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 
 from demo.acceptance import STAGE, Company
 from localcloud.accounts import ACCEPTANCE
 from localcloud.client import send
 from tests.e2e.conftest import PROJECT, Night, invoke
-
-
-def ask(company: Company, *words: str) -> Result:
-    return invoke(*words, "--stage", STAGE, environment=company.environment())
 
 
 @pytest.fixture(scope="module")
@@ -30,22 +27,9 @@ def refreshed(deployed: Company) -> Night:
     return night
 
 
-def test_commands_and_console_operate_a_stage(deployed: Company, refreshed: Night) -> None:
-    """docs/operations.md, which test_operations.py performs, has the status."""
-    newest = refreshed.new.rsplit(":", 1)[1]
-    pinned = ask(deployed, "pin", newest, "--reason", "keep it", "--json")
-    assert (pinned.exit_code, json.loads(pinned.stdout)["current"]) == (0, refreshed.new)
-    held = ask(deployed, "hold", "2099-01-01", "--reason", "load test")
-    assert held.stdout.startswith("The schedule is on hold until 2099-01-01.")
-    assert ask(deployed, "resume").stdout.startswith("The schedule is not on hold. Next refresh: ")
-    tried = ask(deployed, "refresh", "--dry-run", "--outside-window")
-    assert (tried.exit_code, "nothing-new" in tried.stdout) == (1, True)
-    assert newest in ask(deployed, "history").stdout.splitlines()[1]
-    assert f"{newest}  " in ask(deployed, "snapshots").stdout
-    forged = deployed.environment() | {"AWS_SECRET_ACCESS_KEY": "forged"}
-    refused = invoke("status", "--stage", STAGE, environment=forged)
-    assert (refused.exit_code, "and the secret key" in refused.stderr) == (1, True)
-    # The console shows the stage at the address that it prints.
+def test_the_console_shows_a_stage_at_the_address_that_it_prints(
+    deployed: Company, refreshed: Night
+) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "cli.main", "console", "--stage", STAGE],
         cwd=PROJECT,
@@ -67,6 +51,12 @@ def test_commands_and_console_operate_a_stage(deployed: Company, refreshed: Nigh
         refreshed.new,
     ):
         assert shown in page
+
+
+def test_a_wrong_key_is_refused_with_what_is_wrong(deployed: Company) -> None:
+    forged = deployed.environment() | {"AWS_SECRET_ACCESS_KEY": "forged"}
+    refused = invoke("status", "--stage", STAGE, environment=forged)
+    assert (refused.exit_code, "and the secret key" in refused.stderr) == (1, True)
 
 
 def test_a_tester_s_installation_is_small_and_operates_a_stage(
