@@ -5,13 +5,12 @@ from datetime import UTC, datetime, timedelta
 from chalicelib.domain.deployment import Action
 from chalicelib.domain.ledger import Note, Run, Version
 
-FOUR = datetime(2026, 1, 4, 4, tzinfo=UTC)
 SCHEDULE = "the schedule"
 STACK = "acceptance-data"
 
 
 def at(minute: float) -> datetime:
-    return FOUR + timedelta(minutes=minute)
+    return datetime(2026, 1, 4, 4, tzinfo=UTC) + timedelta(minutes=minute)
 
 
 def version(

@@ -18,14 +18,15 @@ from chalicelib.domain.deployment import (
     StackReference,
     Verdict,
     held_by,
+    is_namesake,
     last_deployed,
     makers_of,
     restored_from,
     verdict,
 )
-from chalicelib.domain.ledger import Ledger, Run, Version
+from chalicelib.domain.ledger import UNKNOWN_RUN, Ledger, Run, Version
 from chalicelib.domain.reasons import Reason
-from tests.fakes import arn
+from tests.fakes import arn, snapshot
 from tests.ledgers import STACK, at, by_hand, deploy, pin, run, undo, version
 
 CLUSTER = Cluster("cluster-ABC", at(5))
@@ -169,7 +170,7 @@ def test_without_a_stack_the_newest_successful_deploy_action_decides() -> None:
     assert deployed(deploy("r", -70), ledger=[A._replace(value=arn("a"))]) == UNKNOWN
     assert deployed(deploy("r", -70)) == Deployment("a", A)  # a placeholder
     assert deployed(deploy("r", -70), ledger=[B]) == UNKNOWN
-    assert deployed(deploy("r", -70), ledger=[B._replace(number=1)]) == NOTHING
+    assert deployed(deploy("r", -70), ledger=[B._replace(number=1, value=arn("b"))]) == NOTHING
     # It is remembered, for CodePipeline's records end one day.
     known = version(1, "a", -60, None, "run-q")
     found = Deployment("a", known, "q", is_remembered=True)
@@ -313,9 +314,13 @@ def test_the_verdict(
     assert verdict(deployment, Ledger(ledger, runs), at(90)) == expected
 
 
-def test_a_value_is_not_reverted_before_the_start_deadline() -> None:
-    assert verdict(OLD, Ledger([GOOD, B], []), at(14)) is None
-    assert verdict(OLD, Ledger([GOOD, B], []), at(15)) is not None
+def test_newer_data_has_the_deployed_one_s_name_only_if_a_known_run_has_restored_that() -> None:
+    """What was put by hand may have been put after the restore."""
+    newer = snapshot(created=at(1))
+    restored = Deployment(newer.arn, by_hand(1, newer.arn), "r")
+    assert is_namesake(newer, restored)
+    assert not is_namesake(newer, restored._replace(maker=UNKNOWN_RUN))
+    assert not is_namesake(newer, restored._replace(maker=None))
 
 
 def test_a_stack_is_deploying_during_an_update_and_resolves_nothing_after_a_roll_back() -> None:
