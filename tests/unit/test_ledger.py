@@ -92,6 +92,8 @@ def test_the_outcome_of_a_version_is_read_from_its_labels() -> None:
     assert result(*both) == "not-prepared"
     assert result("run-r1", "cluster-ABC") == "restored"
     assert result("good") == "refreshed"
+    # Somebody else may have called it good, whose work has yet to be done.
+    assert result("good", "work-due") is None
     # Its run was retried.
     assert result("notified-failed-after-restore", "notified-refreshed") == "refreshed"
 

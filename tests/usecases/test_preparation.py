@@ -1,7 +1,6 @@
 """After-restore work: a restored cluster is good once its state machine has succeeded."""
 
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -176,6 +175,13 @@ def never_seen(night: Night) -> None:
     night.aws.parameters.kept[CURRENT] = [night.present()._replace(labels=frozenset())]
 
 
+def called_good(night: Night) -> None:
+    """Somebody who may label versions, or the first edition, has called it good."""
+    night.promote()
+    night.run_ends()
+    night.aws.parameters.label(CURRENT, 2, {GOOD})
+
+
 def seen_late(night: Night) -> None:
     """It could not be seen for days what the run had restored."""
     night.run_ends()
@@ -191,26 +197,28 @@ def restored_anew_late(night: Night) -> None:
     seen_late(night)
 
 
-@pytest.mark.parametrize(
-    ("arrange", "is_due"),
-    [
-        (restored_without, False),
-        (in_turn(never_seen, at(SUNDAY + timedelta(days=1))), False),
-        # No run of the pipeline has restored it.
-        (in_turn(never_seen, lambda night: night.aws.pipelines.executed.clear()), False),
-        (never_seen, True),
-        (in_turn(Night.promote, seen_late), True),
-        (restored_anew_late, True),
-    ],
-    ids=["restored before", "a day old", "by hand", "never seen", "late", "anew and late"],
-)
+IN_USE: dict[str, Arrange] = {
+    "restored without the setting": restored_without,
+    "never seen for a day": in_turn(never_seen, at(SUNDAY + timedelta(days=1))),
+    "made by hand": in_turn(never_seen, lambda night: night.aws.pipelines.executed.clear()),
+    "called good for days": in_turn(called_good, at(SUNDAY + timedelta(days=5))),
+}
+DUE: dict[str, Arrange] = {
+    "never seen": never_seen,
+    "called good": called_good,
+    "restored, seen late": in_turn(Night.promote, seen_late),
+    "restored anew, seen late": restored_anew_late,
+}
+
+
+@pytest.mark.parametrize("cluster", [*IN_USE, *DUE])
 def test_work_is_due_on_a_cluster_that_the_setting_sees_first_unless_it_is_in_use(
-    night: Night, arrange: Arrange, is_due: bool
+    night: Night, cluster: str
 ) -> None:
-    arrange(night)
+    (IN_USE | DUE)[cluster](night)
     night.polls(3)
-    assert bool(night.aws.state_machines.inputs) == is_due
-    assert is_due or shown(night)[0] is None
+    assert bool(night.aws.state_machines.inputs) == (cluster in DUE)
+    assert cluster in DUE or shown(night)[0] is None
 
 
 def test_work_is_not_due_once_the_setting_is_gone(restored: Night) -> None:
@@ -220,26 +228,6 @@ def test_work_is_not_due_once_the_setting_is_gone(restored: Night) -> None:
         restored.configure(RDS_AFTER_RESTORE=machine)
         restored.polls(3)
         assert (restored.good(), restored.aws.state_machines.inputs) == (NEW, {})
-
-
-def test_nobody_else_can_call_data_good_whose_work_is_not_done(night: Night) -> None:
-    """Whoever may label versions could otherwise leave the data unmasked, unnoticed."""
-    for arrange in (night.promote, night.run_ends, partial(night.polls, 2)):
-        arrange()
-        night.aws.parameters.label(CURRENT, 2, {GOOD})
-    execution_becomes(night, "FAILED")
-    assert shown(night)[0]["state"] == "not-prepared"
-    assert night.subjects == [NOT_PREPARED]
-    execution_becomes(night, "SUCCEEDED", polls=3)
-    refreshed = "refreshed in 106 min, data 8 h old (rds)"
-    assert (night.good(), night.subjects) == (NEW, [NOT_PREPARED, refreshed])
-
-
-def test_data_that_the_first_edition_called_good_is_in_use(restored: Night) -> None:
-    restored.aws.parameters.label(CURRENT, 2, {GOOD})
-    restored.aws.time += timedelta(days=5)
-    restored.polls(3)
-    assert restored.aws.state_machines.inputs == {}
 
 
 def test_work_that_was_started_counts_even_if_none_is_due(restored: Night) -> None:
