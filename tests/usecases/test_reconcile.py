@@ -253,20 +253,22 @@ def test_with_a_wrong_stack_name_deployed_data_is_not_reverted(night: Night, end
     assert facts(night) == (PROMOTED, NEW, None, [UNKNOWN])
 
 
+@pytest.mark.parametrize("first", ["dummyvalue", None])
 def test_a_failed_first_refresh_is_reverted_even_if_the_pipeline_has_run_before(
-    night: Night,
+    night: Night, first: str | None
 ) -> None:
     """The stage knows no stack. The next push must not restore the reverted value."""
     night.configure(RDS_STACK_NAME="")
     night.aws.parameters.kept.pop(CURRENT)
-    night.set(CURRENT, "dummyvalue")
+    if first:
+        night.set(CURRENT, first)
     night.polls()
     night.promote()
     night.run_is_over("Failed")
-    assert (night.current, night.subjects) == ("dummyvalue", [RUN_FAILED])
+    assert (night.current, night.subjects) == (first, [RUN_FAILED])
     night.push()
     night.run_is_over()
-    assert (night.current, night.subjects) == ("dummyvalue", [RUN_FAILED])
+    assert (night.current, night.subjects) == (first, [RUN_FAILED])
 
 
 def test_a_cluster_that_was_seen_before_the_stage_knew_its_stack_has_one_run(night: Night) -> None:
