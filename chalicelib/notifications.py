@@ -40,8 +40,6 @@ _SUBJECTS = {
     Reason.DEPLOYED_DIFFERS: "the deployed data is not what was expected",
     Reason.DEPLOYED_UNKNOWN: "cannot see what is deployed",
 }
-
-
 _READY = "the data is ready, although its pipeline run failed"
 
 

@@ -419,11 +419,12 @@ def verdict(deployment: Deployment, ledger: Ledger, now: datetime) -> Verdict | 
     return min(due, key=lambda each: not each.put, default=None)
 
 
-def recovered(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tuple[Version, str]]:
+def recovered(deployment: Deployment, ledger: Ledger) -> Iterator[tuple[Version, str]]:
     """Yield the labels that no longer apply, with their versions.
 
     A fault that has cleared can be notified again. Work that has succeeded is not due again, even if
-    the state machine is replaced; if its run has failed, people are notified that the data is ready.
+    the state machine is replaced; if its run has failed before, people are notified that the data is
+    ready. No work is due without a state machine.
     """
     over: list[tuple[Version, str]] = []
     if not deployment.unknown:
@@ -432,10 +433,14 @@ def recovered(deployment: Deployment, ledger: Sequence[Version]) -> Iterator[tup
     faults = [notified_label(Reason.NOT_PREPARED), notified_label(Reason.FAILED_AFTER_RESTORE)]
     if version and version.is_good:
         over += [(version, each) for each in faults]
+    elif version and preparation is None:
+        over.append((version, WORK_DUE))
     elif version and preparation and preparation.is_running:
         over.append((version, faults[0]))
-    elif version and WORK_DUE in version.labels and (preparation is None or preparation.is_done):
-        over += [(version, each) for each in (*faults, WORK_DUE)]
+    elif version and WORK_DUE in version.labels and preparation and preparation.is_done:
+        run = _maker(deployment, ledger.runs)
+        if not (run and run.in_progress):  # if it fails, that is notified first
+            over += [(version, each) for each in (*faults, WORK_DUE)]
     yield from ((version, label) for version, label in over if label in version.labels)
 
 
@@ -447,11 +452,20 @@ def is_waiting(deployment: Deployment, ledger: Sequence[Version]) -> bool:
 def to_restore(deployment: Deployment, ledger: Ledger) -> str | None:
     """Return the value that the next deployment restores; None if it restores nothing."""
     if deployment.is_deploying and ledger:
-        read, seen = deployment.held or ledger[-1], last_restored(ledger)
+        # Of what a script deploys, no action shows what it has read: it may be the order's.
+        order, seen = last_order(ledger), last_restored(ledger)
+        run = ledger.own_run(order) if order and not order.run_id else None
+        read = deployment.held or (order if order and run and run.in_progress else ledger[-1])
         return read.value if not seen or read.value != seen.value else None
     if deployment.held:
         return deployment.held.value if deployment.held.value != deployment.value else None
     return ledger[-1].value if is_waiting(deployment, ledger) else None
+
+
+def _maker(deployment: Deployment, runs: Sequence[Run]) -> Run | None:
+    """Return the run that restored the cluster, or the one that has superseded it."""
+    maker = next((run for run in runs if run.execution_id == deployment.maker), None)
+    return successor(maker, runs)
 
 
 def _of_deployed(deployment: Deployment, runs: Sequence[Run]) -> Iterator[Verdict]:
@@ -459,8 +473,7 @@ def _of_deployed(deployment: Deployment, runs: Sequence[Run]) -> Iterator[Verdic
     version = deployment.version
     if version is None or version.is_good:
         return
-    maker = next((run for run in runs if run.execution_id == deployment.maker), None)
-    run = successor(maker, runs)
+    run = _maker(deployment, runs)
     state = deployment.preparation.state if deployment.preparation else "prepared"
     if run and not run.in_progress and not run.succeeded:
         yield Verdict(Reason.FAILED_AFTER_RESTORE, version, run)

@@ -64,8 +64,9 @@ def report(use_case: str, event: CloudWatchEvent, result: Result) -> dict[str, A
     Raise AwsError if it has errors, so that Lambda retries and the alarm rings.
     """
     answer = result.to_json()
-    grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
-    logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
+    if result.databases or not result.errors:  # otherwise nothing was decided
+        grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
+        logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
     for metric in observability.result_metrics(answer):
         observability.emit(metric, stage_name)
     raise_errors(result.errors)

@@ -3,7 +3,7 @@
 from chalicelib.domain.results import Result, combine
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.batch import raise_errors, run_each
+from chalicelib.usecases.batch import run_each
 from chalicelib.usecases.reconcile import reconcile
 from chalicelib.usecases.update_latest import follow_copies
 
@@ -12,13 +12,10 @@ _OUTCOMES = {"updated": "succeeded", "unchanged": "ignored"}
 
 
 def poll(settings: Settings, aws: Aws) -> Result:
-    """Reconcile, and finish copies if there are any; without a result, raise AwsError."""
+    """Reconcile, and finish copies if there are any; the result has the errors of both."""
     results, errors = run_each([reconcile, follow_copies], lambda step: step(settings, aws))
     errors += [error for result in results for error in result.errors]
     entries = [entry for result in results for entry in result.databases]
-    if not entries:
-        raise_errors(errors)
-        return results[0]
-    result = combine(entries)
+    result = combine(entries) if entries else next(iter(results), Result("ignored"))
     outcome = _OUTCOMES.get(result.outcome, result.outcome)
     return result._replace(outcome=outcome, errors=tuple(errors))

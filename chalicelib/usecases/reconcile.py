@@ -39,7 +39,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import DatabaseResult, Result, combine, hours
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.batch import raise_errors, run_each
+from chalicelib.usecases.batch import run_each
 from chalicelib.usecases.copies import time_of_data
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.preparation import prepare
@@ -70,15 +70,22 @@ class _Look(NamedTuple):
         return not (before and before.value == version.value) or bool(self.deployment.cluster)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether data is prepared whose failed run people were notified of."""
+        preparation, labels = self.deployment.preparation, self.found.version.labels
+        is_done = preparation is not None and preparation.is_done and WORK_DUE not in labels
+        return is_done and self.found.reason is Reason.FAILED_AFTER_RESTORE
+
+    @property
     def before(self) -> Version | None:
         """The newest version that waits for a run, or that one has restored."""
         return next((each for each in reversed(self.ledger) if each.waits or each.run_id), None)
 
 
 def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
-    """Reconcile whatever has happened.
+    """Reconcile whatever has happened; raise AwsError.
 
-    Once every database has been tried, the first AwsError is raised, or among the `errors` of a result.
+    An AwsError of one database does not stop the others: it is among the result's `errors`.
     `ended` is the pipeline of which a run has ended, which may be another one; the poll has None.
     """
     function = RECONCILE if ended is None else FOLLOW_PIPELINE
@@ -94,7 +101,7 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
         pipeline = Pipeline.main(settings, aws, values)
     except Refused as refused:
         # The status shows it, and a promotion notifies people.
-        return Result("ignored", refused.reason, str(refused))
+        return Result("ignored", refused.reason, str(refused), errors=tuple(errors))
     ledgers = [(each, Ledger(found, pipeline.runs)) for each, found in read]
     results: list[DatabaseResult] = []
     notified: set[tuple[Database, Verdict]] = set()
@@ -106,12 +113,10 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
         results += _notify(pipeline, function, to_notify)
         ledgers, unlabelled = run_each(to_notify, lambda look: _remember(pipeline, look))
         errors.extend([*uncorrected, *unlabelled])
-    if not results:
-        raise_errors(errors)
-        return Result("ignored", None, "everything is in line")
     latest = {each.name: snapshot_of(values, each.latest_parameter) for each in settings.databases}
-    found = combine(each._replace(latest=latest[each.name]) for each in results)
-    return found._replace(errors=tuple(errors))
+    results = [each._replace(latest=latest[each.name]) for each in results]
+    in_line = Result("ignored", None, "everything is in line")
+    return (combine(results) if results else in_line)._replace(errors=tuple(errors))
 
 
 def _correct(
@@ -194,12 +199,13 @@ def _put_back(pipeline: Pipeline, look: _Look) -> bool:
 
 def _notify(pipeline: Pipeline, function: str, looks: Sequence[_Look]) -> list[DatabaseResult]:
     """Notify people once for all databases of a run with the same verdict."""
-    groups: dict[tuple[Reason | None, Run | None], list[_Look]] = {}
+    groups: dict[tuple[Reason | None, Run | None, bool], list[_Look]] = {}
     for look in looks:
         if look.is_news:
-            groups.setdefault((look.found.reason, look.found.run), []).append(look)
+            key = (look.found.reason, look.found.run, look.is_ready)
+            groups.setdefault(key, []).append(look)
     results = []
-    for (reason, run), group in groups.items():
+    for (reason, run, _), group in groups.items():
         where = "" if reason is Reason.NOT_PREPARED else _failed_action(pipeline, run)
         entries = [_entry(pipeline, look, where) for look in group]
         notification = notifications.of_run(function, pipeline.name, run, entries)
@@ -225,15 +231,13 @@ def _failed_action(pipeline: Pipeline, run: Run | None) -> str:
 
 def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
     version, run, reason = look.found.version, look.found.run, look.found.reason
-    present, preparation = look.ledger[-1], look.deployment.preparation
+    present = look.ledger[-1]
     outcome = reason.outcome if reason else "succeeded"
-    if reason is Reason.FAILED_AFTER_RESTORE and preparation and WORK_DUE not in version.labels:
-        outcome = "ignored"  # people know of the run, and now the data is ready as well
     entry = DatabaseResult(
         look.database.name,
         current=arn_of(present.value),
         previous=arn_of(version.value),
-        outcome=outcome,
+        outcome="ignored" if look.is_ready else outcome,
         reason=reason,
         message=_message(pipeline, look) + where + _readiness(look),
         version=version.number,
@@ -248,7 +252,7 @@ def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
         return entry._replace(current=current, taken_back=taken_back)
     if run is None or reason not in (None, Reason.FAILED_AFTER_RESTORE):
         return entry
-    is_prepared = reason is None and preparation is not None
+    is_prepared = reason is None and look.deployment.preparation is not None
     ended = pipeline.aws.now() if is_prepared else run.updated
     taken = time_of_data(pipeline.aws, look.database, version.value)
     return entry._replace(

@@ -52,7 +52,7 @@ def update(settings: Settings, aws: Aws, scheduled: datetime) -> Result:
 
 
 def follow_copies(settings: Settings, aws: Aws) -> Result:
-    """Finish what the update started; the result has the errors.
+    """Finish what the update started; raise AwsError, or return it among the result's `errors`.
 
     Record a copy that has become available in `latest`. Start a copy that RDS refused to start
     during the update because others were in progress. Report a copy that failed and delete it, so

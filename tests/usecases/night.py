@@ -56,7 +56,7 @@ class Night:
         self.offer("old", created=aws.time - timedelta(days=9))
         self.push()
         aws.pipelines.finish(PIPELINE)
-        poll(self.settings, aws)
+        raised(poll(self.settings, aws))
         aws.time = TWO_O_CLOCK
         self.set(LATEST, NEW)
         if two:

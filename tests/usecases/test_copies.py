@@ -90,7 +90,7 @@ def test_the_poll_records_the_copy_once_it_is_available(night: Night) -> None:
     night.update()
     night.aws.snapshots.settle()
     made = copy_of(night, "new")
-    assert poll(night.settings, night.aws).to_json() == about_rds(
+    assert raised(poll(night.settings, night.aws)).to_json() == about_rds(
         "succeeded",
         outcome="updated",
         latest=made,
@@ -106,13 +106,13 @@ def test_the_poll_records_the_copy_once_it_is_available(night: Night) -> None:
     night.aws.calls.clear()
     assert night.follow_copies().outcome == "unchanged"
     assert (night.aws.calls, night.everything()) == (["get", "own", "history"], before)
-    assert poll(night.settings, night.aws).outcome == "ignored"
+    assert raised(poll(night.settings, night.aws)).outcome == "ignored"
 
 
 def test_a_copy_is_promoted_without_its_source_and_is_as_old_as_its_data(night: Night) -> None:
     older = add_copy(night)
     night.aws.snapshots.all = [each for each in night.aws.snapshots.all if each.own]
-    poll(night.settings, night.aws)
+    raised(poll(night.settings, night.aws))
     (entry,) = night.promote().databases
     assert (entry.latest, entry.current, entry.age_hours) == (older, older, 120.0)
     night.run_is_over(minutes=60)

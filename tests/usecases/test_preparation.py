@@ -8,7 +8,7 @@ import pytest
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, WORK_DUE
 from tests.fakes import STACK
-from tests.stage import CURRENT
+from tests.stage import CURRENT, PIPELINE
 from tests.usecases.names import NEW, OLD, SUNDAY
 from tests.usecases.night import Night
 from tests.usecases.states import Arrange, at, in_turn
@@ -18,6 +18,7 @@ EXECUTION = "rds-cluster-ID0002"
 WORK = "the after-restore work"
 NOT_PREPARED = "NOT PREPARED: do not use the data yet (rds)"
 FAILED_AFTER = "restored, but the pipeline run failed afterwards (rds)"
+READY = "the data is ready, although its pipeline run failed (rds)"
 
 
 def masked() -> Night:
@@ -152,14 +153,39 @@ def test_a_notification_says_that_data_is_prepared_even_if_the_run_failed_later(
     night.polls()
     execution_becomes(night, status)
     execution_becomes(night, "SUCCEEDED", polls=3)
-    ready = "the data is ready, although its pipeline run failed (rds)"
-    assert night.subjects == [FAILED_AFTER, *notified, ready]
+    assert night.subjects == [FAILED_AFTER, *notified, READY]
     first, *others, last = (each.body for each in night.aws.notifier.sent)
     assert "in stage Test, action Test" in first
     assert not any("in stage" in each for each in others)
     assert ("NOT prepared yet" in first, "the data is prepared" in last) == (True, True)
     assert ["data 6.5 hours old" in each for each in (first, last)] == [True, True]  # when it ended
     assert night.history()[0]["result"] == "failed-after-restore"
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "RUNNING"])
+def test_a_run_that_fails_while_its_data_is_prepared_is_notified_once(
+    night: Night, status: str
+) -> None:
+    """Also if the setting is removed then."""
+    night.promote()
+    night.aws.pipelines.deploy(PIPELINE)
+    night.polls()
+    execution_becomes(night, status)
+    night.run_is_over("Failed", deploys=False)
+    night.configure(RDS_AFTER_RESTORE="")
+    night.polls(3)
+    assert night.subjects == [FAILED_AFTER]
+
+
+def test_data_that_is_ready_is_not_notified_together_with_data_that_is_not() -> None:
+    two = Night(two=True, RDS_AFTER_RESTORE=MACHINE, DOCS_AFTER_RESTORE=MACHINE)
+    two.promote()
+    two.run_is_over("Failed", deploys=True)
+    name = next(each for each in two.aws.state_machines.inputs if each.startswith("rds-"))
+    two.aws.state_machines.statuses[name] = "SUCCEEDED"
+    two.polls(3)
+    failed = FAILED_AFTER.replace("(rds)", "(rds,docs)")
+    assert two.subjects == [failed, READY]
 
 
 def restored_without(night: Night) -> None:

@@ -12,7 +12,7 @@ from chalicelib.domain.results import Result
 from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import reconcile
 from tests.fakes import STACK, arn
-from tests.interruptions import meanwhile, refuse
+from tests.interruptions import meanwhile, raised, refuse
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
 from tests.usecases.names import KIM, NEW, OLD, REFRESHED, SCHEDULE
 from tests.usecases.night import Night, about_rds
@@ -30,7 +30,7 @@ REVERTED = [*PROMOTED, ("revert", "old")]
 
 
 def by_event(night: Night) -> Result:
-    return reconcile(night.settings, night.aws, PIPELINE)
+    return raised(reconcile(night.settings, night.aws, PIPELINE))
 
 
 def facts(night: Night) -> tuple[object, ...]:

@@ -94,6 +94,12 @@ def test_a_deploy_restores_what_it_has_read_whatever_is_pinned_since(promoted: N
         assert restored == f"rds from {arn('third')}"
 
 
+def test_what_a_script_deploys_is_taken_for_the_order_s_whatever_is_pinned(promoted: Night) -> None:
+    promoted.aws.stacks.set_status("UPDATE_IN_PROGRESS")  # of which no action tells
+    promoted.pin("old")
+    assert promoted.status()["pipeline"]["under_way"]["restores"] == f"rds from {NEW}"
+
+
 def test_a_run_that_is_past_its_deploy_stage_restores_nothing_more(promoted: Night) -> None:
     promoted.aws.time += timedelta(minutes=30)
     promoted.aws.pipelines.deploy(PIPELINE)
