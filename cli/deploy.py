@@ -13,7 +13,7 @@ from typing import Any
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import SettingsError
-from chalicelib.domain.functions import API
+from chalicelib.domain.functions import API, FOLLOW_PIPELINE, RESTORE, UPDATE, deployed_name
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import chalice_cli, configure, destroy, stacks, stages
@@ -24,6 +24,9 @@ from cli.output import Failure, WrongUsage, say
 from cli.stages import INITIAL, AcceptanceStage, Stage, to_change
 
 EMAIL = "EMAIL"
+
+# The modules of the functions that the first edition deployed with a handler of its own.
+_TRIGGERS = {UPDATE: "update", RESTORE: "restore", FOLLOW_PIPELINE: "follow_pipeline"}
 
 # A resource's name in the output, and the action that creates it from a template's properties.
 _SET = {
@@ -52,13 +55,12 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
     perform(_foundations(look, initial, email))
 
     say(f"2. chalice deploy --stage {name}")
-    outdated = [each for each, deployed in functions.items() if look.is_outdated(deployed)]
-    perform(destroy.code(look, outdated))
     if dry_run:
         perform(Step("set", f"function {function}") for function in functions.values())
     else:
         chalice_cli.record(project, name, look.rest_apis() if API in functions else [])
         chalice_cli.run(project, stage, "deploy")
+    perform(_handlers(look))
     perform(destroy.code(look, [each for each in destroy.ANY_FUNCTION if each not in functions]))
 
     say("3. monitoring")
@@ -153,6 +155,21 @@ def _foundations(look: Look, initial: Mapping[str, str], email: str | None) -> I
     given = {"TopicArn": topic, "Protocol": "email", "Endpoint": email}
     what = f"e-mail subscription of {email}, active once the link in AWS's e-mail is clicked"
     yield Step("create", what, partial(look.calls.call, "sns:Subscribe", **given))
+
+
+def _handlers(look: Look) -> Iterator[Step]:
+    """Yield the functions of the first edition with their new handlers, which Chalice does not set.
+
+    https://github.com/aws/chalice/pull/2195
+    """
+    for function, trigger in _TRIGGERS.items():
+        name = deployed_name(look.stage.name, function)
+        if look.is_outdated(name):
+            given = {"FunctionName": name, "Handler": f"chalicelib.triggers.{trigger}.handler"}
+            act = partial(look.calls.call, "lambda:UpdateFunctionConfiguration", **given)
+            # Chalice's own update may not have ended yet.
+            settled = partial(wait_for, act, busy={"ResourceConflictException"})
+            yield Step("set", f"handler of {name}", settled)
 
 
 def _monitoring(look: Look) -> Iterator[Step]:

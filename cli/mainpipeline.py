@@ -74,15 +74,17 @@ def stack_of(action: Json) -> str | None:
 
 
 def may_deploy(pipeline: Json, place: DeployedStack) -> bool:
-    """Return whether a pipeline deploys a stack here, or may do so in an action that does not say what it deploys."""
-    actions = [each for part in pipeline["stages"] for each in part["actions"]]
-    silent = [
-        each
-        for each in actions
-        if each["actionTypeId"]["category"] not in ("Source", "Approval", "Deploy")
-        or "#{" in (stack_of(each) or "")
-    ]
-    return bool(silent) or (place.in_pipeline and not place.elsewhere)
+    """Return whether a pipeline deploys a stack here, or may do so in an action that does not name its stack."""
+    actions = (each for part in pipeline["stages"] for each in part["actions"])
+    return (place.in_pipeline and not place.elsewhere) or any(map(_names_no_stack, actions))
+
+
+def _names_no_stack(action: Json) -> bool:
+    """Return whether an action may deploy a stack that it does not name, such as in a build or a stack set."""
+    category, provider = (action["actionTypeId"][each] for each in ("category", "provider"))
+    is_stack = category == "Deploy" and provider == "CloudFormation"
+    is_unnamed = "#{" in action.get("configuration", {}).get("StackName", "")
+    return is_unnamed if is_stack else category not in ("Source", "Approval")
 
 
 def elsewhere(stage: AcceptanceStage, action: Json) -> str:

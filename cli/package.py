@@ -19,7 +19,7 @@ next, with a bucket of your own:
   aws cloudformation package --template-file {out}/sam.json --s3-bucket BUCKET \\
     --output-template-file {out}/packaged.yaml
   aws cloudformation deploy --stack-name {functions} --template-file {out}/packaged.yaml \\
-    --capabilities CAPABILITY_IAM
+    --s3-bucket BUCKET --capabilities CAPABILITY_IAM
   aws cloudformation deploy --stack-name {after} --template-file {out}/after.json
 {parameters}Remove from before.json what the account already has: a stack cannot take it over, and would fail.
 To delete the stage, except parameters, topic and logs:

@@ -116,22 +116,27 @@ def _faults(stack: str, look: AcceptanceLook, template: Json) -> Iterator[Verdic
                 if instance.get("Properties", {}).get("DBClusterIdentifier")
                 == {"Ref": each.cluster}
             }
-            yield from _fixed_names(each.cluster, replaced)
+            yield from _fixed_names(replaced, _references(each.cluster, body))
             yield from _side_effects(each.cluster, body)
-            yield from _old_version(each.cluster, body["Properties"], known(look.newest, database))
+            if database.criteria.engine.startswith("aurora"):
+                newest = known(look.newest, database)
+                yield from _old_version(each.cluster, body["Properties"], newest)
             yield from _exports(template, [*replaced])
 
 
-def _fixed_names(cluster: str, replaced: Mapping[str, Json]) -> Iterator[Verdict]:
-    """Yield each name that would be the same at the next refresh, or may be.
+def _references(cluster: str, body: Json) -> re.Pattern[str]:
+    """Match a value that is new at each refresh: it refers to the cluster, or to the snapshot's parameter."""
+    snapshot = re.findall(r'"Ref": "(\w+)"', json.dumps(body["Properties"]["SnapshotIdentifier"]))
+    return re.compile(rf'["{{]({"|".join([cluster, *snapshot])})["}}.]')
 
-    One that contains the cluster's own is new each time.
-    """
+
+def _fixed_names(replaced: Mapping[str, Json], is_new: re.Pattern[str]) -> Iterator[Verdict]:
+    """Yield each name that would be the same at the next refresh, or may be."""
     for name, body in replaced.items():
         is_instance = body["Type"] in _INSTANCES
         identifier = "DBInstanceIdentifier" if is_instance else "DBClusterIdentifier"
         values = [*mainpipeline.branches(body["Properties"].get(identifier, NO_VALUE))]
-        unseen = [each for each in values if each != NO_VALUE and cluster not in json.dumps(each)]
+        unseen = [x for x in values if x != NO_VALUE and not is_new.search(json.dumps(x))]
         remove = f"remove {identifier} from {name} in the template{_REPLACES}"
         if all(isinstance(each, str) for each in values):
             yield problem(
@@ -140,8 +145,8 @@ def _fixed_names(cluster: str, replaced: Mapping[str, Json]) -> Iterator[Verdict
                 remove,
             )
         elif unseen:
-            seen = f"whether the {identifier} of {name} is new at each refresh is not seen"
-            yield warning(f"{seen}: if it is not, every refresh fails", remove, blind=True)
+            seen = f"whether {identifier} of {name} changes at each refresh is not seen"
+            yield warning(f"{seen}; if it does not, every refresh fails", remove, blind=True)
 
 
 def _side_effects(cluster: str, body: Json) -> Iterator[Verdict]:
@@ -150,7 +155,7 @@ def _side_effects(cluster: str, body: Json) -> Iterator[Verdict]:
     managed = properties.get("ManageMasterUserPassword", False)
     is_managed = isinstance(managed, dict) or _is_true(managed)
     # Beside MasterUserPassword, RDS refuses ManageMasterUserPassword.
-    has_own = "MasterUserPassword" in properties or body["Type"] != mainpipeline.CLUSTERS[0]
+    has_own = "MasterUserPassword" in properties or "Neptune" in body["Type"]  # which has no user
     wrong = {
         "EngineVersion": "EngineVersion" not in properties,
         "KmsKeyId": "KmsKeyId" not in properties,

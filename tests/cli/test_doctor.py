@@ -163,6 +163,7 @@ STACK_SET = DATABASE | {
     "actionTypeId": {"category": "Deploy", "provider": "CloudFormationStackSet"},
     "configuration": {"StackSetName": "main"},
 }
+CATALOG = DATABASE | {"actionTypeId": {"category": "Deploy", "provider": "ServiceCatalog"}}
 VARIABLE = DATABASE | {"configuration": {"StackName": "#{variables.ENV}-main"}}
 VERIFY = stage_named("Verify", action("Approval", "SignOff"))
 TEMPLATE = templates.parsed((PROJECT / "infrastructure/main-pipeline.yaml").read_text())
@@ -440,7 +441,7 @@ FAULTS: Table = {
             ("ManageMasterUserPassword", "false", "warning"),
             ("EngineVersion", "null", "warning"),
             ("EngineVersion", "'15.3'", "problem"),
-            *(("DBClusterIdentifier", name, "warning") for name in ("!Ref Stored", "!ImportValue x", "!If [IsBig, orders, !Ref AWS::NoValue]")),
+            *(("DBClusterIdentifier", name, "warning") for name in ("!Ref Stored", "!ImportValue ClusterName", "!If [IsBig, orders, !Ref AWS::NoValue]")),
         ]),
         ("main", account(template=with_resource("Cluster", "KmsKeyId: null")), "warning", "KmsKeyId of Cluster is missing", "which says why; this is a replacement"),
         ("main", account(template=with_resource("Cluster", "DeletionProtection: 'true'")), "warning", "DeletionProtection of Cluster is on", "write DeletionProtection as"),
@@ -647,6 +648,7 @@ RIGHT = {
         **MADE_ELSEWHERE | {"cloudformation:DescribeStacks main": {"RootId": "orders"}},
     ),
     "named by the run": account(pipeline=pipeline_of(stage_named("Deploy", VARIABLE))),
+    "deployed from a catalog": account(pipeline=pipeline_of(stage_named("Deploy", CATALOG))),
 }
 # Properties of the cluster, as YAML, as the stack's parameters evaluate them.
 RIGHT |= {
@@ -656,6 +658,7 @@ RIGHT |= {
         "SnapshotIdentifier: !If [IsAcceptance, !If [IsProduction, !Ref Text, !Ref Snapshot], x]",
         "DBClusterIdentifier: !If [IsProduction, orders, !Ref AWS::NoValue]",
         "DBClusterIdentifier: !If [IsBig, !Ref AWS::NoValue, !Sub '${Cluster}-writer']",
+        "DBClusterIdentifier: !Select [6, !Split [':', !Ref Snapshot]]",
         "EngineVersion: '15'",
         "ManageMasterUserPassword: !ImportValue managed",
         "{ManageMasterUserPassword: null, MasterUserPassword: '{{resolve:secretsmanager:x}}'}",
