@@ -68,6 +68,7 @@ class _Evaluation:
             and not (str(body.get("Type")).startswith(_STORED) or body.get("NoEcho"))
         }
         self._at_update = {**self._values, **resolved}
+        self._truths: dict[str, bool | None] = {}
 
     def template(self) -> Json:
         sections = {}
@@ -82,7 +83,9 @@ class _Evaluation:
 
     def _condition(self, name: Any) -> bool | None:
         """Return whether a condition is met; None if that is unknown."""
-        return self._truth(self._template.get("Conditions", {}).get(name))
+        if (key := str(name)) not in self._truths:
+            self._truths[key] = self._truth(self._template.get("Conditions", {}).get(name))
+        return self._truths[key]
 
     def _truth(self, node: Any) -> bool | None:
         match node:

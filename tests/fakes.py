@@ -242,7 +242,9 @@ class InMemoryClusters:
         """Restore a new cluster from a snapshot and return its identifier."""
         number = len(self.restored_from) + 1
         identifier = f"cluster-{number}"
-        self.restored[identifier] = Cluster(f"cluster-ID{number:04}", created or self.aws.time)
+        arn = f"arn:aws:rds:eu-west-1:{ACCEPTANCE}:cluster:{identifier}"
+        made = created or self.aws.time
+        self.restored[identifier] = Cluster(f"cluster-ID{number:04}", made, arn=arn)
         self.restored_from[identifier] = value
         return identifier
 

@@ -24,7 +24,7 @@ from chalicelib.domain.ledger import (
 )
 from chalicelib.domain.parameters import arn_of
 from chalicelib.domain.reasons import Reason
-from chalicelib.domain.snapshots import Snapshot
+from chalicelib.domain.snapshots import Snapshot, SnapshotArn
 
 
 class StackReference(NamedTuple):
@@ -205,6 +205,17 @@ class Deployment(NamedTuple):
     is_deploying: bool = False
     held: Version | None = None
     preparation: Preparation | None = None
+
+
+def is_foreign(value: str | None, production: str, deployment: Deployment) -> bool:
+    """Return whether a value names a snapshot of neither production nor the cluster's own account.
+
+    Somebody may have put it by hand: anyone may share a snapshot of any name.
+    """
+    arn, cluster = SnapshotArn.parse(value or ""), deployment.cluster
+    if arn is None or cluster is None:
+        return False
+    return arn.account not in (production, cluster.arn.split(":")[4])
 
 
 def is_namesake(snapshot: Snapshot, deployment: Deployment) -> bool:

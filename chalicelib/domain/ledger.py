@@ -17,7 +17,7 @@ from chalicelib.domain.text import refuse_lone_surrogates
 
 # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 DESCRIPTION_LIMIT = 1024
-_ACTOR_LIMIT = 300  # a caller's ARN is shorter
+_ACTOR_LIMIT = 300  # of a longer ARN, the end has the name
 
 # https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
 GOOD = "good"
@@ -52,7 +52,7 @@ class Note:
 
     def describe(self, value: str) -> str:
         """Return the Description of a version with this value, its reason cut to fit."""
-        note = replace(self, actor=self.actor[:_ACTOR_LIMIT])
+        note = replace(self, actor=self.actor[-_ACTOR_LIMIT:])
         while len(text := _to_json(note, value)) > DESCRIPTION_LIMIT and len(note.reason) > 1:
             excess = len(text) - DESCRIPTION_LIMIT
             end = max(0, len(note.reason) - excess - 1)

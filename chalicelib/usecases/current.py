@@ -9,7 +9,7 @@ from dataclasses import replace
 from enum import Enum, auto
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.deployment import verdict
+from chalicelib.domain.deployment import is_foreign, verdict
 from chalicelib.domain.errors import (
     VERSION_LIMIT,
     AwsError,
@@ -99,6 +99,11 @@ class Pipeline(Deployments):
                 raise BusyError(
                     f"the run would restore {database.name} from {visible(present.value)}, which "
                     "db-reconcile is about to correct; try again in a few minutes"
+                )
+            if is_foreign(present.value, database.criteria.account, deployment):
+                raise BusyError(
+                    f"the run would restore {database.name} from {present.value}, which is neither "
+                    "production's nor this account's; pin another snapshot there, then try again"
                 )
             if deployment.unknown and not (present.waits or present.run_id):
                 raise BusyError(

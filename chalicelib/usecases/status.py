@@ -12,6 +12,7 @@ from chalicelib.domain.deployment import (
     Deployment,
     Position,
     Preparation,
+    is_foreign,
     is_namesake,
     is_waiting,
 )
@@ -263,6 +264,12 @@ class _Look:
                 f"{name} holds {visible(value)}, which the next run of the pipeline would read: pin "
                 "the snapshot that is deployed, or another one."
             )
+        for each in dict.fromkeys([value, deployment.value]):
+            if is_foreign(each, database.criteria.account, deployment):
+                yield (
+                    f"{each} is of an account that is neither production's nor this one: pin another "
+                    f"snapshot, and find out who wrote {name}."
+                )
 
     def under_way(self) -> Json | None:
         """Return the run in progress, where it is, and what it will restore."""

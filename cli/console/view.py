@@ -207,7 +207,7 @@ def short(name: str | None) -> str:
     if not name or name == "dummyvalue":
         return "nothing yet"
     own = brief(name)  # of a snapshot, with its prefix rds: or awsbackup:
-    return own.split(":", 5)[-1].split("/", 1)[-1] if own.startswith("arn:") else own
+    return own.split(":", 5)[-1].removeprefix("assumed-role/") if own.startswith("arn:") else own
 
 
 def brief(text: str) -> str:

@@ -330,6 +330,13 @@ def test_no_run_is_started_while_another_databases_deployment_is_unknown(two: Ni
     assert two.pin("new", deploy=True)["execution_id"] == "run-3"
 
 
+def test_no_run_is_started_that_restores_a_stranger_s_snapshot_elsewhere(two: Night) -> None:
+    two.set(OTHER_CURRENT, arn("docs-new", "9" * 12))
+    with pytest.raises(BusyError, match="which is neither production's nor this account's"):
+        two.pin("new", deploy=True)
+    assert two.started == []
+
+
 # --- because a person asks ------------------------------------------------------------------------
 
 

@@ -255,6 +255,11 @@ EARLY, LATE = (at(SUNDAY + timedelta(hours=hours)) for hours in (-2, 2))
 UNSEEN = "rds: cannot determine what is deployed: "
 READ = "which the next run of the pipeline would read: pin the snapshot that is deployed, or another one."
 RESET, WRONG = (f"rds: {CURRENT} holds {value}, {READ}" for value in ("dummyvalue", HIDDEN))
+STRANGERS = arn("old", "9" * 12)
+NEITHER = (
+    f"rds: {STRANGERS} is of an account that is neither production's nor this one: pin another snapshot, "
+    f"and find out who wrote {CURRENT}."
+)
 TOO_OLD = "rds: the deployed data is more than 16 days old; the limit is 14 days. "
 REFRESH = "Refresh, or pin one and deploy it now."
 NOTHING_NEWER = "Refresh once a newer snapshot is shared, or pin one and deploy it now."
@@ -280,6 +285,11 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "cluster denied": (denied("describe"), [f"{UNSEEN}describe of it failed: {DENIED}"]),
     "reset": (holding(CURRENT, "dummyvalue"), [RESET]),
     "no snapshot": (holding(CURRENT, SECRET), [WRONG]),
+    "a stranger's": (holding(CURRENT, STRANGERS), [NEITHER]),
+    "a stranger's, deployed": (
+        in_turn(holding(CURRENT, STRANGERS), Night.push, Night.run_is_over, holding(CURRENT, OLD)),
+        [NEITHER],
+    ),
     "reset before anything was deployed": (
         in_turn(*NO_CLUSTER, holding(CURRENT, OLD), holding(CURRENT, "dummyvalue")),
         [],
