@@ -26,8 +26,8 @@ FUNCTIONS: dict[str, dict[str, int]] = {
     functions.FOLLOW_PIPELINE: {"lambda_timeout": 120, "reserved_concurrency": 1},
     functions.RECONCILE: {"lambda_timeout": 120, "reserved_concurrency": 1},
     API: {"lambda_timeout": 29},  # as long as API Gateway waits
-    functions.SHARE: {"lambda_timeout": 300},
-    functions.FOLLOW_SHARES: {"lambda_timeout": 300, "reserved_concurrency": 1},
+    functions.SHARE: {"lambda_timeout": 900},
+    functions.FOLLOW_SHARES: {"lambda_timeout": 900, "reserved_concurrency": 1},
 }
 
 Policy = dict[str, Any]

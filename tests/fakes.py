@@ -351,7 +351,10 @@ class InMemoryPipelines:
         runs = {run.execution_id for run in self.listed(name)}
         wanted = {execution_id} if execution_id else runs
         found = [each for each in reversed(self.executed) if each.execution_id in wanted]
-        return found if execution_id else found[:100]  # one page
+        if execution_id:
+            return found
+        deploy = next((n for n, each in enumerate(found) if each.category == "Deploy"), 1_000)
+        return found[: min(deploy // 100 + 1, 10) * 100]  # whole pages
 
     @_call
     def positions(self, name: str) -> Mapping[str, Position]:

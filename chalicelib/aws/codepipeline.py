@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # A run may wait for an approval for days while others begin and end.
 RUNS_LISTED = timedelta(days=30)
-_MOST_PAGES = 10  # of a hundred runs; more would take a function's time
+_MOST_PAGES = 10  # of a hundred runs or actions; more would take a function's time
 _CHANGE_SET_PREPARED = "CHANGE_SET_REPLACE"
 _CHANGE_SET_EXECUTED = "CHANGE_SET_EXECUTE"
 
@@ -49,14 +49,18 @@ class CodePipelines:
 
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
         """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ListActionExecutions.html"""
-        of_run: Any = {"filter": {"pipelineExecutionId": execution_id}}
-        recent: Any = {"PaginationConfig": {"MaxItems": 100, "PageSize": 100}}
+        of_run: Any = {"filter": {"pipelineExecutionId": execution_id}} if execution_id else {}
         pages = self._client.get_paginator("list_action_executions").paginate(
-            pipelineName=name, **(of_run if execution_id else recent)
+            pipelineName=name, **of_run
         )
+        found: list[Action] = []
         with self._translate("ListActionExecutions", name):
-            details = [detail for page in pages for detail in page["actionExecutionDetails"]]
-        found = [_to_action(detail) for detail in details if "startTime" in detail]
+            for page in islice(pages, None if execution_id else _MOST_PAGES):
+                details = page["actionExecutionDetails"]
+                found += [_to_action(detail) for detail in details if "startTime" in detail]
+                # More recent actions than a page has may hide what was deployed last.
+                if not execution_id and any(each.category == "Deploy" for each in found):
+                    break
         prepared = {_target(x): x.started for x in found if x.category == PREPARES_CHANGE_SET}
         return [
             each._replace(reads_since=each.reads_since or prepared.get(_target(each), each.started))

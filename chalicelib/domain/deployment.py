@@ -503,8 +503,9 @@ def _of_order(deployment: Deployment, ledger: Ledger, now: datetime) -> Iterator
         return
     run, present = ledger.own_run(order), ledger[-1]
     is_present = _stands_for(present, order)
-    if not is_present and notified_label(Reason.RUN_FAILED) in order.labels:
-        return  # already notified: somebody retried its run, which read the reverted `current`
+    ends = {notified_label(each) for each in (Reason.RUN_FAILED, Reason.NOTHING_RESTORED)}
+    if not is_present and ends & order.labels:
+        return  # already notified: its run was retried since, or is no longer listed
     before = last_restored([each for each in ledger if each.number < order.number])
     if before and before.value == order.value and not is_present:
         return  # its value was already deployed, so there was nothing to restore

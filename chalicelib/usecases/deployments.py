@@ -137,14 +137,18 @@ class Deployments:
         self, database: Database, stack: Stack, cluster: Cluster, ledger: Ledger
     ) -> Deployment:
         """Find the deploy actions that may have made the cluster, among the runs of that time."""
+
+        def may_have_made_it(run: Run) -> bool:
+            longest = _LONGEST_DEPLOY if run.has_failed else CLOCK_TOLERANCE
+            is_over = not run.in_progress and run.updated + longest < cluster.created
+            return run.started <= cluster.created + CLOCK_TOLERANCE and not is_over
+
         resolved = stack.value_of(database.current_parameter)
         if not ledger:
             return Deployment(resolved, cluster=cluster)  # current does not exist
         actions = [
             action
-            for run in self.runs
-            if run.started <= cluster.created + CLOCK_TOLERANCE
-            and (run.in_progress or cluster.created <= run.updated + _LONGEST_DEPLOY)
+            for run in filter(may_have_made_it, self.runs)
             for action in self._seen_from(database, run)
         ]
         makers = makers_of(cluster, actions, database.stack_name or "")

@@ -4,7 +4,7 @@ Nothing here waits for RDS, which may take hours. Clusters are independent: an A
 raised after all have been processed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from chalicelib import notifications
@@ -18,6 +18,7 @@ from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
 from chalicelib.usecases.batch import raise_errors, run_each
+from chalicelib.usecases.copies import ListOwn, list_own_once
 from chalicelib.usecases.scheduled import notify_refusals, scheduled_actor
 
 
@@ -26,9 +27,9 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
 
     Idempotent: a second delivery finds what the first one asked for.
     """
-    policy, cause = settings.policy(stage), scheduled_actor(scheduled)
+    policy, cause, own = settings.policy(stage), scheduled_actor(scheduled), list_own_once(aws)
     results, failures = _each_cluster(
-        settings, lambda cluster: _take(policy, aws, cluster, scheduled)
+        settings, lambda cluster: _take(policy, aws, own, cluster, scheduled)
     )
     result = combine(clusters=results)
     notify_refusals(aws, SHARE, cause, result)
@@ -77,13 +78,15 @@ def _each_cluster(
     return run_each(settings.clusters, run)
 
 
-def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> ClusterResult:
+def _take(
+    policy: SharePolicy, aws: Aws, own: ListOwn, name: str, scheduled: datetime
+) -> ClusterResult:
     cluster = aws.clusters.describe(name)
     if cluster is None:
         raise Refused(Reason.CLUSTER_MISSING, f"there is no DB cluster {name} in this account")
     identifier = policy.name(name, scheduled)
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
-    if found := _find(aws, name, policy, identifier):
+    if found := _find(own(), name, policy, identifier):
         return found
     account = cluster.arn.split(":")[4]
     if cluster.key and _is_default_key(aws, cluster.key, account):
@@ -102,7 +105,7 @@ def _take(policy: SharePolicy, aws: Aws, name: str, scheduled: datetime) -> Clus
     if made:
         return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
     # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.
-    if found := _find(aws, name, policy, identifier):
+    if found := _find(aws.snapshots.own(), name, policy, identifier):
         return found
     raise Refused(
         Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tags"
@@ -116,9 +119,11 @@ def _is_default_key(aws: Aws, key: str, account: str) -> bool:
     return is_own and aws.keys.is_aws_managed(key)
 
 
-def _find(aws: Aws, name: str, policy: SharePolicy, identifier: str) -> ClusterResult | None:
+def _find(
+    own: Iterable[Snapshot], name: str, policy: SharePolicy, identifier: str
+) -> ClusterResult | None:
     """Return the result for a snapshot that was asked for before; None if there is none; raise Refused."""
-    for found in managed_shares(aws.snapshots.own(), name, policy):
+    for found in managed_shares(own, name, policy):
         if found.identifier == identifier:
             if found.failed:
                 message = f"{found.arn} has failed; db-follow-shares deletes it"

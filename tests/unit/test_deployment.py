@@ -276,6 +276,8 @@ B_UNPREPARED = notified(B, "not-prepared")
         (OLD, [GOOD, B, REVERT], [SUCCEEDED], Verdict(Reason.NOTHING_RESTORED, B, SUCCEEDED)),
         # Somebody has retried its run, which could only read what current was reverted to.
         (OLD, [GOOD, notified(B, "run-failed"), REVERT], [SUCCEEDED], None),
+        # Its run is no longer listed.
+        (OLD, [GOOD, notified(B, "nothing-restored"), REVERT], [], None),
         (OLD, [GOOD, AGAIN_B], [FAILED], Verdict(Reason.RUN_FAILED, AGAIN_B, FAILED, put=True)),
         # While its own run is in progress, no other run's end moves anything.
         (OLD, [GOOD, B], [PUSH, IN_PROGRESS], None),

@@ -334,11 +334,14 @@ def test_a_change_set_of_what_is_deployed_restores_nothing_whatever_waits(night:
     assert night.status()["databases"][0]["deployed"] == OLD
 
 
-@pytest.mark.parametrize(("hours", "reads"), [(5, 1), (6, 0)])
+@pytest.mark.parametrize(
+    ("status", "hours", "reads"), [("Failed", 5, 1), ("Failed", 6, 0), ("Succeeded", 1, 0)]
+)
 def test_only_runs_that_may_still_be_at_work_are_asked_who_made_a_cluster(
-    promoted: Night, hours: int, reads: int
+    promoted: Night, status: str, hours: int, reads: int
 ) -> None:
-    promoted.run_is_over()
+    """An action may go on after its run has failed beside it, or was stopped."""
+    promoted.run_is_over(status, deploys=True)
     promoted.offer("third")
     promoted.pin("third")
     promoted.aws.time += timedelta(hours=hours)

@@ -123,7 +123,9 @@ def test_a_snapshot_of_each_cluster_is_asked_for_once_and_nobody_waits(aws: InMe
     backed_up(aws)
     for outcome in ("asked", "unchanged"):
         expected = answered(outcome, taken("orders", outcome), taken("billing", outcome))
+        aws.calls.clear()
         assert share(aws) == expected
+        assert aws.calls.count("own") == 1  # for all clusters
         assert states(aws) == {
             name("orders"): ("creating", set()),
             name("billing"): ("copying", set()),
