@@ -6,9 +6,11 @@ same files.
 """
 
 import difflib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib import settings
 from chalicelib.domain.database import Database
@@ -27,6 +29,7 @@ from cli.stages import (
     REGION,
     AcceptanceStage,
     Json,
+    Stage,
 )
 
 # The settings that make a stage an acceptance or a production stage.
@@ -96,6 +99,33 @@ def _policy_text(project: Path, file: Path, policy: Policy) -> str:
             f"{file.relative_to(project).as_posix()} cannot be read, and may have statements of your own "
             f"({error}): correct it, or delete it and run this command again"
         ) from error
+
+
+class PolicyFile(NamedTuple):
+    """The file of a function's policy: what it should hold, own statements included, and its text."""
+
+    name: str
+    policy: Policy
+    text: str | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether it holds that policy, however it is formatted."""
+        with suppress(ValueError):
+            return bool(json.loads(self.text or "null") == self.policy)
+        return False
+
+
+def policy_files(project: Path, stage: Stage) -> dict[str, PolicyFile]:
+    """Return the policy file of each function that the stage deploys; raise Failure."""
+    found = {}
+    for function, policy in policies(stage).items():
+        name = file_name(stage.name, function)
+        text = text_of(project, project / ".chalice" / name)
+        with suppress(ValueError):  # `changes` says what is wrong with the file
+            policy = with_own_statements(policy, text)  # noqa: PLW2901 (the same policy)
+        found[function] = PolicyFile(name, policy, text)
+    return found
 
 
 def diff(project: Path, changed: Files) -> Iterator[str]:

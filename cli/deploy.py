@@ -73,10 +73,10 @@ def deployable(project: Path, name: str) -> Stage:
     stage = stages.load(project, name)
     if contradictions := stages.contradictions(stage):
         raise SettingsError(contradictions)
-    changed = configure.changes(project, name, {}).keys() - {project / stages.CONFIG}
-    if files := ", ".join(sorted(file.name for file in changed)):
+    files = configure.policy_files(project, stage).values()
+    if unfit := ", ".join(sorted(each.name for each in files if not each.fits)):
         right = f"run aurora-refresh configure --stage {name}"
-        raise Failure(f"policies in .chalice do not fit the settings: {files}; {right}")
+        raise Failure(f"policies in .chalice do not fit the settings: {unfit}; {right}")
     return stage
 
 

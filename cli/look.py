@@ -363,7 +363,7 @@ def opened(stage: Stage) -> Look:
         logs = [x["Resource"] for x in look.statements(role) if x.get("Sid") == "WriteOwnLogs"]
         if logs and f":logs:{stage.region}:" not in str(logs):
             raise Failure(
-                f"role {role} is that of a stage in another Region, and writes to {logs[0]}: give this "
+                f"role {role} belongs to a stage in another Region, as it writes to {logs[0]}: give this "
                 "stage another name, or configure that Region again and destroy the stage there first"
             )
     return look

@@ -337,7 +337,7 @@ def read_config(project: Path) -> Json:
             f"{CONFIG}: the file, stages, functions, environment_variables and {OWN_KEY} must be objects"
         ) from error
     for name, value in chain.from_iterable(variables):
-        if not isinstance(value, str):  # which Lambda refuses
+        if not isinstance(value, str):  # which Lambda refuses, and no answer is
             right = f"write {json.dumps(str(value))}"
             raise Failure(f"{CONFIG}: {name} is {json.dumps(value)}, not text: {right}")
     return config

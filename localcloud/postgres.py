@@ -84,10 +84,9 @@ class Server:
         """Create a database, empty or with a template's data; return its name."""
         name = f"rows_{uuid4().hex}"
         with contextlib.closing(self.connect()) as connection:
+            # One of RDS's own, which nobody may alter.
             if not connection.run("SELECT 1 FROM pg_roles WHERE rolname = 'rdstopmgr'"):
-                connection.run(
-                    "CREATE ROLE rdstopmgr LOGIN"
-                )  # one of RDS's own, which nobody may alter
+                connection.run("CREATE ROLE rdstopmgr LOGIN")
             if not connection.run("SELECT 1 FROM pg_roles WHERE rolname = :owner", owner=owner):
                 connection.run(f"CREATE ROLE {identifier(owner)} LOGIN CREATEDB CREATEROLE")
             source = f"TEMPLATE {template}" if template else ""

@@ -77,7 +77,7 @@ class ManagedCopies(list[Snapshot]):
         newest = next(self._promising(), None)
         return newest if newest and newest.in_progress else None
 
-    def lack(self, share: Snapshot) -> bool:
+    def needs_copy_of(self, share: Snapshot) -> bool:
         """Return whether a share has to be copied: no copy of it or of newer data exists.
 
         A newer copy counts only if it can become `latest`: the criteria may have changed.

@@ -78,8 +78,8 @@ def scheduled(
 ) -> tuple[Blueprint, Callable[[Any, Any], Any]]:
     """Return the blueprint and the handler of a scheduled function; without a schedule it polls.
 
-    It calls the use case with the event's time, and ignores a time that is not due. Both belong to
-    the module of `call`, which is deployed with its own handler.
+    It calls the use case with the event's time, and ignores a time that is not due. `call` must be
+    defined in the trigger's module, to which Chalice sends the events.
     """
     blueprint = Blueprint(call.__module__)
 
@@ -98,7 +98,7 @@ def scheduled(
 def _parsed(event: Any, lambda_context: Any) -> CloudWatchEvent:
     """Return a scheduled event; raise ValueError for another one, and say what to send.
 
-    Chalice itself would fail with a KeyError before it calls any middleware.
+    Chalice itself would fail with a KeyError.
     """
     with suppress(KeyError, TypeError, ValueError):
         parsed = CloudWatchEvent(event, lambda_context)

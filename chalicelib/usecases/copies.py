@@ -36,7 +36,7 @@ def ensure_copy(
     copies = ManagedCopies(own, policy)
     if any(copy.identifier == name and copy.failed for copy in copies):
         raise Refused(Reason.COPY_FAILED, f"the copy of {share.arn} failed")
-    if not copies.lack(share):
+    if not copies.needs_copy_of(share):
         return copies
     made = aws.snapshots.copy(share.arn, name, policy.key, policy.tags(share))
     copies = ManagedCopies([*own, made] if made else aws.snapshots.own(), policy)

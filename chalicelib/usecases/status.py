@@ -20,6 +20,7 @@ from chalicelib.domain.errors import AwsError, RefreshError, Refused
 from chalicelib.domain.ledger import Ledger, Run, Version, earlier_snapshot, in_progress
 from chalicelib.domain.parameters import (
     PLACEHOLDER,
+    Parameter,
     arn_of,
     pipeline_name,
     snapshot_of,
@@ -313,19 +314,29 @@ class _Look:
         due = self.settings.restores.last_run(self.now - LONG_RUN)
         if due is None or hold or in_progress(self.pipeline.runs):
             return
-        held = self.values.get(self.settings.hold_parameter or "")
-        is_lifted = held and held.value == PLACEHOLDER and held.modified > due
-        if is_lifted or hold_today(self.settings, self.values, due):
-            return  # the hold is over, but covered the time of the refresh
         for database, deployment in self.deployed.items():
             latest, cluster = self.values.get(database.latest_parameter), deployment.cluster
             if latest is None or cluster is None or max(latest.modified, cluster.created) >= due:
                 continue  # nothing was to be restored when it was due, or something was since
-            if arn_of(latest.value) not in (None, deployment.value):
+            is_new = arn_of(latest.value) not in (None, deployment.value)
+            if is_new and not self._was_held(due):
                 yield (
                     f"{database.name}: the refresh due at {_time(due)} did not happen. Check the "
                     "notifications and the log of db-restore-from-snapshot."
                 )
+
+    def _was_held(self, due: datetime) -> bool:
+        """Return whether a hold stopped a refresh, even if it is over or was lifted since."""
+        name = self.settings.hold_parameter
+        try:
+            versions = self.aws.parameters.history(name) if name else []
+            before = [each for each in versions if each.modified <= due][-1:]
+            values = {str(name): Parameter(x.value, x.number, x.modified) for x in before}
+            return hold_today(self.settings, values, due) is not None
+        except AwsError:  # nobody knows
+            return False
+        except ValueError:  # an unreadable hold stops it, too
+            return True
 
 
 def _state(facts: Json, deployment: Deployment, *, is_stale: bool) -> str:

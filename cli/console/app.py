@@ -77,7 +77,7 @@ def create_app(client: ApiClient) -> Flask:
             # A form that is too large ends in a page, which others may not see.
             given = request.form.get("token", "") if is_ours else ""
             is_ours &= secrets.compare_digest(given.encode(), token.encode())
-        message = f"This request is not this console's, which may have restarted. Open http://{hosts[0]}/\n"
+        message = f"This request is not from this console, which may have restarted: open http://{hosts[0]}/\n"
         return None if is_ours else Response(message, 403, mimetype="text/plain")
 
     @app.after_request

@@ -5,19 +5,17 @@ It only reads.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from chalice.config import Config
 
 from chalicelib.domain.errors import SettingsError
 from cli import stages
-from cli.configure import text_of
+from cli.configure import policy_files
 from cli.doctor import acceptance, checks, deployment, production, refresh, template, topics
 from cli.doctor.checks import Check
 from cli.doctor.deployment import Wanted
 from cli.look import AcceptanceLook, Look
-from cli.policies import file_name, policies, with_own_statements
 from cli.stages import AcceptanceStage, Stage
 
 _WIDTH = max(map(len, (checks.OK, checks.WARNING, checks.PROBLEM)))
@@ -102,13 +100,10 @@ def lines(done: Sequence[Check]) -> Iterator[str]:
 def wanted_functions(project: Path, stage: Stage) -> tuple[dict[str, Wanted], list[Check]]:
     """Return what each function should have, and the check of its policy file."""
     document, wanted, files = stages.read_config(project), {}, []
-    for function, generated in policies(stage).items():
-        policy, name = generated, file_name(stage.name, function)
-        text = text_of(project, project / ".chalice" / name)
-        with suppress(ValueError):  # `aurora-refresh configure` says what is wrong with the file
-            policy = with_own_statements(generated, text)
-        files.append(checks.policy_file(stage.name, name, text, stages.to_text(policy)))
+    for function, file in policy_files(project, stage).items():
+        files.append(checks.policy_file(stage.name, file))
         own = Config(stage.name, function, config_from_disk=document)
-        role = None if own.manage_iam_role else own.iam_role_arn
-        wanted[function] = Wanted(own.environment_variables, policy, role)
+        wanted[function] = Wanted(
+            own.environment_variables, file.policy, stage.own_roles.get(function)
+        )
     return wanted, files

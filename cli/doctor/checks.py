@@ -10,6 +10,7 @@ from typing import Concatenate, NamedTuple, ParamSpec
 from chalicelib.domain.errors import AwsError, Problem
 from chalicelib.domain.schedule import Timetable
 from chalicelib.settings import names_of
+from cli.configure import PolicyFile
 from cli.errors import DENIED
 from cli.look import Look
 from cli.output import Failure
@@ -149,13 +150,13 @@ def wrong_setting(stage: str, problem: Problem) -> Check:
     return Check("setting", subject, PROBLEM, seen, to_change(stage, answer))
 
 
-def policy_file(stage: str, name: str, text: str | None, wanted: str) -> Check:
+def policy_file(stage: str, file: PolicyFile) -> Check:
     """Check that a policy file, from which Chalice makes a role, matches the settings."""
-    if text == wanted:
-        return Check("policy", name, OK, "is what the stage's settings need")
+    if file.fits:
+        return Check("policy", file.name, OK, "is what the stage's settings need")
     differs = "differs from what the stage's settings need"
-    seen = "does not exist" if text is None else differs
-    return Check("policy", name, PROBLEM, seen, to_change(stage))
+    seen = "does not exist" if file.text is None else differs
+    return Check("policy", file.name, PROBLEM, seen, to_change(stage))
 
 
 def when(stage: AcceptanceStage, instant: datetime) -> str:

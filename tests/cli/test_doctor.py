@@ -864,7 +864,7 @@ def test_what_chalice_deploys_is_wanted(project: Path) -> None:
     role = ROLE.format(ACCEPTANCE)
     own = {"db-reconcile": {"environment_variables": {"LOG": "DEBUG"}, "manage_iam_role": True}}
     edit(project, manage_iam_role=False, iam_role_arn=role, lambda_functions=own)
-    wanted, _ = doctor.wanted_functions(project, HEALTHY_STAGE)
+    wanted, _ = doctor.wanted_functions(project, stages.load(project, NAME))
     assert {each.role for each in wanted.values()} == {role, None}
     assert wanted["db-reconcile"].variables == VARIABLES | {"LOG": "DEBUG"}
 

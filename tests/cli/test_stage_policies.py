@@ -104,7 +104,11 @@ def test_each_function_may_do_what_it_does() -> None:
         RESTORE: look | read_all | MOVE_CURRENT | run | PUBLISH,
         FOLLOW: reconcile,
         RECONCILE: reconcile,
-        API: look | read_all | MOVE_CURRENT | run | parameter(hold, "PutParameter"),
+        API: look
+        | read_all
+        | MOVE_CURRENT
+        | run
+        | parameter(hold, "GetParameterHistory", "PutParameter"),
     }
     # Chalice names the REST API's function after the app and the stage alone.
     deployed = {name: f"acceptance-{name}" for name in expected} | {API: "acceptance"}

@@ -160,7 +160,7 @@ def test_a_long_file_is_a_build_whose_script_runs_it_in_one_transaction_and_prin
     assert run_build(BROKEN) == (3, "psql:/script:4: ERROR:  22P02\n")
     assert run_build(BROKEN, MYSQL) == (1, "ERROR 1062 (23000) at line 3\n")
     assert run_build("quit;", MYSQL) == (1, "the script did not run to its end\n")
-    assert run_build("UPDATE t SET n = 1", MYSQL) == (0, "")
+    assert run_build("UPDATE t SET n = 1;", MYSQL) == (0, "")
     assert run_build(BROKEN, "docdb") == (1, "MongoServerError: E11000\n")
     assert preparation.column(NAMES) == ["Anna", "Bo"]
     assert run_build("UPDATE customers SET name = 'x'") == (0, "")

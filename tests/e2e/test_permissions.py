@@ -7,6 +7,7 @@ tests/cli/test_stage_policies.py lists each grant by hand.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -94,6 +95,8 @@ def a_night_on_which_the_pipeline_is_busy(next_night: Callable[[], Night]) -> No
     assert night.ask("GET", "/status")["pipeline"]["under_way"]["execution_id"] == busy
     night.cloud.patch_pipeline(PIPELINE, hold=[], page_size=100)
     settle(night, "Succeeded")
+    night.cloud.set_clock(night.four + timedelta(hours=3))
+    assert "did not happen" in str(night.ask("GET", "/status")["problems"])
 
 
 def a_bad_night(next_night: Callable[[], Night]) -> None:

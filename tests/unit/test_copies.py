@@ -156,13 +156,13 @@ def test_the_newest_copy_the_one_to_wait_for_and_the_share_to_copy(
     # A share is copied once, even if that failed, and only if it is newer.
     has_copy = 3 in made and "made" not in made[3][1]
     share = snapshot("orders-3", created=MIDNIGHT + timedelta(days=3))
-    assert found.lack(share) is (not has_copy and max(newest, last) < 3)
+    assert found.needs_copy_of(share) is (not has_copy and max(newest, last) < 3)
 
 
 def test_of_shares_of_the_same_time_the_one_with_the_greater_arn_is_copied() -> None:
     share = snapshot("orders-1", created=MIDNIGHT + timedelta(days=1))
-    assert copies(own(1, source=arn("a"))).lack(share)
-    assert not copies(own(1, source=arn("z"))).lack(share)
+    assert copies(own(1, source=arn("a"))).needs_copy_of(share)
+    assert not copies(own(1, source=arn("z"))).needs_copy_of(share)
 
 
 # --- which are expired ----------------------------------------------------------------------------

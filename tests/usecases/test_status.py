@@ -321,8 +321,26 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         for status in ("Failed", "Stopped", "Cancelled")
     },
     "missed": (LATE, [MISSED]),
-    "held when due": (in_turn(at(SUNDAY + timedelta(hours=26)), hold_until("2026-01-05")), []),
-    "held when due, and resumed": (in_turn(LATE, holding(HOLD, "dummyvalue")), []),
+    "held when due": (
+        in_turn(EARLY, hold_until("2026-01-05"), at(SUNDAY + timedelta(hours=26))),
+        [],
+    ),
+    "unreadable when due": (
+        in_turn(EARLY, holding(HOLD, "x"), LATE, holding(HOLD, "dummyvalue")),
+        [],
+    ),
+    "held when due, and resumed": (
+        in_turn(EARLY, hold_until("2026-02-01"), LATE, holding(HOLD, "dummyvalue")),
+        [],
+    ),
+    "missed, and nobody knows of a hold": (
+        in_turn(LATE, lambda night: night.aws.refused.append(("history", HOLD))),
+        [MISSED],
+    ),
+    "held and resumed only since": (
+        in_turn(LATE, hold_until("2026-02-01"), holding(HOLD, "dummyvalue")),
+        [MISSED],
+    ),
     "held": (in_turn(LATE, hold_until("2026-02-01")), []),
     "nothing newer": (in_turn(EARLY, holding(LATEST, OLD), LATE), []),
     "newer only since": (in_turn(LATE, holding(LATEST, NEW)), []),
