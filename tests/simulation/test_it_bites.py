@@ -141,7 +141,7 @@ PLANTED: dict[str, Fault] = {
     ),
     # Which are made and promoted.
     "every share is copied": Fault(
-        "domain.copies.ManagedCopies.lack",
+        "domain.copies.ManagedCopies.needs_copy_of",
         lambda *_: True,
         with_copies(EVENING, *[LOSS] * 4, step("production_shares", hours=100), UPDATE),
     ),
