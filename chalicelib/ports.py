@@ -104,7 +104,7 @@ class Pipelines(Protocol):
         """Return the runs of the last month, newest first, and never less than the last hundred."""
 
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
-        """Return the action executions of a run, or the recent ones with a deploy, newest first."""
+        """Return the action executions of a run, or the recent ones up to a deploy, newest first."""
 
     def positions(self, name: str) -> Mapping[str, Position]:
         """Return where each run in progress is, by execution id."""

@@ -353,8 +353,9 @@ class InMemoryPipelines:
         found = [each for each in reversed(self.executed) if each.execution_id in wanted]
         if execution_id:
             return found
-        deploy = next((n for n, each in enumerate(found) if each.category == "Deploy"), 1_000)
-        return found[: min(deploy // 100 + 1, 10) * 100]  # whole pages
+        deployed = (each.category == "Deploy" and each.status != "Failed" for each in found)
+        deploy = next((n for n, is_one in enumerate(deployed) if is_one), 300)
+        return found[: min(deploy // 100 + 1, 3) * 100]  # whole pages
 
     @_call
     def positions(self, name: str) -> Mapping[str, Position]:

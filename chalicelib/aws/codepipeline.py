@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 # A run may wait for an approval for days while others begin and end.
 RUNS_LISTED = timedelta(days=30)
-_MOST_PAGES = 10  # of a hundred runs or actions; more would take a function's time
+_MOST_PAGES = 10  # of a hundred runs; more would take a function's time
+_MOST_ACTION_PAGES = 3  # of a hundred; a pipeline without a deploy action has no end to find
 _CHANGE_SET_PREPARED = "CHANGE_SET_REPLACE"
 _CHANGE_SET_EXECUTED = "CHANGE_SET_EXECUTE"
 
@@ -54,14 +55,22 @@ class CodePipelines:
             pipelineName=name, **of_run
         )
         found: list[Action] = []
+        prepared: dict[tuple[str | None, ...], datetime] = {}
         with self._translate("ListActionExecutions", name):
-            for page in islice(pages, None if execution_id else _MOST_PAGES):
+            for page in islice(pages, None if execution_id else _MOST_ACTION_PAGES):
                 details = page["actionExecutionDetails"]
                 found += [_to_action(detail) for detail in details if "startTime" in detail]
-                # More recent actions than a page has may hide what was deployed last.
-                if not execution_id and any(each.category == "Deploy" for each in found):
+                prepared |= {
+                    _target(x): x.started for x in found if x.category == PREPARES_CHANGE_SET
+                }
+                # More recent actions than a page has may hide what was deployed last, and when it was read.
+                if not execution_id and any(
+                    each.category == "Deploy"
+                    and each.status != "Failed"
+                    and (each.reads_since or _target(each) in prepared)
+                    for each in found
+                ):
                     break
-        prepared = {_target(x): x.started for x in found if x.category == PREPARES_CHANGE_SET}
         return [
             each._replace(reads_since=each.reads_since or prepared.get(_target(each), each.started))
             for each in found

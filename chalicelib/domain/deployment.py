@@ -433,9 +433,9 @@ def verdict(deployment: Deployment, ledger: Ledger, now: datetime) -> Verdict | 
 def recovered(deployment: Deployment, ledger: Ledger) -> Iterator[tuple[Version, str]]:
     """Yield the labels that no longer apply, with their versions.
 
-    A fault that has cleared can be notified again. Work that has succeeded is not due again, even if
-    the state machine is replaced; if its run has failed before, people are notified that the data is
-    ready. No work is due without a state machine.
+    A fault that has cleared can be notified again. Once its run has ended, work that has succeeded is
+    not due again, even if the state machine is replaced. If the run has failed before, people are
+    notified that the data is ready. Without a state machine, no work is due.
     """
     over: list[tuple[Version, str]] = []
     if not deployment.unknown:
@@ -450,7 +450,8 @@ def recovered(deployment: Deployment, ledger: Ledger) -> Iterator[tuple[Version,
         over.append((version, faults[0]))
     elif version and WORK_DUE in version.labels and preparation and preparation.is_done:
         run = _maker(deployment, ledger.runs)
-        if not (run and run.in_progress):  # if it fails, that is notified first
+        # That a run has failed is notified first, even if the function is killed meanwhile.
+        if run is None or run.succeeded or faults[1] in version.labels:
             over += [(version, each) for each in (*faults, WORK_DUE)]
     yield from ((version, label) for version, label in over if label in version.labels)
 

@@ -100,7 +100,8 @@ class Pipeline(Deployments):
                     f"the run would restore {database.name} from {visible(present.value)}, which "
                     "db-reconcile is about to correct; try again in a few minutes"
                 )
-            if is_foreign(present.value, database.criteria.account, deployment):
+            is_deployed = present.value == deployment.value
+            if not is_deployed and is_foreign(present.value, database.criteria.account, deployment):
                 raise BusyError(
                     f"the run would restore {database.name} from {present.value}, which is neither "
                     "production's nor this account's; pin another snapshot there, then try again"

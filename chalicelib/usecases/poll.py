@@ -16,6 +16,6 @@ def poll(settings: Settings, aws: Aws) -> Result:
     results, errors = run_each([reconcile, follow_copies], lambda step: step(settings, aws))
     errors += [error for result in results for error in result.errors]
     entries = [entry for result in results for entry in result.databases]
-    result = combine(entries) if entries else next(iter(results), Result("ignored"))
+    result = combine(entries) if entries else results[0] if results else Result("ignored")
     outcome = _OUTCOMES.get(result.outcome, result.outcome)
     return result._replace(outcome=outcome, errors=tuple(errors))

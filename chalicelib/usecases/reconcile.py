@@ -299,5 +299,9 @@ def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Ledger]:
         # The version had created the parameter, and nothing is deployed.
         return look.database, Ledger((), ())
     labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
-    pipeline.aws.parameters.label(name, look.found.version.number, labels)
+    version, preparation = look.found.version, look.deployment.preparation
+    pipeline.aws.parameters.label(name, version.number, labels)
+    is_done = preparation is not None and preparation.is_done and WORK_DUE in version.labels
+    if is_done and look.found.reason is Reason.FAILED_AFTER_RESTORE:  # which said so
+        pipeline.aws.parameters.unlabel(name, version.number, {WORK_DUE})
     return look.database, pipeline.read_again(look.database)

@@ -333,9 +333,9 @@ class _Look:
             before = [each for each in versions if each.modified <= due][-1:]
             values = {str(name): Parameter(x.value, x.number, x.modified) for x in before}
             return hold_today(self.settings, values, due) is not None
-        except AwsError:  # nobody knows
+        except AwsError:  # unknown: report it
             return False
-        except ValueError:  # an unreadable hold stops it, too
+        except ValueError:  # an unreadable hold counts as one
             return True
 
 

@@ -8,6 +8,7 @@ import pytest
 from chalicelib.domain.errors import AwsError
 from chalicelib.domain.ledger import GOOD, WORK_DUE
 from tests.fakes import STACK
+from tests.interruptions import Killed, calm, meanwhile
 from tests.stage import CURRENT, PIPELINE
 from tests.usecases.names import NEW, OLD, SUNDAY
 from tests.usecases.night import Night
@@ -163,29 +164,27 @@ def test_a_notification_says_that_data_is_prepared_even_if_the_run_failed_later(
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "RUNNING"])
-def test_a_run_that_fails_while_its_data_is_prepared_is_notified_once(
+def test_a_run_that_fails_while_its_data_is_prepared_is_notified_as_failed_once(
     night: Night, status: str
 ) -> None:
-    """Also if the setting is removed then."""
+    """Also if the function is killed before it notifies, or the setting is removed then."""
+
+    def die() -> None:
+        raise Killed
+
     night.promote()
     night.aws.pipelines.deploy(PIPELINE)
     night.polls()
     execution_becomes(night, status)
-    night.run_is_over("Failed", deploys=False)
+    night.run_ends("Failed", deploys=False)
+    meanwhile(night.aws, "before", "_publish", die)
+    with pytest.raises(Killed):
+        night.polls(1)
+    calm(night.aws)
+    night.polls()
     night.configure(RDS_AFTER_RESTORE="")
     night.polls(3)
     assert night.subjects == [FAILED_AFTER]
-
-
-def test_data_that_is_ready_is_not_notified_together_with_data_that_is_not() -> None:
-    two = Night(two=True, RDS_AFTER_RESTORE=MACHINE, DOCS_AFTER_RESTORE=MACHINE)
-    two.promote()
-    two.run_is_over("Failed", deploys=True)
-    name = next(each for each in two.aws.state_machines.inputs if each.startswith("rds-"))
-    two.aws.state_machines.statuses[name] = "SUCCEEDED"
-    two.polls(3)
-    failed = FAILED_AFTER.replace("(rds)", "(rds,docs)")
-    assert two.subjects == [failed, READY]
 
 
 def restored_without(night: Night) -> None:

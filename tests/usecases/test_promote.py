@@ -335,6 +335,10 @@ def test_no_run_is_started_that_restores_a_stranger_s_snapshot_elsewhere(two: Ni
     with pytest.raises(BusyError, match="which is neither production's nor this account's"):
         two.pin("new", deploy=True)
     assert two.started == []
+    two.push()
+    two.run_is_over()
+    two.pin("new", deploy=True)  # what is deployed already is not restored
+    assert two.started == ["run-3"]
 
 
 # --- because a person asks ------------------------------------------------------------------------

@@ -251,7 +251,8 @@ def promotion_that(status: str, **after: float) -> Arrange:
 
 
 DENIED = "AccessDeniedException: no."
-EARLY, LATE = (at(SUNDAY + timedelta(hours=hours)) for hours in (-2, 2))
+EARLY, LATE, LATER = (at(SUNDAY + timedelta(hours=hours)) for hours in (-2, 2, 26))
+HELD, LIFTED = hold_until("2026-02-01"), holding(HOLD, "dummyvalue")
 UNSEEN = "rds: cannot determine what is deployed: "
 READ = "which the next run of the pipeline would read: pin the snapshot that is deployed, or another one."
 RESET, WRONG = (f"rds: {CURRENT} holds {value}, {READ}" for value in ("dummyvalue", HIDDEN))
@@ -271,6 +272,10 @@ MISSED = (
 NO_UPDATE = f"rds: latest would not be promoted: {LATEST} holds dummyvalue, {NO_ARN}. {Reason.NO_LATEST.next_step}"
 WAITS = f"{WAITING}. When it continues, it restores rds from {NEW}."
 LONGER = promotion_that("InProgress", hours=2, seconds=1)
+
+
+def hide_the_hold(night: Night) -> None:
+    night.aws.refused.append(("history", HOLD))
 
 
 def ended(status: str) -> str:
@@ -321,27 +326,12 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         for status in ("Failed", "Stopped", "Cancelled")
     },
     "missed": (LATE, [MISSED]),
-    "held when due": (
-        in_turn(EARLY, hold_until("2026-01-05"), at(SUNDAY + timedelta(hours=26))),
-        [],
-    ),
-    "unreadable when due": (
-        in_turn(EARLY, holding(HOLD, "x"), LATE, holding(HOLD, "dummyvalue")),
-        [],
-    ),
-    "held when due, and resumed": (
-        in_turn(EARLY, hold_until("2026-02-01"), LATE, holding(HOLD, "dummyvalue")),
-        [],
-    ),
-    "missed, and nobody knows of a hold": (
-        in_turn(LATE, lambda night: night.aws.refused.append(("history", HOLD))),
-        [MISSED],
-    ),
-    "held and resumed only since": (
-        in_turn(LATE, hold_until("2026-02-01"), holding(HOLD, "dummyvalue")),
-        [MISSED],
-    ),
-    "held": (in_turn(LATE, hold_until("2026-02-01")), []),
+    "held when due": (in_turn(EARLY, hold_until("2026-01-05"), LATER), []),
+    "unreadable when due": (in_turn(EARLY, holding(HOLD, "x"), LATE, LIFTED), []),
+    "held when due, and resumed": (in_turn(EARLY, HELD, LATE, LIFTED), []),
+    "held and resumed only since": (in_turn(LATE, HELD, LIFTED), [MISSED]),
+    "missed, and nobody knows of a hold": (in_turn(LATE, hide_the_hold), [MISSED]),
+    "held": (in_turn(LATE, HELD), []),
     "nothing newer": (in_turn(EARLY, holding(LATEST, OLD), LATE), []),
     "newer only since": (in_turn(LATE, holding(LATEST, NEW)), []),
     "before the first update is due": (

@@ -14,7 +14,6 @@ function localize(root) {
 async function ask(address) {
   if (document.body.ariaBusy) return; // a late answer would replace the form that is open
   stop(); // and so would a reload
-  reloading = false;
   document.body.ariaBusy = "true";
   const text = await fetch(address).then((answer) => answer.text()).catch(() => "");
   const panel = new DOMParser().parseFromString(text, "text/html").querySelector("#panel");
@@ -68,8 +67,13 @@ if (filter) select();
 document.documentElement.classList.add("script");
 document.querySelector("#zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const seconds = document.querySelector("[data-reload]")?.dataset.reload;
-let reloading = false; // a second reload would cancel one that takes long
+let reloaded = 0; // a second reload would cancel one that takes long
 let typed = 0; // a reload takes the keyboard's focus back to the top
 addEventListener("keydown", () => { typed = Date.now(); });
-const isInUse = () => reloading || dialog.open || document.hidden || document.body.ariaBusy || Date.now() - typed < 30_000;
-if (seconds) setInterval(() => isInUse() || location.reload(reloading = true), seconds * 1000);
+const isInUse = () => dialog.open || document.hidden || document.body.ariaBusy || Date.now() - typed < 30_000
+  || Date.now() - reloaded < 40_000;
+if (seconds) setInterval(() => {
+  if (isInUse()) return;
+  reloaded = Date.now();
+  location.reload();
+}, seconds * 1000);
