@@ -104,11 +104,14 @@ def test_a_night_from_the_update_to_the_end_of_the_run(
     (_,) = output()
 
 
-def test_a_failed_aws_call_is_raised(load: Load, aws: InMemoryAws, output: Output) -> None:
+@pytest.mark.parametrize(("call", "function"), [("get", RESTORE), ("runs", "db-reconcile")])
+def test_a_failed_aws_call_is_raised(
+    load: Load, aws: InMemoryAws, output: Output, call: str, function: str
+) -> None:
     """Lambda counts it, and its alarm rings."""
-    refuse(aws, "get")
+    refuse(aws, call)
     with pytest.raises(AwsError):
-        invoke(load(aws), RESTORE, "2026-01-04T04:00:00Z")
+        invoke(load(aws), function, "2026-01-04T04:00:00Z")
     assert output() == []
 
 
