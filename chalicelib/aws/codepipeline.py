@@ -60,7 +60,7 @@ class CodePipelines:
             for page in islice(pages, None if execution_id else _MOST_ACTION_PAGES):
                 details = page["actionExecutionDetails"]
                 found += [_to_action(detail) for detail in details if "startTime" in detail]
-                prepared |= {
+                prepared = {
                     _target(x): x.started for x in found if x.category == PREPARES_CHANGE_SET
                 }
                 # More recent actions than a page has may hide what was deployed last, and when it was read.

@@ -83,6 +83,11 @@ class Cluster(NamedTuple):
     secret_arn: str | None = None
     key: str | None = None
 
+    @property
+    def account(self) -> str:
+        """The account that the cluster is in."""
+        return self.arn.split(":")[4]
+
 
 # The status of a preparation that cannot be read.
 UNKNOWN = "unknown"
@@ -215,7 +220,7 @@ def is_foreign(value: str | None, production: str, deployment: Deployment) -> bo
     arn, cluster = SnapshotArn.parse(value or ""), deployment.cluster
     if arn is None or cluster is None:
         return False
-    return arn.account not in (production, cluster.arn.split(":")[4])
+    return arn.account not in (production, cluster.account)
 
 
 def is_namesake(snapshot: Snapshot, deployment: Deployment) -> bool:

@@ -1,7 +1,7 @@
 """The preconditions of a promotion that status, pin and the doctor check too."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, is_namesake
@@ -25,6 +25,11 @@ def hold_today(settings: Settings, values: Values, now: datetime) -> Hold | None
             f"{settings.hold_parameter} cannot be read, which counts as a hold: {error}"
         ) from error
     return hold if hold and hold.covers(settings.window.date_of(now)) else None
+
+
+def next_restore(settings: Settings, now: datetime, hold: Hold | None) -> datetime | None:
+    """Return when the schedule promotes next, with regard to a hold; None for a rate."""
+    return settings.restores.next_run(now, hold.until if hold else date.min)
 
 
 def check_name(database: Database, deployment: Deployment, snapshot: Snapshot) -> None:

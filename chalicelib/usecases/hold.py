@@ -10,6 +10,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import Json
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.checks import next_restore
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import in_words
 
@@ -51,10 +52,10 @@ def _parameter(settings: Settings) -> str:
 
 def _answer(settings: Settings, aws: Aws, new: Hold | None) -> Json:
     """Say which hold is set, when the schedule promotes next, and which run restores despite it."""
-    next_restore = settings.restores.next_run(aws.now(), new.until if new else date.min)
+    restore = next_restore(settings, aws.now(), new)
     return {
         "hold": new.to_json() if new else None,
-        "next_restore": next_restore.isoformat() if next_restore else None,
+        "next_restore": restore.isoformat() if restore else None,
         "under_way": _under_way(settings, aws),
     }
 

@@ -70,11 +70,16 @@ class _Look(NamedTuple):
         return not (before and before.value == version.value) or bool(self.deployment.cluster)
 
     @property
+    def is_prepared(self) -> bool:
+        """Whether the data is ready for testers although its run has failed."""
+        preparation = self.deployment.preparation
+        is_done = preparation is not None and preparation.is_done
+        return is_done and self.found.reason is Reason.FAILED_AFTER_RESTORE
+
+    @property
     def is_ready(self) -> bool:
         """Whether data is prepared whose failed run people were notified of."""
-        preparation, labels = self.deployment.preparation, self.found.version.labels
-        is_done = preparation is not None and preparation.is_done and WORK_DUE not in labels
-        return is_done and self.found.reason is Reason.FAILED_AFTER_RESTORE
+        return self.is_prepared and WORK_DUE not in self.found.version.labels
 
     @property
     def before(self) -> Version | None:
@@ -283,10 +288,9 @@ def _message(pipeline: Pipeline, look: _Look) -> str:
 
 def _readiness(look: _Look) -> str:
     """Return whether data is ready for testers although its run has failed."""
-    preparation = look.deployment.preparation
-    if look.found.reason is not Reason.FAILED_AFTER_RESTORE or preparation is None:
+    if look.found.reason is not Reason.FAILED_AFTER_RESTORE or look.deployment.preparation is None:
         return ""
-    return "; the data is prepared" if preparation.is_done else "; the data is NOT prepared yet"
+    return "; the data is prepared" if look.is_prepared else "; the data is NOT prepared yet"
 
 
 def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Ledger]:
@@ -299,9 +303,8 @@ def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Ledger]:
         # The version had created the parameter, and nothing is deployed.
         return look.database, Ledger((), ())
     labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
-    version, preparation = look.found.version, look.deployment.preparation
+    version = look.found.version
     pipeline.aws.parameters.label(name, version.number, labels)
-    is_done = preparation is not None and preparation.is_done and WORK_DUE in version.labels
-    if is_done and look.found.reason is Reason.FAILED_AFTER_RESTORE:  # which said so
+    if look.is_prepared and WORK_DUE in version.labels:  # people were notified of both
         pipeline.aws.parameters.unlabel(name, version.number, {WORK_DUE})
     return look.database, pipeline.read_again(look.database)

@@ -88,10 +88,9 @@ def _take(
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
     if found := _find(own(), name, policy, identifier):
         return found
-    account = cluster.arn.split(":")[4]
-    if cluster.key and _is_default_key(aws, cluster.key, account):
+    if cluster.key and _is_default_key(aws, cluster.key, cluster.account):
         key = policy.key
-        if key is None or _is_default_key(aws, key, account):
+        if key is None or _is_default_key(aws, key, cluster.account):
             raise Refused(
                 Reason.DEFAULT_KEY,
                 f"{name} is encrypted under this account's default key aws/rds, which no other account "

@@ -4,7 +4,7 @@ Nothing here writes. All answers come from one look at the account, so that they
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import (
@@ -32,7 +32,13 @@ from chalicelib.domain.results import Json, hours
 from chalicelib.domain.snapshots import Snapshot, choose, rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.checks import candidate, check_name, hold_today, wrong_parameters
+from chalicelib.usecases.checks import (
+    candidate,
+    check_name,
+    hold_today,
+    next_restore,
+    wrong_parameters,
+)
 from chalicelib.usecases.copies import described, list_own_once
 from chalicelib.usecases.deployments import Deployments, describe, in_words
 from chalicelib.usecases.preparation import preparation_of
@@ -153,9 +159,7 @@ class _Look:
         except ValueError as error:
             self.problems.append(f"{error}. Set a new hold, or lift it.")
             return {"until": None, "reason": str(error), "by": "unknown"}, None
-        not_before = hold.until if hold else date.min
-        next_restore = self.settings.restores.next_run(self.now, not_before)
-        return hold.to_json() if hold else None, next_restore
+        return hold.to_json() if hold else None, next_restore(self.settings, self.now, hold)
 
     def database(self, database: Database) -> Json:
         """Return the facts of a database."""
@@ -268,8 +272,8 @@ class _Look:
         for each in dict.fromkeys([value, deployment.value]):
             if is_foreign(each, database.criteria.account, deployment):
                 yield (
-                    f"{each} is of an account that is neither production's nor this one: pin another "
-                    f"snapshot, and find out who wrote {name}."
+                    f"{each} belongs to an account that is neither production's nor this one: pin "
+                    f"another snapshot, and find out who wrote {name}."
                 )
 
     def under_way(self) -> Json | None:
@@ -314,16 +318,18 @@ class _Look:
         due = self.settings.restores.last_run(self.now - LONG_RUN)
         if due is None or hold or in_progress(self.pipeline.runs):
             return
+        missed = []
         for database, deployment in self.deployed.items():
             latest, cluster = self.values.get(database.latest_parameter), deployment.cluster
             if latest is None or cluster is None or max(latest.modified, cluster.created) >= due:
                 continue  # nothing was to be restored when it was due, or something was since
-            is_new = arn_of(latest.value) not in (None, deployment.value)
-            if is_new and not self._was_held(due):
-                yield (
+            if arn_of(latest.value) not in (None, deployment.value):
+                missed.append(
                     f"{database.name}: the refresh due at {_time(due)} did not happen. Check the "
                     "notifications and the log of db-restore-from-snapshot."
                 )
+        if missed and not self._was_held(due):
+            yield from missed
 
     def _was_held(self, due: datetime) -> bool:
         """Return whether a hold stopped a refresh, even if it is over or was lifted since."""

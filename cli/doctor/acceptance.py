@@ -96,7 +96,9 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
     if arn is None:
         return problem(f"{_no_arn(value)}; the next run reads it", fix)
     if not look.stage.may_restore(database, arn):
-        seen = f"{value} is of an unknown account or in another Region: the next run reads it"
+        seen = (
+            f"{value} belongs to an unknown account or is in another Region: the next run reads it"
+        )
         return problem(seen, fix)
     snapshot = look.present(database, value)
     if snapshot is None:

@@ -258,7 +258,7 @@ READ = "which the next run of the pipeline would read: pin the snapshot that is 
 RESET, WRONG = (f"rds: {CURRENT} holds {value}, {READ}" for value in ("dummyvalue", HIDDEN))
 STRANGERS = arn("old", "9" * 12)
 NEITHER = (
-    f"rds: {STRANGERS} is of an account that is neither production's nor this one: pin another snapshot, "
+    f"rds: {STRANGERS} belongs to an account that is neither production's nor this one: pin another snapshot, "
     f"and find out who wrote {CURRENT}."
 )
 TOO_OLD = "rds: the deployed data is more than 16 days old; the limit is 14 days. "
