@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from chalicelib import settings
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, Problem, SettingsError
+from chalicelib.domain.results import Json
 from cli import stages
 from cli.look import AcceptanceLook
 from cli.output import Failure, WrongUsage
@@ -28,7 +29,6 @@ from cli.stages import (
     PIPELINE,
     REGION,
     AcceptanceStage,
-    Json,
     Stage,
 )
 

@@ -16,6 +16,7 @@ from chalicelib.domain.deployment import Stack as SeenStack
 from chalicelib.domain.errors import AwsError, RefreshError, Refused
 from chalicelib.domain.functions import APP
 from chalicelib.domain.parameters import PLACEHOLDER, Values
+from chalicelib.domain.results import Json
 from chalicelib.domain.snapshots import Choice, Snapshot, choose
 from chalicelib.usecases.checks import candidate
 from chalicelib.usecases.copies import ListOwn, list_own_once
@@ -27,7 +28,7 @@ from cli.client import apis_invoking
 from cli.mainpipeline import DeployedStack, Reading
 from cli.output import Failure, say
 from cli.policies import FUNCTIONS, log_group
-from cli.stages import AcceptanceStage, Json, Stage, to_deploy
+from cli.stages import AcceptanceStage, Stage, to_deploy
 
 P = ParamSpec("P")
 T = TypeVar("T")

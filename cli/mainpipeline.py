@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from chalicelib.domain.deployment import StackReference
+from chalicelib.domain.results import Json
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import templates
-from cli.stages import AcceptanceStage, Json
+from cli.stages import AcceptanceStage
 
 CLUSTERS = ("AWS::RDS::DBCluster", "AWS::DocDB::DBCluster", "AWS::Neptune::DBCluster")
 READS_AT_EVERY_UPDATE = "AWS::SSM::Parameter::Value<String>"

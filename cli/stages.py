@@ -14,7 +14,7 @@ from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from botocore.loaders import create_loader
 from chalice.config import Config
@@ -23,6 +23,7 @@ from chalicelib import settings
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.functions import API, APP, NAMES, UPDATE
+from chalicelib.domain.results import Json
 from chalicelib.domain.snapshots import SnapshotArn
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
@@ -39,7 +40,6 @@ INITIAL = "DATABASE_BACKUP_SNAPSHOT_ID_ARN"
 PIPELINE, ACCOUNT, REGION = "MAIN_PIPELINE_ARN", "ACCOUNT", "REGION"
 OWN_NAMES = {PIPELINE: "main_pipeline_arn", ACCOUNT: "account", REGION: "region"}
 
-Json = dict[str, Any]
 
 # The longest name that Chalice derives from a stage's is a rule's. EventBridge allows 64 characters.
 _LONGEST = 64 - len(f"{APP}--{UPDATE}-event")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from cli.stages import Json
+from chalicelib.domain.results import Json
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
 # DescribeStacks shows the stored parameters' names as the values of these.

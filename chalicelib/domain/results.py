@@ -45,7 +45,7 @@ class DatabaseResult(NamedTuple):
     duration_minutes: float | None = None
     taken_back: bool | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return what is known, and always the three snapshots."""
         always = {"latest", "current", "previous"}
         fields = {k: v for k, v in self._asdict().items() if v is not None or k in always}
@@ -79,7 +79,7 @@ class ClusterResult(NamedTuple):
     message: str | None = None
     snapshots: Mapping[str, str | list[str]] = {}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return the entry of the result's JSON."""
         fields = self._asdict()
         snapshots = fields.pop("snapshots")
@@ -109,9 +109,9 @@ class Result(NamedTuple):
     clusters: tuple[ClusterResult, ...] = ()
     errors: tuple[AwsError, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return the result with an execution id only if a run was started."""
-        fields: dict[str, Any] = {
+        fields: Json = {
             "outcome": self.outcome,
             "reason": self.reason,
             "message": self.message,

@@ -18,7 +18,7 @@ from chalicelib import observability, settings
 from chalicelib.aws.clients import BotoAws
 from chalicelib.domain import functions
 from chalicelib.domain.errors import SettingsError
-from chalicelib.domain.results import Result
+from chalicelib.domain.results import Json, Result
 from chalicelib.domain.schedule import Expression, scheduled_minute
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
@@ -58,7 +58,7 @@ def production() -> ProductionSettings:
     return stage
 
 
-def report(use_case: str, event: CloudWatchEvent, result: Result) -> dict[str, Any]:
+def report(use_case: str, event: CloudWatchEvent, result: Result) -> Json:
     """Log the result of a use case with its grounds, count it, and return it as JSON.
 
     Raise AwsError if it has errors, so that Lambda retries and the alarm rings.
@@ -83,7 +83,7 @@ def scheduled(
     """
     blueprint = Blueprint(call.__module__)
 
-    def handler(event: CloudWatchEvent) -> dict[str, Any]:
+    def handler(event: CloudWatchEvent) -> Json:
         time = scheduled_minute(event.time)
         if schedule is None or schedule.is_due(time):
             return report(use_case, event, call(time))

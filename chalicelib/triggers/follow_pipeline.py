@@ -1,10 +1,9 @@
 """db-follow-pipeline: act on the end of a run of the main pipeline."""
 
-from typing import Any
-
 from chalice.app import Blueprint, CloudWatchEvent
 
 from chalicelib.domain import functions
+from chalicelib.domain.results import Json
 from chalicelib.triggers import context
 from chalicelib.usecases.reconcile import reconcile
 
@@ -20,6 +19,6 @@ blueprint = Blueprint(__name__)
     },
     name=functions.FOLLOW_PIPELINE,
 )
-def handler(event: CloudWatchEvent) -> dict[str, Any]:
+def handler(event: CloudWatchEvent) -> Json:
     result = reconcile(settings, context.aws, event.detail["pipeline"])
     return context.report("reconcile", event, result)

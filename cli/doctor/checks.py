@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Concatenate, NamedTuple, ParamSpec
 
 from chalicelib.domain.errors import AwsError, Problem
+from chalicelib.domain.results import Json
 from chalicelib.domain.schedule import Timetable
 from chalicelib.settings import names_of
 from cli.configure import PolicyFile
@@ -19,7 +20,6 @@ from cli.stages import (
     INITIAL,
     PIPELINE,
     AcceptanceStage,
-    Json,
     Stage,
     contradictions,
     to_change,

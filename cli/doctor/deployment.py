@@ -14,6 +14,7 @@ from chalicelib.domain.functions import (
     SHARE,
     UPDATE,
 )
+from chalicelib.domain.results import Json
 from cli import stacks
 from cli.doctor.checks import (
     Check,
@@ -27,7 +28,7 @@ from cli.doctor.checks import (
 )
 from cli.look import AcceptanceLook, Look, known
 from cli.policies import FUNCTIONS, Policy, file_name
-from cli.stages import Json, ProductionStage
+from cli.stages import ProductionStage
 
 # Only one invocation at a time may move *current*, or share and delete.
 SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment, StackReference
 from chalicelib.domain.reasons import Reason
+from chalicelib.domain.results import Json
 from cli import mainpipeline
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning, when
 from cli.look import AcceptanceLook, known
-from cli.stages import AcceptanceStage, Json, to_change
+from cli.stages import AcceptanceStage, to_change
 
 
 def databases(look: AcceptanceLook) -> Iterator[Check]:

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.results import Json
 from chalicelib.domain.snapshots import Snapshot
 from cli import mainpipeline
 from cli.doctor.checks import Check, Verdict, check, ok, problem, warning
 from cli.look import AcceptanceLook, known
 from cli.mainpipeline import Reading
-from cli.stages import Json, to_change
+from cli.stages import to_change
 from cli.templates import NO_VALUE
 
 _BY_HAND = "compare its template with docs/main-pipeline.md"

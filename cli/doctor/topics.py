@@ -6,11 +6,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from chalicelib.domain.functions import API
+from chalicelib.domain.results import Json
 from cli import stacks
 from cli.doctor.checks import Check, Verdict, check, ok, problem, unusable_key, warning
 from cli.look import Look, known
 from cli.policies import USE_TOPIC_KEY, Policy
-from cli.stages import Json, to_change
+from cli.stages import to_change
 
 _ALARMS = "cloudwatch.amazonaws.com"
 _UNCERTAIN = {"Condition", "NotAction", "NotPrincipal"}  # keys of statements that are not evaluated
