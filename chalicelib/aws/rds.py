@@ -14,11 +14,7 @@ from chalicelib.domain.snapshots import Snapshot, SnapshotArn
 
 if TYPE_CHECKING:
     from mypy_boto3_rds import RDSClient
-    from mypy_boto3_rds.type_defs import (
-        DBClusterSnapshotTypeDef,
-        DBClusterTypeDef,
-        TagTypeDef,
-    )
+    from mypy_boto3_rds.type_defs import DBClusterSnapshotTypeDef, DBClusterTypeDef, TagTypeDef
 
 # The snapshot attribute that lists the accounts which may copy and restore the snapshot.
 _RESTORE_ATTRIBUTE = "restore"

@@ -9,13 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from chalicelib.domain import ownership
-from chalicelib.domain.snapshots import (
-    Criteria,
-    Rejection,
-    Snapshot,
-    SnapshotArn,
-    rejection,
-)
+from chalicelib.domain.snapshots import Criteria, Rejection, Snapshot, SnapshotArn, rejection
 
 PREFIX = "aurora-refresh-copy-"
 

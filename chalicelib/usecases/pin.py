@@ -4,14 +4,16 @@ import uuid
 from dataclasses import replace
 
 from chalicelib.domain.database import Database
+from chalicelib.domain.deployment import Deployment
 from chalicelib.domain.errors import NotFound, RefreshError, Refused
-from chalicelib.domain.ledger import Ledger, Move, Note, earlier_snapshot
+from chalicelib.domain.ledger import Ledger, Move, Note, earlier_snapshot, last_restored
 from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import Json
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
+from chalicelib.usecases.checks import check_name
 from chalicelib.usecases.current import Pipeline, put
 
 
@@ -47,6 +49,8 @@ def pin(
     ledger = pipeline.ledgers[database] if pipeline else Ledger(aws.parameters.history(name), ())
     found = named or _earlier(aws, database, ledger, deploy=deploy)
     _check(settings, found, database)
+    if restored := last_restored(ledger):
+        check_name(database, Deployment(restored.value, restored, restored.run_id), found)
     note = Note("rollback" if snapshot is None else "pin", actor, reason)
     run, busy = None, None
     if pipeline:

@@ -5,7 +5,7 @@ raised after an undo, so that Lambda retries.
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -116,7 +116,7 @@ class _Attempt:
     outside_window: bool = False
     collect_all: bool = False
     values: Values = field(default_factory=dict)
-    snapshots: Mapping[Database, Snapshot] = field(default_factory=dict)
+    snapshots: dict[Database, Snapshot] = field(default_factory=dict)
     pipeline: Pipeline | None = None  # once its runs are listed
     deployed: dict[Database, Deployment] = field(default_factory=dict)
     moves: dict[Database, Move] = field(default_factory=dict)
@@ -182,16 +182,17 @@ class _Attempt:
             raise Refused(Reason.ON_HOLD, message)
 
     def _parameters(self) -> str:
-        if wrong := [*wrong_parameters(self.settings, self.values)]:
-            raise Refused(wrong[0].reason, "; ".join(map(str, wrong)))
+        _raise_all([*wrong_parameters(self.settings, self.values)])
         return f"the pipeline is {self.values[self.settings.pipeline_parameter].value}"
 
     def _snapshot(self) -> str:
-        own = list_own_once(self.aws)
-        self.snapshots = {
-            each: candidate(self.settings, self.aws, own, each, self.values)
-            for each in self.settings.databases
-        }
+        own, refused = list_own_once(self.aws), list[Refused]()
+        for each in self.settings.databases:
+            try:
+                self.snapshots[each] = candidate(self.settings, self.aws, own, each, self.values)
+            except Refused as refusal:
+                refused.append(refusal)
+        _raise_all(refused)
         return ", ".join(
             f"{each.name}: {found.arn}, {span(found.age(self.aws.now()))} old"
             for each, found in self.snapshots.items()
@@ -250,3 +251,9 @@ class _Attempt:
         return Result(
             "started", None, None, tuple(entries), execution_id, tuple(self.steps.values())
         )
+
+
+def _raise_all(refused: Sequence[Refused]) -> None:
+    """Raise the refusals, if any, as one with the first one's reason, so that all can be corrected at once."""
+    if refused:
+        raise Refused(refused[0].reason, "; ".join(map(str, refused)))

@@ -12,15 +12,7 @@ from chalice.app import BadRequestError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.triggers.validation import (
-    HOLD,
-    PIN,
-    REFRESH,
-    ROLLBACK,
-    Field,
-    echo,
-    json_body,
-)
+from chalicelib.triggers.validation import HOLD, PIN, REFRESH, ROLLBACK, Field, echo, json_body
 
 ALL = {"pin": PIN, "rollback": ROLLBACK, "hold": HOLD, "refresh": REFRESH, "resume": ()}
 NAMES = sorted({field.name for fields in ALL.values() for field in fields})

@@ -3,6 +3,7 @@
 `Night.ask` checks that a request that is refused writes nothing.
 """
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from chalicelib.domain.ledger import Note
 from tests.fakes import ACCEPTANCE, arn, snapshot
 from tests.interruptions import meanwhile
 from tests.stage import CURRENT, LATEST, PIPELINE, PIPELINE_NAME
-from tests.usecases.names import HIDDEN, KIM, NEW, OLD, SECRET
+from tests.usecases.names import HIDDEN, KIM, NEW, OLD, SECRET, SUNDAY
 from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import Arrange, holding, listing, without
 
@@ -68,6 +69,10 @@ COPIES_ONLY = (
     "{} cannot be pinned: production shares in us-east-1, so this stage restores snapshots of its own account "
     "and Region only; pin latest or another one of these"
 )
+NAMESAKE = (
+    f"{NEW} is newer than the snapshot of this name that is deployed, so CloudFormation would restore nothing: "
+    "give each snapshot a name of its own, or set RDS_COPY_KMS_KEY_ID"
+)
 DELETING = f"{OLD} cannot be pinned: status deleting, expected available"
 NO_PIPELINE = "there is no pipeline named elsewhere"
 NO_NAME = f"{PIPELINE_NAME} holds {HIDDEN}, not a pipeline's name"
@@ -97,6 +102,7 @@ def shared_elsewhere(night: Night) -> None:
         (OWN_ELSEWHERE, shared_elsewhere, COPIES_ONLY.format(OWN_ELSEWHERE)),
         (NEW, shared_elsewhere, COPIES_ONLY.format(NEW)),
         ("twice", listing(snapshot("twice"), snapshot("twice", ACCEPTANCE)), SEVERAL),
+        ("new", listing(snapshot("new", created=SUNDAY + timedelta(hours=1))), NAMESAKE),
         ("old", Night.push, BUSY),
         (ROLLBACK, Night.push, BUSY),
         ("old", holding(PIPELINE_NAME, "elsewhere"), NO_PIPELINE),

@@ -14,7 +14,7 @@ from chalicelib.usecases.scheduled import UseCase
 from chalicelib.usecases.update_latest import update
 from tests.fakes import arn, snapshot
 from tests.interruptions import calm, meanwhile, refuse
-from tests.stage import CURRENT, LATEST, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
+from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, PIPELINE_NAME
 from tests.usecases.names import HIDDEN, HOLD, KIM, NEW, OLD, SCHEDULE, SECRET, SUNDAY, WAITING
 from tests.usecases.night import Night, documented, refused
 from tests.usecases.states import (
@@ -144,9 +144,16 @@ def test_a_decision_not_to_act_names_its_step_and_leaves_everything_as_it_was(
     assert night.subjects == ([f"{what}: {reason} (rds)"] if is_notified else [])
 
 
-def test_every_missing_parameter_is_named_at_once(night: Night) -> None:
-    in_turn(without(LATEST), without(PIPELINE_NAME))(night)
-    assert night.promote().message == f"{UNNAMED}; parameter not found: {LATEST}"
+def test_all_that_is_wrong_is_named_at_once(two: Night) -> None:
+    """Otherwise the second one would be found on the next night, two weeks later."""
+    in_turn(listing(snapshot("docs-new")), holding(OTHER_LATEST, "dummyvalue"))(two)
+    gone, empty = (
+        f"{NEW} no longer exists or is no longer shared",
+        f"{OTHER_LATEST} holds dummyvalue",
+    )
+    assert two.promote().message == f"{gone}; {empty}, not the ARN of a DB cluster snapshot"
+    in_turn(without(LATEST), without(PIPELINE_NAME))(two)
+    assert two.promote().message == f"{UNNAMED}; parameter not found: {LATEST}"
 
 
 @pytest.mark.parametrize("use_case", [promote, update])
