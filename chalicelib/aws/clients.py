@@ -11,6 +11,7 @@ from botocore.config import Config
 
 from chalicelib.aws.cloudformation import CloudFormationStacks
 from chalicelib.aws.codepipeline import CodePipelines
+from chalicelib.aws.errors import LOST_ATTEMPT
 from chalicelib.aws.kms import KmsKeys
 from chalicelib.aws.rds import RdsClusters, RdsSnapshots
 from chalicelib.aws.sns import SnsNotifier
@@ -24,21 +25,33 @@ _RETRIES: Any = {"mode": "standard", "total_max_attempts": 4}
 CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=4)
 LISTING_CONFIG = Config(retries=_RETRIES, connect_timeout=2, read_timeout=20)
 
-# A throttled call gets more attempts than others, at shorter intervals: eight end within 13 seconds.
-THROTTLED_ATTEMPTS = 8
-_THROTTLING = re.compile(".*Throttl.*|TooManyRequestsException|RequestLimitExceeded")
+# A call that AWS is too busy for gets more attempts than others, at shorter intervals: eight end within
+# 13 seconds. Parameter Store and CodePipeline take one change at a time, and refuse another one meanwhile.
+BUSY_ATTEMPTS = 8
+_BUSY = re.compile(
+    ".*Throttl.*|TooManyRequestsException|RequestLimitExceeded|TooManyUpdates|ConflictException"
+)
 
 
-def throttled_delay(attempts: int, response: tuple[Any, Any] | None, **_: Any) -> float | None:
-    """Return the seconds to wait before repeating a throttled call; None leaves it to botocore.
+def retry_delay(
+    attempts: int, response: tuple[Any, Any] | None, request_dict: Any, **_: Any
+) -> float | None:
+    """Return the seconds to wait before repeating a call that AWS is too busy for; None leaves it to botocore.
 
     botocore waits up to 1, 2, 4 … seconds, but a token bucket refills within a fraction of a second, so
     a long listing would waste most of its rate. This is documented for EC2; for RDS it is assumed.
     https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+
+    If an earlier attempt may have taken effect, say so in the answer to a later one.
     """
-    if response is None or attempts >= THROTTLED_ATTEMPTS:
-        return None
-    if not _THROTTLING.fullmatch(response[1].get("Error", {}).get("Code", "")):
+    context = request_dict["context"]
+    code = (response[1].get("Error", {}).get("Code") or "") if response else ""
+    is_busy = _BUSY.fullmatch(code) is not None
+    if response is None or (response[0].status_code >= 500 and not is_busy):
+        context[LOST_ATTEMPT] = True
+    elif LOST_ATTEMPT in context:
+        response[1]["ResponseMetadata"][LOST_ATTEMPT] = True
+    if not is_busy or attempts >= BUSY_ATTEMPTS:
         return None
     return random.uniform(0.5, 1) * min(0.1 * 2.0 ** (attempts - 1), 20)  # noqa: S311 (no secret)
 
@@ -56,7 +69,7 @@ class _LazyClient:
     def _client(self) -> Any:
         client = self._create()
         # The first handler that returns a delay wins; botocore's own handler comes second.
-        client.meta.events.register_first(f"needs-retry.{self._service}", throttled_delay)
+        client.meta.events.register_first(f"needs-retry.{self._service}", retry_delay)
         return client
 
     def __getattr__(self, name: str) -> Any:

@@ -56,7 +56,9 @@ class CodePipelines:
         )
         found: list[Action] = []
         prepared: dict[tuple[str | None, ...], datetime] = {}
-        with self._translate("ListActionExecutions", name):
+        # CodePipeline may not know a run yet that it has just listed, and promises no order.
+        unknown = "PipelineExecutionNotFoundException"
+        with self._translate("ListActionExecutions", name, ignored=unknown):
             for page in islice(pages, None if execution_id else _MOST_ACTION_PAGES):
                 details = page["actionExecutionDetails"]
                 found += [_to_action(detail) for detail in details if "startTime" in detail]
@@ -71,6 +73,7 @@ class CodePipelines:
                     for each in found
                 ):
                     break
+        found.sort(key=lambda each: each.started, reverse=True)
         return [
             each._replace(reads_since=each.reads_since or prepared.get(_target(each), each.started))
             for each in found
@@ -90,8 +93,10 @@ class CodePipelines:
             ]
 
     @contextmanager
-    def _translate(self, operation: str, name: str) -> Iterator[None]:
-        with translate_errors(operation, f"pipeline {name}"):
+    def _translate(
+        self, operation: str, name: str, *, ignored: str | None = None
+    ) -> Iterator[None]:
+        with translate_errors(operation, f"pipeline {name}", ignored=ignored):
             try:
                 yield
             except self._client.exceptions.PipelineNotFoundException as error:

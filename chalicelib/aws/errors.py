@@ -8,6 +8,9 @@ from botocore.parsers import ResponseParserError
 
 from chalicelib.domain.errors import AwsError
 
+# In the metadata of an answer: an earlier attempt of the same call got none, or a server error.
+LOST_ATTEMPT = "LostAttempt"
+
 
 @contextmanager
 def translate_errors(operation: str, subject: str, *, ignored: str | None = None) -> Iterator[None]:
@@ -22,7 +25,8 @@ def translate_errors(operation: str, subject: str, *, ignored: str | None = None
         if code == ignored:
             return
         # A server error (5xx) does not prove that the call had no effect.
-        answered = error.response["ResponseMetadata"]["HTTPStatusCode"] < 500
+        metadata = error.response["ResponseMetadata"]
+        answered = metadata["HTTPStatusCode"] < 500 and LOST_ATTEMPT not in metadata
         raise AwsError(operation, subject, code, message, answered=answered) from error
     except (BotoCoreError, ResponseParserError) as error:
         raise AwsError(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.errors import code_and_message, translate_errors
+from chalicelib.aws.errors import LOST_ATTEMPT, code_and_message, translate_errors
 from chalicelib.domain.deployment import Cluster
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.reasons import Reason
@@ -151,8 +151,8 @@ class RdsSnapshots:
                 if code not in reasons:
                     raise
                 # RDS may refuse the retry of a request that succeeded but whose response was lost.
-                is_repeated = error.response["ResponseMetadata"].get("RetryAttempts")
-                if is_repeated and self._describe(self._client, name):
+                has_lost = LOST_ATTEMPT in error.response["ResponseMetadata"]
+                if has_lost and self._describe(self._client, name):
                     return
                 raise Refused(reasons[code], f"RDS refused to {action}: {message}") from error
 
@@ -210,6 +210,7 @@ def _to_cluster(listed: "DBClusterTypeDef") -> Cluster | None:
         listed["Engine"],
         listed.get("MasterUserSecret", {}).get("SecretArn"),
         listed.get("KmsKeyId") if listed.get("StorageEncrypted") else None,
+        listed.get("Status") == "creating",
     )
 
 

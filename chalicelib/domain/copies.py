@@ -5,7 +5,7 @@ that bears its tags, which only this account can set; a name alone proves nothin
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from chalicelib.domain import ownership
@@ -101,7 +101,8 @@ def _read(own: Snapshot, policy: CopyPolicy) -> Snapshot | None:
         return None
     # Anybody who may tag in this account could claim that a stranger's snapshot is production's, or
     # that its data is newer than any other. RDS says what a copy was made from, and no data is
-    # newer than its copy.
-    if own.source not in (None, source.text) or (own.created and owned.taken > own.created):
+    # newer than its copy, unless RDS rounds the times differently.
+    is_newer = own.created is not None and owned.taken >= own.created + timedelta(seconds=1)
+    if is_newer or own.source not in (None, source.text):
         return None
     return owned._replace(account=source.account, source=source.text)

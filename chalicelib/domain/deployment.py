@@ -82,6 +82,7 @@ class Cluster(NamedTuple):
     engine: str = ""
     secret_arn: str | None = None
     key: str | None = None
+    is_creating: bool = False
 
     @property
     def account(self) -> str:

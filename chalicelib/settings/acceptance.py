@@ -240,10 +240,11 @@ def _stack_reference(text: str) -> StackReference:
     return StackReference(*match.groups())
 
 
-# At most 1,011 characters with the ARN in front: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
+# At most 256 characters, because copies are tagged with the name of *latest*.
+# https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_Tag.html
 _PARAMETER = matching(
-    r"(?=.{1,900}$)(?!/?(?i:aws|ssm))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15})",
-    "write a Parameter Store name such as /acceptance/orders/snapshot: at most 900 characters, "
+    r"(?=.{1,256}$)(?!/?(?i:aws|ssm))([A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+){1,15})",
+    "write a Parameter Store name such as /acceptance/orders/snapshot: at most 256 characters, "
     "letters, digits and _.- in up to 15 parts, the first not beginning with aws or ssm; start with / "
     "if there are several parts",
 )

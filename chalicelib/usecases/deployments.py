@@ -131,6 +131,10 @@ class Deployments:
         cluster = self._cluster(identifier) if identifier else None
         if cluster is None:
             return self._nothing(database, f"cluster in stack {reference}", ledger)
+        if cluster.is_creating:
+            # In express mode, a stack is complete once its clusters have been requested.
+            # https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DeploymentConfig.html
+            return Deployment(unknown=f"cluster {identifier} is creating", is_deploying=True)
         return remembered(ledger, cluster) or self._first_seen(database, stack, cluster, ledger)
 
     def _first_seen(

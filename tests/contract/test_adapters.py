@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.stub import Stubber
 from urllib3 import HTTPResponse
 
-from chalicelib.aws.clients import BotoAws
+from chalicelib.aws.clients import BotoAws, _LazyClient
 from chalicelib.aws.cloudformation import CloudFormationStacks
 from chalicelib.aws.codepipeline import CodePipelines
 from chalicelib.aws.rds import RdsClusters, RdsSnapshots, to_snapshot
@@ -40,6 +40,7 @@ from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, arn
 KEYS = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
 ELSEWHERE = arn("one").replace("eu-west-1", "us-east-1")
 ERROR = "<ErrorResponse><Error><Code>{}</Code></Error></ErrorResponse>"
+NO = 400, ERROR.format("No")
 
 
 def expecting(service: str, *calls: tuple[str, Any, dict[str, Any]]) -> Any:
@@ -63,7 +64,7 @@ def answered_by(service: str, *answers: tuple[int, str]) -> Any:
         return AWSResponse("https://aws", status, {}, raw)
 
     client.meta.events.register("before-send", answer)
-    return client
+    return _LazyClient(lambda *_, **__: client, service)
 
 
 @pytest.fixture
@@ -99,21 +100,25 @@ def test_a_refused_call_is_an_error_that_names_operation_subject_and_code(
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "code", "answered"),
+    ("answers", "code", "answered"),
     [
-        (503, "Service Unavailable", "ResponseParserError", False),
-        (200, "<html>", "ResponseParserError", False),
-        (400, "<ErrorResponse><RequestId>1</RequestId></ErrorResponse>", "Unknown", True),
-        (400, ERROR.format(""), "Unknown", True),
-        (400, ERROR.format("No"), "No", True),
-        (500, ERROR.format("No"), "No", False),
+        ([(503, "Service Unavailable")], "ResponseParserError", False),
+        ([(200, "<html>")], "ResponseParserError", False),
+        ([(400, "<ErrorResponse><RequestId>1</RequestId></ErrorResponse>")], "Unknown", True),
+        ([(400, ERROR.format(""))], "Unknown", True),
+        ([NO], "No", True),
+        ([(500, ERROR.format("No"))], "No", False),
+        ([(400, ERROR.format("Throttling")), NO], "No", True),
+        ([(500, ""), NO], "No", False),
+        ([(500, ""), (400, ERROR.format("Throttling")), NO], "No", False),
     ],
 )
 def test_whatever_is_answered_is_an_error_that_may_prove_that_the_call_had_no_effect(
-    status: int, body: str, code: str, answered: bool
+    monkeypatch: pytest.MonkeyPatch, answers: list[tuple[int, str]], code: str, answered: bool
 ) -> None:
-    """What a service, one in trouble, or a proxy answers."""
-    snapshots = RdsSnapshots(answered_by("rds", (status, body)))
+    """What a service, one in trouble, or a proxy answers; an attempt before the last one may have had it."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    snapshots = RdsSnapshots(answered_by("rds", *answers))
     with pytest.raises(AwsError, match=rf"\bit failed: {code}: .") as caught:
         snapshots.copy("it", "name", "key", {})
     assert (caught.value.code, caught.value.answered) == (code, answered)
@@ -141,6 +146,15 @@ def test_a_throttled_call_is_repeated_at_growing_intervals(
         list(aws.snapshots.shared())
     longest = [min(0.1 * 2**number, 20) for number in [*range(7), *range(7)]]
     assert all(most / 2 <= each <= most for each, most in zip(slept, longest, strict=True))
+
+
+def test_a_change_waits_until_another_one_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both services take one at a time, and botocore repeats neither refusal."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    busy, done = (400, '{"__type": "TooManyUpdates"}'), (200, '{"Version": 2}')
+    assert SsmParameters(answered_by("ssm", busy, done)).put("/a", "1", None) == 2
+    busy, done = (400, '{"__type": "ConflictException"}'), (200, '{"pipelineExecutionId": "run-1"}')
+    assert CodePipelines(answered_by("codepipeline", busy, done)).start("m", "t") == "run-1"
 
 
 def test_the_clock_is_in_utc() -> None:
@@ -245,8 +259,9 @@ def test_a_cluster_has_what_its_preparation_needs() -> None:
         "DBClusterArn": f"arn:aws:rds:eu-west-1:{ACCEPTANCE}:cluster:orders-1",
         "Engine": "docdb",
     }
-    dated = created | {"ClusterCreateTime": NOW}
+    dated = created | {"ClusterCreateTime": NOW, "Status": "creating"}
     available = dated | {
+        "Status": "available",
         "Endpoint": "orders-1.example",
         "Port": 5432,
         "MasterUserSecret": {"SecretArn": "arn:secret"},
@@ -254,8 +269,9 @@ def test_a_cluster_has_what_its_preparation_needs() -> None:
     wanted = {"DBClusterIdentifier": "orders-1"}
     answers = [{"DBClusters": [each]} for each in (created, dated, available)]
     rds = expecting("rds", *(("describe_db_clusters", wanted, answer) for answer in answers))
-    bare = Cluster("cluster-ABC", NOW, "orders-1", created["DBClusterArn"], engine="docdb")
-    full = Cluster(*bare[:4], "orders-1.example", 5432, "docdb", "arn:secret")
+    known = Cluster("cluster-ABC", NOW, "orders-1", created["DBClusterArn"], engine="docdb")
+    bare = known._replace(is_creating=True)
+    full = Cluster(*known[:4], "orders-1.example", 5432, "docdb", "arn:secret")
     clusters = RdsClusters(rds)
     assert [clusters.describe("orders-1") for _ in answers] == [None, bare, full]
 
@@ -348,7 +364,7 @@ def test_a_change_set_reads_when_its_run_prepares_it_and_an_action_when_it_begin
         return action(run, mode, input=given, startTime=NOW + timedelta(minutes=minute))
 
     elsewhere = {"region": "us-east-1", "roleArn": "arn:aws:iam::111111111111:role/deploy"}
-    newer = [change_set("run-2", "EXECUTE", 50), change_set("run-1", "EXECUTE", 40)]
+    newer = [change_set("run-1", "EXECUTE", 40), change_set("run-2", "EXECUTE", 50)]
     older = [change_set("run-1", "REPLACE", 30, "other"), change_set("run-1", "REPLACE", 10)]
     older.append(change_set("run-1", "REPLACE", 0, **elsewhere))
     bare = [action("run-1", "Scan"), action("run-1", "Scan", startTime=NOW)]
@@ -380,7 +396,9 @@ def test_a_change_set_reads_when_its_run_prepares_it_and_an_action_when_it_begin
     assert (found[-1].account, found[-1].region) == ("111111111111", "us-east-1")
     scan = Action("run-1", "Deploy", "Scan", "InProgress", NOW, NOW, reads_since=NOW)
     recent = pipelines.actions("m")
-    assert (recent[0], len(recent)) == (scan, 6)
+    assert (recent.count(scan), len(recent)) == (1, 6)
+    unknown = 400, '{"__type": "PipelineExecutionNotFoundException"}'  # a run that was just listed
+    assert CodePipelines(answered_by("codepipeline", unknown)).actions("m", "run-1") == []
 
 
 ID = "arn:aws:cloudformation:eu-west-1:222222222222:stack/data/1"

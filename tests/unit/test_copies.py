@@ -109,6 +109,11 @@ def test_a_copy_without_its_source_or_under_an_old_key_is_managed_all_the_same()
     assert nights(copies(own(1, made=OLD_KEY))) == ["orders-1"]
 
 
+def test_a_copy_may_bear_its_source_s_time_in_other_digits() -> None:
+    taken = MIDNIGHT + timedelta(days=1)
+    assert copies(own(created=taken - timedelta(milliseconds=999))) == copies(own(created=taken))
+
+
 @given(st.permutations([(1, "a"), (1, "b"), (1, "c"), (2, "a"), (3, "a")]))
 def test_managed_copies_are_newest_data_first_and_a_tie_goes_to_the_greater_source(
     order: list[tuple[int, str]],

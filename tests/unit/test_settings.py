@@ -49,7 +49,7 @@ def test_every_variable_of_an_acceptance_stage_is_read() -> None:
             "AWS_DEFAULT_REGION": "eu-west-1",
             "SOURCE_ACCOUNT": "333333333333",
             "SOURCE_REGION": "us-gov-east-1",
-            "SSM_MAIN_CICD_NAME": "/" + "a" * 899,
+            "SSM_MAIN_CICD_NAME": "/" + "a" * 255,
             "DATABASES": "ORDERS",
             "UPDATE_SCHEDULE": "cron(30 1 ? * MON *)",
             "RESTORE_SCHEDULE": "cron(30 3 ? * MON *)",
@@ -77,7 +77,7 @@ def test_every_variable_of_an_acceptance_stage_is_read() -> None:
     stack = StackReference("data", "Rds2")
     orders = Database("orders", "latest", "current", criteria, copy_policy, stack, MACHINE)
     assert found == Settings(
-        pipeline_parameter="/" + "a" * 899,
+        pipeline_parameter="/" + "a" * 255,
         databases=(orders,),
         update_schedule=Expression.parse("cron(30 1 ? * MON *)"),
         restore_schedule=Expression.parse("cron(30 3 ? * MON *)"),
@@ -177,7 +177,7 @@ WRONG = [
     ("SOURCE_ACCOUNT", "12 digits", "12345|１１１１１１１１１１１１|111111111111\n"),
     ("SOURCE_REGION", "such as eu-west-1", "Ireland"),
     ("SSM_MAIN_CICD_NAME", "not beginning with aws or ssm", "a name|/a/|/aws/cicd|ssm-cicd"),
-    ("SSM_MAIN_CICD_NAME", "up to 15 parts", f"acceptance/cicd|{'/a' * 16}|/{'a' * 900}"),
+    ("SSM_MAIN_CICD_NAME", "up to 15 parts", f"acceptance/cicd|{'/a' * 16}|/{'a' * 256}"),
     ("SSM_REFRESH_HOLD_NAME", "Parameter Store name", "hold me"),
     ("DATABASES", "upper-case", "rds|RDS,"),
     ("DATABASES", "once", "RDS,RDS"),

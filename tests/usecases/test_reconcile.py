@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Stack
+from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Cluster, Stack
 from chalicelib.domain.errors import AwsError, Refused
 from chalicelib.domain.ledger import GOOD, Note
 from chalicelib.domain.results import Result
@@ -187,6 +187,12 @@ def clusters(**found: str) -> Arrange:
     return lambda night: night.aws.stacks.all.update({STACK: Stack("UPDATE_COMPLETE", found, {})})
 
 
+def being_created(night: Night) -> None:
+    """In CloudFormation's express mode, a stack is complete before its cluster is."""
+    night.aws.clusters.restored["new"] = Cluster("cluster-NEW", night.aws.time, is_creating=True)
+    clusters(A="new")(night)
+
+
 IS = "stack acceptance-data is"
 SEVERAL = (
     "stack acceptance-data has several clusters; name one in P_STACK_NAME: acceptance-data/A, "
@@ -199,13 +205,14 @@ GONE = "it was deleted, renamed, or is in another account or Region; correct RDS
     ("spoil", "message"),
     [
         (stack_in("UPDATE_ROLLBACK_IN_PROGRESS"), None),
+        (being_created, None),
         (stack_in("UPDATE_ROLLBACK_FAILED"), f"{IS} UPDATE_ROLLBACK_FAILED: continue its rollback"),
         (stack_in("ROLLBACK_FAILED"), f"{IS} ROLLBACK_FAILED: delete it"),
         (no_stack, f"there is no stack acceptance-data: {GONE}"),
         (clusters(), f"there is no cluster in stack acceptance-data: {GONE}"),
         (clusters(A="cluster-1", B="cluster-2"), SEVERAL),
     ],
-    ids=["in progress", "failed", "left over", "no stack", "no cluster", "two"],
+    ids=["in progress", "express", "failed", "left over", "no stack", "no cluster", "two"],
 )
 def test_what_cannot_be_seen_moves_nothing_and_is_notified_once_if_it_will_not_settle(
     promoted: Night, spoil: Arrange, message: str | None
