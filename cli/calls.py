@@ -54,10 +54,10 @@ class Calls:
             return jmespath.search(path, self.call(action, region, **given))
         return None
 
-    def all(self, action: str, path: str, **given: Any) -> list[Any]:
+    def all(self, action: str, path: str, region: str | None = None, **given: Any) -> list[Any]:
         """Return a part of the answers to a call, from all their pages; nothing of what does not exist."""
         service, operation = action.split(":")
-        pages = self.client(service).get_paginator(xform_name(operation)).paginate(**given)
+        pages = self.client(service, region).get_paginator(xform_name(operation)).paginate(**given)
         with _absent_ignored(action):
             return [*pages.search(path)]
         return []

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial, partialmethod, wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import boto3
 
@@ -50,11 +50,10 @@ def question(method: Method[P, T]) -> Method[P, T]:
     """Cache what a method returns, or the AwsError or Refused that it raises, for each first argument."""
 
     @wraps(method)
-    def ask(look: Any, /, *given: P.args, **named: P.kwargs) -> T:
+    def ask(look: "Look", /, *given: P.args, **named: P.kwargs) -> T:
         subjects = [str(getattr(each, "name", each)) for each in given[:1]]
         name = " of ".join([method.__name__, *subjects])
-        found: T = look.ask(name, partial(method, look, *given, **named))
-        return found
+        return look.ask(name, partial(method, look, *given, **named))
 
     return ask
 
@@ -83,29 +82,23 @@ class Look:
                 self.answers[name] = question()
             except RefreshError as error:
                 self.answers[name] = error
-        answer: Any = self.answers[name]
-        if isinstance(answer, RefreshError):
+        if isinstance(answer := self.answers[name], RefreshError):
             raise answer
-        found: T = answer
-        return found
+        return cast("T", answer)
 
-    def one(self, action: str, path: str, region: str | None = None, **given: Any) -> Any:
-        """Return a part of the answer to a call; None if there is no such resource.
+    def _called(
+        self, how: str, action: str, path: str, region: str | None = None, **given: Any
+    ) -> Any:
+        """Return what `one` or `all` of `Calls` returns.
 
         The question's name is the action with the values of its parameters, and the Region if one is given.
         """
-        return self._called(action, partial(self.calls.one, action, path, region), given, region)
-
-    def all(self, action: str, path: str, **given: Any) -> list[Any]:
-        """Return a part of the answers to a call, from all their pages."""
-        return self._called(action, partial(self.calls.all, action, path), given)
-
-    def _called(
-        self, action: str, call: Callable[..., T], given: Json, region: str | None = None
-    ) -> T:
         subject = " ".join(map(str, filter(None, [*given.values(), region])))
-        question = translate_errors(action, subject)(partial(call, **given))
-        return self.ask(f"{action} {subject}", question)
+        call = partial(getattr(self.calls, how), action, path, region, **given)
+        return self.ask(f"{action} {subject}", translate_errors(action, subject)(call))
+
+    one = partialmethod[Any](_called, "one")
+    all = partialmethod[list[Any]](_called, "all")
 
     # --- every stage ------------------------------------------------------------------------------
 
@@ -149,15 +142,17 @@ class Look:
         """Lambda's names of the functions, by Chalice's."""
         return stacks.function_names(self.stage)
 
-    def described(self, action: str, path: str, parameter: str, name: str) -> Json | None:
+    def described(
+        self, action: str, path: str, parameter: str, name: str, region: str | None = None
+    ) -> Any:
         """Return the description of what has a name; None if it does not exist."""
-        found: Json | None = self.one(action, path, **{parameter: name})
-        return found
+        return self.one(action, path, region, **{parameter: name})
 
     function = Named(described, "lambda:GetFunctionConfiguration", "@", "FunctionName")
     stack = Named(described, "cloudformation:DescribeStacks", "Stacks[0]", "StackName")
     topic = Named(described, "sns:GetTopicAttributes", "Attributes", "TopicArn")
     cluster = Named(described, "rds:DescribeDBClusters", "DBClusters[0]", "DBClusterIdentifier")
+    key = Named(described, "kms:DescribeKey", "KeyMetadata", "KeyId")
 
     def is_outdated(self, name: str) -> bool:
         """Return whether a function has a handler of the first edition, which Chalice does not update.
@@ -213,11 +208,6 @@ class Look:
         stage = self.stage
         names = stage.settings.promotion_parameters if isinstance(stage, AcceptanceStage) else ()
         return self.aws.parameters.get(names)
-
-    def key(self, key: str, region: str | None = None) -> Json | None:
-        """Return a key's metadata."""
-        found: Json | None = self.one("kms:DescribeKey", "KeyMetadata", region, KeyId=key)
-        return found
 
 
 class AcceptanceLook(Look):
@@ -335,13 +325,6 @@ class AcceptanceLook(Look):
     def newest(self, database: Database) -> Snapshot:
         """Return the newest eligible share; raise Refused."""
         return newest(database, self.choices()[database.name])
-
-    def share_key(self, share: Snapshot) -> str | None:
-        """Return the ARN of the key that encrypts a share; None if it is not encrypted."""
-        path, region = "DBClusterSnapshots[0].KmsKeyId", self.stage.settings.source_region
-        given = {"DBClusterSnapshotIdentifier": share.arn, "IncludeShared": True}
-        found: str | None = self.one("rds:DescribeDBClusterSnapshots", path, region, **given)
-        return found
 
 
 def opened(stage: Stage) -> Look:

@@ -208,7 +208,10 @@ def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
 @check("key")
 def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
     """Judge the key of the newest share."""
-    arn, stage, production = look.share_key(newest), look.stage, f"in production ({newest.account})"
+    stage, production = look.stage, f"in production ({newest.account})"
+    region, path = stage.settings.source_region, "DBClusterSnapshots[0].KmsKeyId"
+    given = {"DBClusterSnapshotIdentifier": newest.arn, "IncludeShared": True}
+    arn = look.one("rds:DescribeDBClusterSnapshots", path, region, **given)
     if arn is None:
         return ok("is not encrypted, so no key is needed")
     again = (
@@ -216,11 +219,11 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
         "that"
     )
     try:
-        key = look.key(arn, stage.settings.source_region)
+        key = look.key(arn, region)
     except AwsError as error:
         if error.code not in DENIED or any(each in error.message for each in _OWN_POLICIES):
             raise
-        regions = dict.fromkeys((stage.settings.source_region or stage.region, stage.region))
+        regions = dict.fromkeys((region or stage.region, stage.region))
         statements = json.dumps(key_statements(stage.partition, stage.account, regions))
         return problem(
             f"the policy of its key {arn} does not let account {stage.account} describe it: it can probably not be "
