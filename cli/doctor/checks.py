@@ -5,6 +5,7 @@ Each check names its fix as a command or a change that can be carried out as it 
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Concatenate, NamedTuple, ParamSpec
 
 from chalicelib.domain.errors import AwsError, Problem
@@ -49,7 +50,7 @@ class Check(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The result for one subject of a check."""
+    """The result for one subject of a check, with the fix of a fault."""
 
     status: str
     seen: str
@@ -57,19 +58,11 @@ class Verdict(NamedTuple):
     blind: bool = False
 
 
-def ok(seen: str) -> Verdict:
-    """Return a verdict without a fault."""
-    return Verdict(OK, seen)
-
-
-def warning(seen: str, fix: str, *, blind: bool = False) -> Verdict:
-    """Return a verdict on something unusual that does not prevent a refresh."""
-    return Verdict(WARNING, seen, fix, blind)
-
-
-def problem(seen: str, fix: str) -> Verdict:
-    """Return a verdict on something that prevents a refresh."""
-    return Verdict(PROBLEM, seen, fix)
+ok = partial(Verdict, OK)
+# On something unusual that does not prevent a refresh.
+warning = partial(Verdict, WARNING)
+# On something that prevents a refresh.
+problem = partial(Verdict, PROBLEM)
 
 
 def unavailable(error: AwsError) -> Verdict:
