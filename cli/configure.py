@@ -21,16 +21,7 @@ from cli.look import AcceptanceLook
 from cli.output import Failure, WrongUsage
 from cli.policies import FUNCTIONS, Policy, file_name, policies, with_own_statements
 from cli.stacks import AFTER, BEFORE
-from cli.stages import (
-    ACCOUNT,
-    CONFIG,
-    OWN_KEY,
-    OWN_NAMES,
-    PIPELINE,
-    REGION,
-    AcceptanceStage,
-    Stage,
-)
+from cli.stages import ACCOUNT, CONFIG, OWN_KEY, OWN_NAMES, PIPELINE, REGION, AcceptanceStage, Stage
 
 # The settings that make a stage an acceptance or a production stage.
 _KINDS = (settings.ACCEPTANCE, settings.PRODUCTION)

@@ -13,16 +13,7 @@ from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import span
 from chalicelib.domain.snapshots import Snapshot, SnapshotArn, pin_rejection
 from chalicelib.usecases.checks import hold_today, pipeline_problem
-from cli.doctor.checks import (
-    Check,
-    Verdict,
-    check,
-    due,
-    ok,
-    problem,
-    unusable_key,
-    warning,
-)
+from cli.doctor.checks import Check, Verdict, check, due, ok, problem, unusable_key, warning
 from cli.errors import DENIED
 from cli.look import AcceptanceLook, known
 from cli.stages import to_change

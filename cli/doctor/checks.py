@@ -16,15 +16,7 @@ from cli.configure import PolicyFile
 from cli.errors import DENIED
 from cli.look import Look
 from cli.output import Failure
-from cli.stages import (
-    ACCOUNT,
-    INITIAL,
-    PIPELINE,
-    AcceptanceStage,
-    Stage,
-    contradictions,
-    to_change,
-)
+from cli.stages import ACCOUNT, INITIAL, PIPELINE, AcceptanceStage, Stage, contradictions, to_change
 
 P = ParamSpec("P")
 

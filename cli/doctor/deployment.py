@@ -5,27 +5,10 @@ from typing import NamedTuple
 
 from chalicelib import settings
 from chalicelib.domain.errors import AwsError
-from chalicelib.domain.functions import (
-    API,
-    FOLLOW_SHARES,
-    POLL,
-    RECONCILE,
-    RESTORE,
-    SHARE,
-    UPDATE,
-)
+from chalicelib.domain.functions import API, FOLLOW_SHARES, POLL, RECONCILE, RESTORE, SHARE, UPDATE
 from chalicelib.domain.results import Json
 from cli import stacks
-from cli.doctor.checks import (
-    Check,
-    Verdict,
-    check,
-    due,
-    ok,
-    problem,
-    unavailable,
-    warning,
-)
+from cli.doctor.checks import Check, Verdict, check, due, ok, problem, unavailable, warning
 from cli.look import AcceptanceLook, Look, known
 from cli.policies import FUNCTIONS, Policy, file_name
 from cli.stages import ProductionStage
