@@ -71,33 +71,30 @@ def changes(
     }
     body[OWN_KEY] = {OWN_NAMES[each]: given[each] for each in documented if each in OWN_NAMES}
     config.setdefault("stages", {})[name] = body
-    wanted = policies(stages.build(name, common | given, given, config))
-    body["lambda_functions"] = _functions(name, former.get("lambda_functions", {}), wanted)
-    folder = project / ".chalice"
+    files = policy_files(project, stages.build(name, common | given, given, config))
+    body["lambda_functions"] = _functions(name, former.get("lambda_functions", {}), files)
     made: Files = {project / CONFIG: stages.to_text(config)}
-    for function in FUNCTIONS:
-        policy = wanted.get(function)
-        file = folder / file_name(name, function)
-        made[file] = _policy_text(project, file, policy) if policy else None
+    made |= {project / ".chalice" / file_name(name, function): None for function in FUNCTIONS}
+    for file in files.values():
+        if file.wrong:
+            raise Failure(
+                f".chalice/{file.name} cannot be read, and may have statements of your own ({file.wrong}): "
+                "correct it, or delete it and run this command again"
+            )
+        made[project / ".chalice" / file.name] = stages.to_text(file.policy)
     return {file: text for file, text in made.items() if text_of(project, file) != text}
 
 
-def _policy_text(project: Path, file: Path, policy: Policy) -> str:
-    try:
-        return stages.to_text(with_own_statements(policy, text_of(project, file)))
-    except ValueError as error:
-        raise Failure(
-            f"{file.relative_to(project).as_posix()} cannot be read, and may have statements of your own "
-            f"({error}): correct it, or delete it and run this command again"
-        ) from error
-
-
 class PolicyFile(NamedTuple):
-    """The file of a function's policy: what it should hold, own statements included, and its text."""
+    """The file of a function's policy: what it should hold, own statements included, and its text.
+
+    `wrong` says why the text cannot be read, if it cannot.
+    """
 
     name: str
     policy: Policy
     text: str | None
+    wrong: str = ""
 
     @property
     def fits(self) -> bool:
@@ -113,9 +110,10 @@ def policy_files(project: Path, stage: Stage) -> dict[str, PolicyFile]:
     for function, policy in policies(stage).items():
         name = file_name(stage.name, function)
         text = text_of(project, project / ".chalice" / name)
-        with suppress(ValueError):  # `changes` says what is wrong with the file
-            policy = with_own_statements(policy, text)  # noqa: PLW2901 (the same policy)
-        found[function] = PolicyFile(name, policy, text)
+        try:
+            found[function] = PolicyFile(name, with_own_statements(policy, text), text)
+        except ValueError as error:
+            found[function] = PolicyFile(name, policy, text, str(error))
     return found
 
 
