@@ -68,7 +68,6 @@ class _Evaluation:
             and not (str(body.get("Type")).startswith(_STORED) or body.get("NoEcho"))
         }
         self._at_update = {**self._values, **resolved}
-        self._truths: dict[str, bool | None] = {}
 
     def template(self) -> Json:
         sections = {}
@@ -83,9 +82,7 @@ class _Evaluation:
 
     def _condition(self, name: Any) -> bool | None:
         """Return whether a condition is met; None if that is unknown."""
-        if (key := str(name)) not in self._truths:
-            self._truths[key] = self._truth(self._template.get("Conditions", {}).get(name))
-        return self._truths[key]
+        return self._truth(self._template.get("Conditions", {}).get(name))
 
     def _truth(self, node: Any) -> bool | None:
         match node:
@@ -93,7 +90,11 @@ class _Evaluation:
                 return self._condition(name)
             case {"Fn::Equals": [left, right]}:
                 both = [self._value(each, self._at_update) for each in (left, right)]
-                return None if any(isinstance(each, dict) for each in both) else _same(*both)
+                if any(isinstance(each, dict) for each in both):
+                    return None
+                # CloudFormation takes true and "true" for the same.
+                texts = {str(x).lower() if isinstance(x, bool) else str(x) for x in both}
+                return len(texts) == 1
             case {"Fn::Not": [negated]}:
                 truth = self._truth(negated)
                 return None if truth is None else not truth
@@ -116,19 +117,17 @@ class _Evaluation:
             case {"Fn::FindInMap": list(keys)}:
                 return self._mapped(keys, node)
             case {"Fn::Join": [str(separator), list(parts)]}:
-                return _joined(separator, self._value(parts, values))
+                joined = self._value(parts, values)
+                is_text = all(isinstance(each, str) for each in joined)
+                return separator.join(joined) if is_text else {"Fn::Join": [separator, joined]}
             case {"Fn::Sub": str(text)}:
                 return _substituted(text, values)
             case {"Fn::Sub": [str(text), dict(local)]}:
                 return _substituted(text, {**values, **self._value(local, values)})
             case dict():
                 # The checks tell a parameter of the wrong type by its name, and a run may give it another value.
-                found = {
-                    name: self._value(
-                        each, self._pseudo if name == "SnapshotIdentifier" else values
-                    )
-                    for name, each in node.items()
-                }
+                own = {"SnapshotIdentifier": self._pseudo}
+                found = {k: self._value(each, own.get(k, values)) for k, each in node.items()}
                 return {name: each for name, each in found.items() if each != NO_VALUE}
             case list():
                 items = [self._value(each, values) for each in node]
@@ -143,11 +142,6 @@ class _Evaluation:
             return node
 
 
-def _joined(separator: str, parts: list[Any]) -> Any:
-    is_text = all(isinstance(each, str) for each in parts)
-    return separator.join(parts) if is_text else {"Fn::Join": [separator, parts]}
-
-
 def _substituted(text: str, values: Mapping[str, Any]) -> Any:
     if match := re.fullmatch(r"\$\{(\w+)\}", text):
         return values.get(match[1], {"Ref": match[1]})
@@ -158,9 +152,3 @@ def _substituted(text: str, values: Mapping[str, Any]) -> Any:
 
     text = re.sub(r"\$\{([\w.:]+)\}", known, text)
     return {"Fn::Sub": text} if "${" in text else text
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Compare as CloudFormation does, to which true and "true" are the same."""
-    texts = [str(each).lower() if isinstance(each, bool) else str(each) for each in (left, right)]
-    return texts[0] == texts[1]
