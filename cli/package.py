@@ -5,7 +5,6 @@ It makes no AWS calls. Deploy them in this order: before.json, sam.json with dep
 
 import json
 import shlex
-import tempfile
 from pathlib import Path
 
 import boto3
@@ -36,22 +35,18 @@ def package(project: Path, name: str, out: Path) -> str:
     """Write the templates to the folder; return how to deploy and delete them; raise Failure."""
     stage = deployable(project, name)
     boto3.Session()  # which raises for a profile that does not exist; Chalice would end with a trace
-    with tempfile.TemporaryDirectory() as folder:
-        names = Path(folder) / "names.json"
-        names.write_text(json.dumps(stacks.names_of_packaged(stage)))
-        target = str(out.resolve())
-        merged = ("--pkg-format", "cloudformation", "--merge-template", str(names))
-        chalice_cli.run(project, stage, "package", *merged, target)
-    templates = {"before": stacks.packaged_before(stage), "after": stacks.after(stage)}
+    chalice_cli.run(project, stage, "package", "--pkg-format", "cloudformation", str(out.resolve()))
+    functions = json.loads((out / "sam.json").read_text(encoding="utf-8"))
+    stacks.name_packaged(stage, functions)
+    before, after = stacks.packaged_before(stage), stacks.after(stage)
+    templates = {"before": before, "sam": functions, "after": after}
     for which, template in templates.items():
         (out / f"{which}.json").write_text(stages.to_text(template), encoding="utf-8")
-    before, functions, after = stacks.packaged_stacks(name)
-    given = " ".join(f"{each}=…" for each in templates["before"]["Parameters"])
+    names = dict(zip(("before", "functions", "after"), stacks.packaged_stacks(name), strict=True))
+    given = " ".join(f"{each}=…" for each in before["Parameters"])
     return _NEXT.format(
+        **names,
         out=shlex.quote(str(out)),
-        before=before,
-        functions=functions,
-        after=after,
         parameters=_PARAMETERS.format(given) if given else "",
         deletions=stacks.deletions(name),
     ).rstrip()

@@ -16,7 +16,7 @@ from typing import Any
 
 from chalice.utils import to_cfn_resource_name
 
-from chalicelib.domain.functions import API, APP, FOLLOW_PIPELINE, deployed_name
+from chalicelib.domain.functions import API, APP, deployed_name
 from chalicelib.domain.parameters import PLACEHOLDER
 from cli.policies import log_group, policies
 from cli.stages import AcceptanceStage, Stage
@@ -85,24 +85,22 @@ def deletions(stage_name: str) -> str:
     )
 
 
-def names_of_packaged(stage: Stage) -> Template:
-    """Return the names of functions and rules, to be merged into the template of `chalice package`.
+def name_packaged(stage: Stage, template: Template) -> None:
+    """Give functions and rules in the template of `chalice package` the names that `chalice deploy` gives.
 
     CloudFormation would invent other names, for which roles allow no logs and alarms do not exist.
     """
-    resources = {}
     for function, deployed in function_names(stage).items():
         logical = "APIHandler" if function == API else to_cfn_resource_name(function)
-        named: dict[str, Any] = {"FunctionName": deployed}
-        event: dict[str, Any] = {"Properties": {"Name": rule_name(deployed)}}
-        if function == FOLLOW_PIPELINE:
-            # Chalice writes CloudWatchEvent, for which SAM has no name. EventBridgeRule is the same rule.
-            # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-eventbridgerule.html
-            event = {"Type": "EventBridgeRule", "Properties": {"RuleName": rule_name(deployed)}}
-        if function != API:
-            named["Events"] = {f"{logical}Event": event}
-        resources[logical] = {"Properties": named}
-    return {"Resources": resources}
+        properties = template["Resources"][logical]["Properties"]
+        properties["FunctionName"] = deployed
+        for event in properties.get("Events", {}).values():
+            name = "Name"
+            if event["Type"] == "CloudWatchEvent":
+                # SAM has no name for it, but for EventBridgeRule, which is the same rule.
+                # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-eventbridgerule.html
+                event["Type"], name = "EventBridgeRule", "RuleName"
+            event["Properties"][name] = rule_name(deployed)
 
 
 def own_topic(stage: Stage) -> str | None:
