@@ -23,9 +23,6 @@ from cli.stages import to_change
 _OWN_POLICIES = ("identity-based policy", "permissions boundary", "session policy")
 
 
-# --- parameters -----------------------------------------------------------------------------------
-
-
 def parameters(look: AcceptanceLook) -> Iterator[Check]:
     """Check that every parameter exists, and its value."""
     settings = look.stage.settings
@@ -73,7 +70,8 @@ def _latest(name: str, look: AcceptanceLook, database: Database) -> Verdict:
 
 @check("parameter")
 def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
-    value, deployed = value_of(look.parameters(), name), _deployed(look, database)
+    value = value_of(look.parameters(), name)
+    deployed = arn_of((known(look.deployment, database) or Deployment()).value)
     fix = _move(look, database, None if value == deployed else deployed)
     if value is None:
         return problem("does not exist", fix if deployed else look.deploy)
@@ -100,11 +98,6 @@ def _current(name: str, look: AcceptanceLook, database: Database) -> Verdict:
     if broken := pin_rejection(snapshot, database.criteria):
         return problem(f"{value}: {broken.detail}", fix)
     return ok(f"{value}, {span(snapshot.age(look.now))} old")
-
-
-def _deployed(look: AcceptanceLook, database: Database) -> str | None:
-    """Return what is deployed, as far as that can be seen."""
-    return arn_of((known(look.deployment, database) or Deployment()).value)
 
 
 def _move(look: AcceptanceLook, database: Database, deployed: str | None) -> str:
@@ -140,9 +133,6 @@ def _no_arn(value: str) -> str:
     return f"holds {visible(value)}, not the ARN of a DB cluster snapshot"
 
 
-# --- the main pipeline ----------------------------------------------------------------------------
-
-
 @check("pipeline")
 def pipeline(name: str, look: AcceptanceLook) -> Verdict:
     """Judge whether the main pipeline exists, and its mode."""
@@ -159,9 +149,6 @@ def pipeline(name: str, look: AcceptanceLook) -> Verdict:
             "file://pipeline.json",
         )
     return ok(f"exists, with execution mode {mode}")
-
-
-# --- shares and keys ------------------------------------------------------------------------------
 
 
 def shares(look: AcceptanceLook) -> Iterator[Check]:

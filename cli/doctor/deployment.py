@@ -11,12 +11,10 @@ from cli import stacks
 from cli.doctor.checks import Check, Verdict, check, due, ok, problem, unavailable, warning
 from cli.look import AcceptanceLook, Look, known
 from cli.policies import FUNCTIONS, Policy, file_name
-from cli.stages import ProductionStage
+from cli.stages import AcceptanceStage
 
 # Only one invocation at a time may move *current*, or share and delete.
 SINGLE = tuple(name for name, entry in FUNCTIONS.items() if "reserved_concurrency" in entry)
-
-# --- functions and their roles ---------------------------------------------------------------------
 
 
 class Wanted(NamedTuple):
@@ -100,9 +98,6 @@ def _given_role(role: str, look: Look, function: str, runs_as: str) -> Verdict:
     return warning(seen, fix)
 
 
-# --- the REST API ---------------------------------------------------------------------------------
-
-
 @check("API")
 def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
     """Check that there is one REST API if it is wanted, and none otherwise."""
@@ -117,30 +112,23 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
     return ok(", ".join(apis) or "none, as configured")
 
 
-# --- schedules ------------------------------------------------------------------------------------
-
-
 def schedules(look: Look) -> Iterator[Check]:
     """Check the rules that invoke the functions, and say when they fire next."""
-    expressions = {RECONCILE: (POLL, ""), FOLLOW_SHARES: (POLL, ""), **_expressions(look)}
+    stage = look.stage
+    # Each schedule's expression and when it is due next, by function.
+    expressions = {RECONCILE: (POLL, ""), FOLLOW_SHARES: (POLL, "")}
+    if isinstance(stage, AcceptanceStage):
+        given = stage.settings
+        update, restore = (due(stage, x, look.now) for x in (given.updates, given.restores))
+        following = f"; next restore {restore}, unless on hold"
+        expressions[UPDATE] = str(given.update_schedule.utc), f"; next update {update}"
+        expressions[RESTORE] = str(given.restore_schedule.utc), following
+    else:
+        expressions[SHARE] = str(stage.settings.schedule.utc), ""
     for function, name in look.function_names.items():
         if function != API:
             expression = expressions.get(function, ("", ""))
             yield from _rule(stacks.rule_name(name), look, name, *expression)
-
-
-def _expressions(look: Look) -> dict[str, tuple[str, str]]:
-    """Return each schedule's expression and when it is due next, by function."""
-    stage = look.stage
-    if isinstance(stage, ProductionStage):
-        return {SHARE: (str(stage.settings.schedule.utc), "")}
-    settings = stage.settings
-    update = due(stage, settings.updates, look.now)
-    restore = due(stage, settings.restores, look.now)
-    return {
-        UPDATE: (str(settings.update_schedule.utc), f"; next update {update}"),
-        RESTORE: (str(settings.restore_schedule.utc), f"; next restore {restore}, unless on hold"),
-    }
 
 
 @check("schedule")
@@ -160,9 +148,6 @@ def _rule(name: str, look: Look, function: str, expression: str, next_time: str)
             instead = ", ".join(targets) or "nothing"
             return problem(f"invokes {instead} instead of {function}", deploy)
     return ok(f"enabled, {expression or 'on pipeline events'}{next_time}")
-
-
-# --- alarms ---------------------------------------------------------------------------------------
 
 
 def alarms(look: Look) -> Iterator[Check]:
