@@ -71,6 +71,12 @@ def policies(stage: Stage) -> dict[str, Policy]:
     return found
 
 
+def key_statements(partition: str, account: str, regions: Iterable[str]) -> list[dict[str, Any]]:
+    """Return what production's key policy needs: see docs/production.md, which quotes it."""
+    values: _Values = {"partition": [partition], "account": [account], "regions": [*regions]}
+    return [_statement(each) for each in _filled(_document()["key_of_shares"], values)]
+
+
 @cache
 def _document() -> dict[str, Any]:
     file = Path(__file__).with_suffix(".yaml")

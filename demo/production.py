@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cli.doctor.acceptance import key_statements
+from cli.policies import key_statements
 from demo.acceptance import VERSIONS, Project, configure, nightly
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud

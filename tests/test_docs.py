@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.schedule import Expression
 from chalicelib.settings import acceptance, production
-from cli.doctor.acceptance import key_statements
 from cli.main import cli
+from cli.policies import key_statements
 from cli.stages import AcceptanceStage, load, own_answers
 from tests.test_openapi import OPERATIONS
 

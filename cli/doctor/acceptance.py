@@ -1,9 +1,8 @@
 """Check an acceptance stage: parameters, main pipeline, shares, keys."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from shlex import quote
-from typing import Any
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import Deployment
@@ -16,6 +15,7 @@ from chalicelib.usecases.checks import hold_today, pipeline_problem
 from cli.doctor.checks import Check, Verdict, check, due, ok, problem, unusable_key, warning
 from cli.errors import DENIED
 from cli.look import AcceptanceLook, known
+from cli.policies import key_statements
 from cli.stages import to_change
 
 # A denial because of these concerns only the identity in use, and says nothing about the key.
@@ -214,23 +214,3 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
         return wrong._replace(seen=seen, fix=fix)
     may = "this account may describe it; only a restore or copy shows whether it may use it"
     return ok(f"its key {arn} is customer-managed and enabled; {may}")
-
-
-def key_statements(partition: str, account: str, regions: Iterable[str]) -> list[dict[str, Any]]:
-    """Return what production's key policy needs: see docs/production.md, which quotes it.
-
-    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/USER_CopyDBClusterSnapshot.CrossAccount.html
-    """
-    allow = {"Effect": "Allow", "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"}}
-    used = ("CreateGrant", "Decrypt", "GenerateDataKey*", "ReEncrypt*")
-    through_rds = {"kms:ViaService": [f"rds.{each}.amazonaws.com" for each in regions]}
-    return [
-        {
-            "Sid": "AcceptanceRestoresSnapshots",
-            **allow,
-            "Action": [f"kms:{each}" for each in used],
-            "Resource": "*",
-            "Condition": {"StringEquals": through_rds},
-        },
-        {"Sid": "AcceptanceDescribesKey", **allow, "Action": "kms:DescribeKey", "Resource": "*"},
-    ]
