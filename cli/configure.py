@@ -229,11 +229,16 @@ def _given(
     # By now, an answer that makes the other kind of stage is an empty one.
     expected = {*known, *_KINDS, *before.keys() - gone}
     unknown = [_unknown(name, known) for name in answers if name not in expected]
-    if ask and not unknown:
-        given |= _asked(common | given, ask)
     given = {name: given[name] for name in given if name in expected}
-    if wrong := [*_problems(common | given), *unknown]:
-        raise SettingsError(wrong)
+    asked = set[str]()
+    while wrong := [*_problems(common | given), *unknown]:
+        # Answers may be right by themselves and contradict each other: ask for each again.
+        askable = ((each, [x for x in each.names if each.missing or x in asked]) for each in wrong)
+        problem, names = next((pair for pair in askable if pair[1]), (None, []))
+        if ask is None or unknown or not names:
+            raise SettingsError(wrong)
+        given |= {name: ask(f"{problem}\n{name} = ").strip() for name in names}
+        asked.update(names)
     stage = stages.build(stage_name, common | given, given)
     if find and isinstance(stage, AcceptanceStage):
         given |= find(stage)
@@ -246,21 +251,6 @@ def _known_names(variables: Mapping[str, str]) -> list[str]:
     """Return the names of all answers that a stage of this kind takes; raise SettingsError."""
     own = (ACCOUNT, REGION) if variables.get(settings.PRODUCTION) else (PIPELINE,)
     return [*settings.names_of(variables), *own]
-
-
-def _asked(given: Mapping[str, str], ask: Ask) -> dict[str, str]:
-    """Ask for what is required and missing, each until it is right; return the answers."""
-    answers: dict[str, str] = {}
-    while True:
-        for problem in _problems({**given, **answers}):
-            # Answers may be right by themselves and contradict each other: ask for each again.
-            names = [name for name in problem.names if problem.missing or name in answers]
-            for name in names:
-                answers[name] = ask(f"{problem}\n{name} = ").strip()
-            if names:
-                break
-        else:
-            return answers
 
 
 def _problems(given: Mapping[str, str]) -> Sequence[Problem]:
