@@ -42,7 +42,10 @@ _SET = {
 def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: bool = False) -> None:
     """Deploy the stage, or only say what that would do; raise Failure or AwsError."""
     stage = deployable(project, name)
-    initial, email = _answered_values(stage, answers), _email(stage, answers)
+    known = [EMAIL, *_names_of_first_values(stage)]
+    if unknown := ", ".join(each for each in answers if each not in known):
+        raise WrongUsage(f"deploy takes no answer {unknown}. It takes: {', '.join(known)}")
+    initial, email = _first_values(stage, answers), _email(stage, answers)
     look, functions = opened(stage), stacks.function_names(stage)
 
     def perform(steps: Iterable[Step]) -> None:
@@ -80,16 +83,6 @@ def deployable(project: Path, name: str) -> Stage:
     return stage
 
 
-def _answered_values(stage: Stage, answers: Mapping[str, str]) -> dict[str, str]:
-    """Return the answered first values of *current* by parameter name; raise Failure."""
-    known = _names_of_first_values(stage)
-    if unknown := [name for name in answers if name not in (EMAIL, *known)]:
-        raise WrongUsage(
-            f"deploy takes no answer {', '.join(unknown)}. It takes: {', '.join([EMAIL, *known])}"
-        )
-    return _first_values(stage, answers)
-
-
 def _names_of_first_values(stage: Stage) -> dict[str, Database]:
     """Return each name that a first value of *current* may have, with its database; the last one counts."""
     databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
@@ -100,7 +93,10 @@ def _names_of_first_values(stage: Stage) -> dict[str, Database]:
 def _first_values(
     stage: Stage, variables: Mapping[str, str], existing: Container[str] = ()
 ) -> dict[str, str]:
-    """Return the first values of the parameters that do not exist; raise Failure."""
+    """Return the first values of *current* in some variables by parameter name; raise Failure.
+
+    Those of existing parameters are left out.
+    """
     values = {}
     for name, database in _names_of_first_values(stage).items():
         value = variables.get(name)
