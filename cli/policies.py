@@ -1,7 +1,7 @@
-"""The IAM policy of each function: a pure function of the stage.
+"""The IAM policy of each function, a pure function of the stage, and what production's key policy needs.
 
 `aurora-refresh configure` writes them beside the stage's configuration, so that they always name the stage's
-own parameters, pipeline, clusters and topic. policies.yaml says what each function is granted.
+own parameters, pipeline, clusters and topic. policies.yaml says what is granted.
 """
 
 import json
