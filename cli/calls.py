@@ -18,6 +18,7 @@ from chalicelib.aws.errors import code_and_message
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
 _POLL_SECONDS = 2.0
 _PATIENCE = 1_200.0  # seconds
+_API_SECONDS = 60.0
 ROLE_SECONDS = 60.0  # until every service knows a new role
 # The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}
@@ -59,13 +60,21 @@ class Calls:
         service, operation = action.split(":")
         pages = self.client(service, region).get_paginator(xform_name(operation)).paginate(**given)
         with _absent_ignored(action):
-            return [*pages.search(path)]
+            return [each for each in pages.search(path) if each is not None]  # AWS may omit a list
         return []
 
     def wait(self, service: str, waiter: str, **named: str) -> None:
         """Wait for up to 20 minutes as boto3's waiters do; raise WaiterError."""
         often = {"Delay": _POLL_SECONDS, "MaxAttempts": int(_PATIENCE / _POLL_SECONDS)}
         self.client(service).get_waiter(waiter).wait(**named, WaiterConfig=often)
+
+    def delete_rest_api(self, api: str) -> None:
+        """Delete a REST API, if it exists: AWS allows one deletion in 30 seconds.
+
+        https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+        """
+        delete = partial(self.delete, "apigateway:DeleteRestApi", restApiId=api)
+        wait_for(lambda: (delete(),), _API_SECONDS, {"TooManyRequestsException"})
 
     def delete_stack(self, name: str) -> None:
         """Delete a stack, if it exists, and wait; raise WaiterError."""

@@ -116,7 +116,8 @@ def find_api_url(session: Session, stage: str) -> str:
     with _calling():
         # Its own stage is named by api_gateway_stage in Chalice's configuration.
         stages = client.get_stages(restApiId=found[0])["item"]
-    path = stages[0]["stageName"] if stages else "api"
+    names = [each["stageName"] for each in stages]
+    path = min(names, key=lambda name: name == "Stage", default="api")  # SAM makes one of that name
     endpoint = client.meta.endpoint_url
     service, _, domain = urlsplit(endpoint).netloc.partition(".")
     if service not in ("apigateway", "apigateway-fips"):

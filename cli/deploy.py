@@ -177,7 +177,7 @@ def _monitoring(look: Look) -> Iterator[Step]:
         # Lambda refuses a topic until it knows the permissions of a new role.
         settled = partial(wait_for, act, ROLE_SECONDS, {"InvalidParameterValueException"})
         yield Step("set", what.format(**given), settled)
-    wanted, every = stacks.alarm_names(stage), stacks.alarm_names(stage, whatever_it_has=True)
+    wanted, every = stacks.alarms(stage), stacks.alarms(stage, whatever_it_has=True)
     yield from destroy.alarms(look, [name for name in every if name not in wanted])
 
 

@@ -3,7 +3,7 @@
 What exists is listed first. A deletion that fails does not stop the others. It is safe to run again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -39,7 +39,7 @@ def planned(project: Path, name: str, *, parameters: bool, everything: bool) -> 
     Parameters and other data are kept unless asked for.
     """
     look = opened(stages.load(project, name))
-    every_alarm = stacks.alarm_names(look.stage, whatever_it_has=True)
+    every_alarm = stacks.alarms(look.stage, whatever_it_has=True)
     return [
         *alarms(look, every_alarm),
         *_dashboard(look),
@@ -62,7 +62,7 @@ def carry_out(name: str, steps: Iterable[Step]) -> None:
         raise Failure("\n".join([f"stage {name} is not deleted; what is left:", *left]))
 
 
-def alarms(look: Look, names: Sequence[str]) -> Iterator[Step]:
+def alarms(look: Look, names: Iterable[str]) -> Iterator[Step]:
     """Yield those of the alarms that exist."""
     existing = look.alarms()
     for alarm in (name for name in names if name in existing):
@@ -89,8 +89,7 @@ def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
         # A stage without an API, and without the function of one, needs no right to list APIs.
         if function == API and (function in wanted or configuration is not None):
             for api in look.rest_apis():
-                delete = partial(look.calls.delete, "apigateway:DeleteRestApi", restApiId=api)
-                yield Step("delete", f"REST API {api}", delete)
+                yield Step("delete", f"REST API {api}", partial(look.calls.delete_rest_api, api))
         rule = stacks.rule_name(deployed)
         if look.one("events:ListTargetsByRule", "@", Rule=rule):
             yield Step("delete", f"rule {rule}", partial(look.calls.delete_rule, rule))
@@ -139,10 +138,10 @@ def _other_alarms(look: Look, topic: str) -> list[str]:
     """Return the alarms that notify a topic and are not the stage's."""
     actions = "[AlarmActions, OKActions, InsufficientDataActions][]"
     notifies = f"AlarmName && contains({actions}, '{topic}')"  # AWS may leave out an empty list
-    path = f"[MetricAlarms, CompositeAlarms][] | [?{notifies}].AlarmName"
-    kinds = ["MetricAlarm", "CompositeAlarm"]  # by default, only the first is listed
+    path = f"[MetricAlarms, CompositeAlarms, LogAlarms][] | [?{notifies}].AlarmName"
+    kinds = ["MetricAlarm", "CompositeAlarm", "LogAlarm"]  # by default, only the first is listed
     found = look.all("cloudwatch:DescribeAlarms", path, AlarmTypes=kinds)
-    return sorted({*found}.difference(stacks.alarm_names(look.stage, whatever_it_has=True)))
+    return sorted({*found}.difference(stacks.alarms(look.stage, whatever_it_has=True)))
 
 
 def _snapshots(look: Look) -> list[str]:

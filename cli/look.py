@@ -162,6 +162,10 @@ class Look:
         handler = str((self.function(name) or {}).get("Handler"))
         return handler.startswith("app.") and handler != "app.app"  # the API's
 
+    def invokers(self, function: str) -> str:
+        """Return the policy, as JSON, that says which rules and APIs may invoke a function."""
+        return str(self.one("lambda:GetPolicy", "Policy", FunctionName=function))
+
     def statements(self, role: str) -> list[Json]:
         """Return the statements of a role's inline policies."""
         names = self.all("iam:ListRolePolicies", "PolicyNames[]", RoleName=role)

@@ -56,13 +56,13 @@ def log_groups(stage: Stage) -> list[str]:
     return [log_group(deployed) for deployed in function_names(stage).values()]
 
 
-def alarm_names(stage: Stage, *, whatever_it_has: bool = False) -> list[str]:
-    """Return the names of the stage's alarms, or of those that any stage of this name may have."""
+def alarms(stage: Stage, *, whatever_it_has: bool = False) -> dict[str, Resource]:
+    """Return the properties of the stage's alarms by name, or of those that any stage of this name may have."""
     resources = after(stage)["Resources"]
     if whatever_it_has:  # it may have been of the other kind
         resources = _monitoring(stage, "acceptance") | _monitoring(stage, "production")
     properties = (each["Properties"] for each in resources.values())
-    return [each["AlarmName"] for each in properties if "AlarmName" in each]
+    return {each["AlarmName"]: each for each in properties if "AlarmName" in each}
 
 
 def dashboard_name(stage_name: str) -> str:
@@ -101,6 +101,10 @@ def name_packaged(stage: Stage, template: Template) -> None:
                 # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-property-function-eventbridgerule.html
                 event["Type"], name = "EventBridgeRule", "RuleName"
             event["Properties"][name] = rule_name(deployed)
+        if function == API:
+            # Otherwise SAM makes another stage of the API, named Stage.
+            # https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-resource-api.html
+            template["Resources"]["RestAPI"]["Properties"]["OpenApiVersion"] = "2.0"
 
 
 def own_topic(stage: Stage) -> str | None:

@@ -305,6 +305,6 @@ def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Ledger]:
     labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
     version = look.found.version
     pipeline.aws.parameters.label(name, version.number, labels)
-    if look.is_prepared and WORK_DUE in version.labels:  # people were notified of both
+    if look.is_prepared:  # people were notified of both
         pipeline.aws.parameters.unlabel(name, version.number, {WORK_DUE})
     return look.database, pipeline.read_again(look.database)

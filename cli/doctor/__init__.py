@@ -39,6 +39,7 @@ def examine(project: Path, name: str) -> list[Check]:
     first = [*checks.identity("credentials", look), *local]
     if first[0].fix:
         return first  # the others would be about another account
+    first += checks.region("Region", look)
     if not look.is_deployed:
         seen = "has not been deployed: none of its functions is in the account"
         first.append(Check("stage", name, *checks.problem(seen, look.deploy)))

@@ -20,7 +20,13 @@ from cli.stages import to_change
 
 # A denial because of these concerns only the identity in use, and says nothing about the key.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
-_OWN_POLICIES = ("identity-based policy", "permissions boundary", "session policy")
+_OWN_POLICIES = (
+    "identity-based policy",
+    "permissions boundary",
+    "service control policy",
+    "session policy",
+    "VPC endpoint policy",
+)
 
 
 def parameters(look: AcceptanceLook) -> Iterator[Check]:

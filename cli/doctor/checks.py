@@ -3,10 +3,13 @@
 Each check names its fix as a command or a change that can be carried out as it is.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Concatenate, NamedTuple, ParamSpec
+
+import boto3
 
 from chalicelib.domain.errors import AwsError, Problem
 from chalicelib.domain.results import Json
@@ -109,6 +112,15 @@ def identity(_subject: str, look: Look) -> Verdict:
             error.message, f"export AWS_PROFILE=…; or, if the stage's account is wrong: {change}"
         )
     return ok(look.caller()["Arn"])
+
+
+@check("identity")
+def region(_subject: str, look: Look) -> Iterator[Verdict]:
+    """Warn if the commands that are printed as fixes would act in another Region than the stage's."""
+    found, wanted = os.environ.get("AWS_REGION") or boto3.Session().region_name, look.stage.region
+    if found not in (None, wanted):
+        seen = f"is {found} in this shell, where the commands below would act"
+        yield warning(seen, f"before them, export AWS_REGION={wanted} AWS_DEFAULT_REGION={wanted}")
 
 
 def settings(stage: Stage) -> Iterator[Check]:

@@ -104,6 +104,8 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
     apis, is_wanted = look.rest_apis(), look.stage.settings.pin_api_enabled
     if is_wanted and not apis:
         return problem("is not deployed", look.deploy)
+    if is_wanted and f":{apis[0]}/" not in look.invokers(look.function_names[API]):
+        return problem(f"{apis[0]} has no permission to invoke its function", look.deploy)
     if len(apis) > is_wanted:
         found = f"the stage's function is invoked by {', '.join(apis)}, but should have "
         delete = f"aws apigateway delete-rest-api --rest-api-id {apis[-1]}"
@@ -147,6 +149,8 @@ def _rule(name: str, look: Look, function: str, expression: str, next_time: str)
         if configuration["FunctionArn"] not in targets:
             instead = ", ".join(targets) or "nothing"
             return problem(f"invokes {instead} instead of {function}", deploy)
+        if f'"{body["Arn"]}"' not in look.invokers(function):
+            return problem(f"has no permission to invoke {function}", deploy)
     return ok(f"enabled, {expression or 'on pipeline events'}{next_time}")
 
 
@@ -157,14 +161,17 @@ def alarms(look: Look) -> Iterator[Check]:
     except AwsError as error:
         yield Check("alarm", "all", *unavailable(error))
         return
-    for name in stacks.alarm_names(look.stage):
-        yield from _alarm(name, look, found.get(name))
+    for name, wanted in stacks.alarms(look.stage).items():
+        yield from _alarm(name, look, wanted, found.get(name))
 
 
 @check("alarm")
-def _alarm(name: str, look: Look, alarm: Json | None) -> Verdict:
+def _alarm(name: str, look: Look, wanted: Json, alarm: Json | None) -> Verdict:
     if alarm is None:
         return problem("does not exist", look.deploy)
+    topics = {*wanted.get("AlarmActions", [])}
+    if lacking := ", ".join(topics.difference(alarm.get("AlarmActions", []))):
+        return problem(f"does not notify {lacking}", look.deploy)
     if alarm["StateValue"] == "ALARM":
         seen = f"is on: {alarm.get('StateReason', 'no reason given')}"
         if name.endswith("-overdue"):

@@ -186,7 +186,9 @@ def _without_stack(_name: str, look: AcceptanceLook, database: Database) -> Iter
 def _machine(arn: str, look: AcceptanceLook, database: Database) -> Verdict:
     setting = database.setting("AFTER_RESTORE")
     change = to_change(look.stage.name, f"{setting}=…")
-    machine = look.one("states:DescribeStateMachine", "@", stateMachineArn=arn)
+    machine = look.one(
+        "states:DescribeStateMachine", "@", stateMachineArn=arn, includedData="METADATA_ONLY"
+    )
     if machine is None:
         return problem(f"{setting} names it, but it does not exist", change)
     if machine["type"] == "EXPRESS":

@@ -45,7 +45,9 @@ def session_of(endpoint: str) -> Any:
         meta=Mock(endpoint_url=endpoint, region_name="eu-west-1"),
         exceptions=Mock(NotFoundException=KeyError),
         get_paginator=lambda operation: Mock(paginate=partial(paginate, operation)),
-        get_stages=lambda **api: {"item": [{"stageName": f"stage-of-{api['restApiId']}"}]},
+        get_stages=lambda **api: {
+            "item": [{"stageName": each} for each in ("Stage", f"stage-of-{api['restApiId']}")]
+        },
     )
     return Mock(create_client=lambda _, config: gateway)
 

@@ -92,7 +92,7 @@ def test_a_function_is_deleted_with_what_belongs_to_it_and_before_its_role(
     assert steps == [f"delete rule {name}-event", *deleted, *role]
 
 
-def test_what_lambda_refuses_at_first_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_aws_refuses_at_first_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "_POLL_SECONDS", 0)
     answer: Any = {"Error": {"Code": "InvalidParameterValueException", "Message": "no right"}}
     error = ClientError(answer, "PutFunctionEventInvokeConfig")
@@ -105,11 +105,15 @@ def test_what_lambda_refuses_at_first_is_repeated(monkeypatch: pytest.MonkeyPatc
     assert calls.wait_for(dict, -1) == {}  # not for ever
     with pytest.raises(ClientError):
         calls.wait_for(Mock(side_effect=error), -1, {"InvalidParameterValueException"})
+    limited: Any = {"Error": {"Code": "TooManyRequestsException"}}
+    gateway = Mock(delete_rest_api=Mock(side_effect=[ClientError(limited, "DeleteRestApi"), {}]))
+    calls.Calls(Mock(client=Mock(return_value=gateway)), "eu-west-1").delete_rest_api("a1b2c3")
+    assert gateway.delete_rest_api.call_count == 2
 
 
 def test_only_alarms_that_are_no_longer_wanted_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have been a production stage."""
-    existing = [*stacks.alarm_names(STAGE, whatever_it_has=True), "aurora-refresh-acceptance-2-own"]
+    existing = [*stacks.alarms(STAGE, whatever_it_has=True), "aurora-refresh-acceptance-2-own"]
     seen: Any = Mock(stage=STAGE, alarms=lambda: dict.fromkeys(existing))
 
     def deleted() -> set[str]:

@@ -140,11 +140,12 @@ def of_function(function: str, name: str) -> Questions:
         "boundary": (f"iam:GetRole {role}", None),
     }
     if function not in FIRES:
-        return found
+        return found | {"api_invokers": (f"lambda:GetPolicy {name}", '"…:a1b2c3/*"')}
     fires = {"State": "ENABLED", "Arn": f"arn:of:{rule}", **FIRES[function]}
     return found | {
         "rule": (f"events:DescribeRule {rule}", fires),
         "targets": (f"events:ListTargetsByRule {rule}", [f"arn:of:{name}"]),
+        "invokers": (f"lambda:GetPolicy {name}", f'"arn:of:{rule}"'),
     }
 
 
@@ -213,7 +214,7 @@ FUNCTIONS = {
 ROOT = {"AWS": f"arn:aws:iam::{ACCEPTANCE}:root"}
 CLOUDWATCH = {"Service": ["cloudwatch.amazonaws.com", "s3.amazonaws.com"]}
 ALARM: Answers = {"StateValue": "OK", "AlarmActions": [TOPIC]}
-ALARMS = dict.fromkeys(stacks.alarm_names(HEALTHY_STAGE), ALARM)
+ALARMS = dict.fromkeys(stacks.alarms(HEALTHY_STAGE), ALARM)
 
 
 QUESTIONS: Questions = {
@@ -233,7 +234,7 @@ QUESTIONS: Questions = {
     "deployment": ("deployment of rds", Deployment(OLD.arn)),
     "stack": ("deployed_stack of rds", STACK),
     "cluster": ("rds:DescribeDBClusters main-cluster-1", READY),
-    "machine": (f"states:DescribeStateMachine {MACHINE}", STANDARD),
+    "machine": (f"states:DescribeStateMachine {MACHINE} METADATA_ONLY", STANDARD),
     "choices": ("choices", {"rds": CHOICE}),
     "share_key": (f"rds:DescribeDBClusterSnapshots {NEW.arn} True", KEY),
     "key": (f"kms:DescribeKey {KEY}", CUSTOMERS),
@@ -252,6 +253,7 @@ QUESTIONS: Questions = {
 }
 QUESTIONS |= FUNCTIONS["db-restore-from-snapshot"] | {
     "api_concurrency": FUNCTIONS["api_handler"]["concurrency"],
+    "api_invokers": FUNCTIONS["api_handler"]["api_invokers"],
     "update_rule": FUNCTIONS["db-update-latest-snapshot-id"]["rule"],
 }
 NAMES = {name: question for name, (question, _) in QUESTIONS.items()}
@@ -367,7 +369,7 @@ TWICE = {"ScheduleExpression": "cron(0 2,3 ? * SUN *)"}
 RESERVE = f"put-function-concurrency --function-name {RESTORE} --reserved-concurrent-executions 1"
 ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 WAITING = {"SubscriptionArn": "PendingConfirmation", "Protocol": "email", "Endpoint": "x@y.example"}
-ERRORS, OVERDUE = stacks.alarm_names(HEALTHY_STAGE)[0], f"{APP}-{NAME}-refresh-overdue"
+ERRORS, OVERDUE = next(iter(ALARMS)), f"{APP}-{NAME}-refresh-overdue"
 WITHOUT_API = stage_of(PIN_API_ENABLED="false")
 EACH_ROLE = [FUNCTIONS[each]["configuration"][1]["Role"] for each in FIRES]
 USE = '"Action": ["kms:Decrypt", "kms:GenerateDataKey*"]'
@@ -484,7 +486,7 @@ FAULTS: Table = {
         (NEW.arn, account(key=hidden_key("no resource-based policy allows it")), "problem", "does not let account", f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'),
         # A refusal by one's own policies says nothing about the key.
         *((NEW.arn, account(key=hidden_key(f"with an explicit deny in {each}")), "warning", "could not be checked", ALLOW_KEY)
-          for each in ("an identity-based policy", "a permissions boundary", "a session policy")),
+          for each in ("an identity-based policy", "a permissions boundary", "a service control policy", "a session policy", "a VPC endpoint policy")),
     ],
     "share": [
         ("rds", choosing({"account": 7}), "problem", "no shared snapshot is eligible; rejected: 7 for account", f"in production ({PRODUCTION}): aws rds modify-db"),
@@ -515,6 +517,7 @@ FAULTS: Table = {
         (RULE, account(rule=FIRING | {"State": "DISABLED"}), "problem", "is disabled", f"aws events enable-rule --name {RULE}"),
         (RULE, account(rule=FIRING | {"ScheduleExpression": "cron(0 12 ? * SUN *)"}), "problem", "fires at cron(0 12", DEPLOY),
         (RULE, account(targets=[]), "problem", "invokes nothing", DEPLOY),
+        *((RULE, account(invokers=found), "problem", f"has no permission to invoke {RESTORE}", DEPLOY) for found in (None, f'"arn:of:{RULE}-2"')),
     ],
     "topic": [
         (TOPIC, account(topic=None), "problem", GONE, "aws sns subscribe"),
@@ -535,13 +538,15 @@ FAULTS: Table = {
     ],
     "alarm": [
         (ERRORS, account(alarms=ALARMS | {ERRORS: None}), "problem", GONE, DEPLOY),
+        (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"AlarmActions": []}}), "problem", f"does not notify {TOPIC}", DEPLOY),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"StateValue": "ALARM", "StateReason": "1 error"}}), "problem", "is on: 1 error", "see what happened in"),
         (ERRORS, account(alarms=ALARMS | {ERRORS: ALARM | {"ActionsEnabled": False}}), "warning", "disabled", "aws cloudwatch enable-alarm-actions "),
         (OVERDUE, account(alarms=ALARMS | {OVERDUE: ALARM | {"StateValue": "ALARM"}}), "warning", "is on", "wait for the first scheduled run"),
     ],
     "API": [
         ("REST API", account(rest_apis=[]), "problem", "is not deployed", DEPLOY),
-        ("REST API", account(rest_apis=["a1", "b2"]), "warning", "function is invoked by a1, b2, but should have one API", "delete-rest-api --rest-api-id b2"),
+        ("REST API", account(rest_apis=["c3"]), "problem", "c3 has no permission to invoke its function", DEPLOY),
+        ("REST API", account(rest_apis=["a1b2c3", "b2"]), "warning", "function is invoked by a1b2c3, b2, but should have one API", "delete-rest-api --rest-api-id b2"),
         ("REST API", account(stage=WITHOUT_API), "warning", "function is invoked by a1b2c3, but should have none", "delete-rest-api --rest-api-id a1b2c3"),
     ],
 }
@@ -857,6 +862,10 @@ def test_a_stage_that_was_never_deployed_is_one_problem(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     (only,) = [check for check in doctor.examine(project, NAME) if check.status != "ok"]
     assert (only.subject, only.status, only.fix) == (NAME, "problem", DEPLOY)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")  # where aws would carry out the fixes
+    assert [each.seen for each in checks.region("Region", seen)] == [
+        "is us-east-1 in this shell, where the commands below would act"
+    ]
 
 
 def test_what_chalice_deploys_is_wanted(project: Path) -> None:

@@ -306,6 +306,7 @@ def test_a_package_has_what_the_runtime_lacks_and_templates_that_reset_nothing(u
     assert own == {"app.py", "chalice", "chalicelib", "tzdata"}
     functions = (out / "sam.json").read_text()  # test_stacks.py lints the others
     assert cfnlint.lint(functions, regions=["eu-west-1"]) == []
+    assert '"OpenApiVersion": "2.0"' in functions
     stage = load(user.project, "acceptance")
     rules = {
         each["FunctionName"]: re.findall(r'Name": "(.+?)"', json.dumps(each.get("Events")))
