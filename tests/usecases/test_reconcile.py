@@ -230,6 +230,7 @@ def test_what_cannot_be_seen_moves_nothing_and_is_notified_once_if_it_will_not_s
     promoted.aws.stacks.all[STACK] = seen
     promoted.polls()
     assert promoted.subjects[-1] == FAILED_AFTER
+    assert "prepared" not in promoted.aws.notifier.sent[-1].body.lower()  # nothing has to be
     spoil(promoted)
     promoted.polls(2)
     assert promoted.subjects == ([UNKNOWN, FAILED_AFTER, UNKNOWN] if message else [FAILED_AFTER])
