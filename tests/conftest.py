@@ -30,9 +30,7 @@ def _are_in(nodeid: str, names: set[str]) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long: single short tests can fill up the processes in the end."""
-    items.sort(
-        key=lambda item: (not _are_in(item.nodeid, _DEMOS), not _are_in(item.nodeid, _SHARING))
-    )
+    items.sort(key=lambda item: [not _are_in(item.nodeid, names) for names in (_DEMOS, _SHARING)])
 
 
 class _Scheduler(LoadScopeScheduling):

@@ -377,11 +377,9 @@ class InMemoryPipelines:
 
     def deploy(self, name: str, status: str = "Succeeded") -> None:
         """Execute the deploy actions of the newest run: each stack restores what `current` holds."""
-        execution_id, now = self.listed(name)[-1].execution_id, self.aws.time
+        run, now = self.listed(name)[-1].execution_id, self.aws.time
         for stack in list(self.aws.stacks.all) or [None]:
-            self.executed.append(
-                Action(execution_id, "Deploy", "Deploy", status, now, now, "Deploy", stack)
-            )
+            self.executed.append(Action(run, "Deploy", "Deploy", status, now, now, "Deploy", stack))
             if stack and status == "Succeeded":
                 self.aws.stacks.deploy(stack)
 

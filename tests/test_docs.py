@@ -166,9 +166,7 @@ def test_the_event_for_sharing_again_is_one_of_the_schedule() -> None:
     (text,) = re.findall(r"<<'END'\n(.*?)\nEND", TEXTS["production.md"], re.DOTALL)
     event = CloudWatchEvent(json.loads(text), None)
     time = datetime.fromisoformat(event.time)
-    (default,) = [
-        x.default for x in production.VARIABLES if x.name == "SHARE_SCHEDULE" and x.default
-    ]
+    (default,) = [each.default for each in production.VARIABLES if each.name == "SHARE_SCHEDULE"]
     assert event.detail_type == "Scheduled Event"
     assert time in Expression.parse(default).fires_on(time.date())
 

@@ -108,10 +108,8 @@ def test_chalice_packs_only_what_has_its_hash(tmp_path: Path) -> None:
         abi = f"cp{sys.version_info.major}{sys.version_info.minor}"
         DependencyBuilder(OSUtils()).build_site_packages(abi, str(requirements), str(packed))
 
-    for text, error in (
-        (WRONG, "DO NOT MATCH THE HASHES"),
-        (f"{RIGHT}leaps==1.0\n", "Hashes are required"),
-    ):
+    unhashed = f"{RIGHT}leaps==1.0\n"
+    for text, error in ((WRONG, "DO NOT MATCH THE HASHES"), (unhashed, "Hashes are required")):
         with pytest.raises(PackageDownloadError, match=error):
             pack(text)
         assert not packed.exists()

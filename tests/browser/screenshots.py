@@ -41,6 +41,5 @@ def test_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     console.print(Text.from_ansi(capsys.readouterr().out))
     # Without the fonts that it would load from the internet.
     template = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    console.save_svg(
-        str(DOCS / "terminal.svg"), title="aurora-refresh", code_format=template, unique_id="t"
-    )
+    path = str(DOCS / "terminal.svg")
+    console.save_svg(path, title="aurora-refresh", code_format=template, unique_id="t")

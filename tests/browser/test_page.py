@@ -115,9 +115,8 @@ def test_a_snapshot_is_pinned_once_and_the_page_says_so(show: Show, script: bool
             expect(shown).to_have_count(1)
         page.get_by_role("link", name="Pin orders-2026-11-25").click()
         page.get_by_label("Reason").fill("compare")
-        page.get_by_role("button", name="Replace the cluster now").click(
-            click_count=1 + script, delay=100
-        )
+        replace = page.get_by_role("button", name="Replace the cluster now")
+        replace.click(click_count=1 + script, delay=100)
         expect(page.get_by_role("status")).to_contain_text(f"Run {RUN} restores")
     asked = {"snapshot": nightly("orders", 3), "database": "orders", "reason": "compare"}
     assert client.calls == [("pin", asked | {"deploy": True})]

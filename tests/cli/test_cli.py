@@ -107,11 +107,8 @@ def test_snapshots_say_why_one_is_refused_and_the_history_who_did_what(client: F
     ]
     assert older.endswith("  eligible")
     assert rest[5].endswith("  version: engine version 16.1, wanted 15")
-    assert rest[-3:] == [
-        "and 2 older ones: --all lists them",
-        "7 more are shared but not listed.",
-        "none",
-    ]
+    older, omitted = "and 2 older ones: --all lists them", "7 more are shared but not listed."
+    assert rest[-3:] == [older, omitted, "none"]
     assert len(run("snapshots --all")[1].splitlines()) == 35
     row = run("history --database orders")[1].splitlines()[2]
     assert re.split("  +", row) == [
@@ -299,17 +296,15 @@ def test_an_address_goes_before_a_stage_whatever_the_environment_has() -> None:
     assert operator.connect("a", "https://b").name == "https://b"
 
 
-def test_a_named_profile_is_used_whatever_else_the_environment_has(
-    client: FakeClient, tmp_path: Path
-) -> None:
+def test_a_named_profile_is_used_before_the_environment(client: FakeClient, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("[profile own]\naws_access_key_id = own\naws_secret_access_key = x\n")
     names = "PROFILE DEFAULT_PROFILE ACCESS_KEY_ID SECRET_ACCESS_KEY WEB_IDENTITY_TOKEN_FILE"
     others = " ".join(f"AWS_{name}=other" for name in [*names.split(), "ROLE_ARN"])
-    client.answers["identity"] = lambda: {
-        "Account": Session().get_credentials().access_key,
-        "Arn": OMAR,
-    }
+    identity = client.answers["identity"]
+    client.answers["identity"] = lambda: (
+        identity | {"Account": Session().get_credentials().access_key}
+    )
     printed = run(f"AWS_CONFIG_FILE={config} {others} status --profile own")[1]
     assert printed.startswith("acceptance · own · ")
 

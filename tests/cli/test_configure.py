@@ -266,9 +266,8 @@ def test_a_stack_that_is_found_is_written(project: Path) -> None:
     last = [*load(project, "new").variables.items()][-2:]  # in the order of the documentation
     assert last == [("RDS_STACK_NAME", "acceptance-data"), ("MAX_SNAPSHOT_AGE_DAYS", "3")]
     find.return_value = {"RDS_STACK_NAME": "no stack"}
-    with pytest.raises(
-        WrongUsage, match="nothing was written for stage 'new':\n  - RDS_STACK_NAME"
-    ):
+    problem = "nothing was written for stage 'new':\n  - RDS_STACK_NAME"
+    with pytest.raises(WrongUsage, match=problem):
         changes(project, "new", answers, find=find)
 
 

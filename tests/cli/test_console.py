@@ -119,9 +119,7 @@ def test_there_is_no_page_about_what_is_unknown() -> None:
         (ApiError(500, "ChaliceViewError", "throttled"), 500, "The request failed", "try again"),
     ],
 )
-def test_an_error_is_a_page_with_the_next_step(
-    error: ApiError, status: int, title: str, step: str
-) -> None:
+def test_an_error_page_has_a_next_step(error: ApiError, status: int, title: str, step: str) -> None:
     client = healthy()
     client.answers["status"] = client.answers["begin_session"] = error
     response = Browser(client).get("/")

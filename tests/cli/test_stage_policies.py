@@ -38,9 +38,7 @@ def through(service: str, *regions: str) -> dict[str, Any]:
     return {"StringEquals": {"kms:ViaService": via if regions else via[0]}}
 
 
-def allow(
-    service: str, resource: str, *actions: str, condition: Mapping[str, Any] | None = None
-) -> set[Grant]:
+def allow(service: str, resource: str, *actions: str, condition: Any = None) -> set[Grant]:
     return {(f"{service}:{each}", resource, json.dumps(condition or {})) for each in actions}
 
 
@@ -62,9 +60,7 @@ def grants_of(policy: Policy) -> set[Grant]:
 # --- acceptance -----------------------------------------------------------------------------------
 
 
-def made(
-    pipeline: str = PIPELINE_ARN, in_vpc: Any = frozenset(), **variables: str
-) -> dict[str, Policy]:
+def made(pipeline: str = PIPELINE_ARN, in_vpc: Any = (), **variables: str) -> dict[str, Policy]:
     """The policies of a stage `x` with these variables besides the required ones."""
     return policies(replace(build("x", STAGE | variables, {PIPELINE: pipeline}), in_vpc=in_vpc))
 

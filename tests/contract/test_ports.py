@@ -298,12 +298,9 @@ def test_a_cluster_has_its_key_which_aws_may_manage(production: Stage) -> None:
     production.cluster("plain")
     production.cluster("secret", key)
     clusters, keys = production.aws.clusters, production.aws.keys
-    found = [clusters.describe(each) for each in ("plain", "secret", "none")]
-    assert [each and (each.identifier, each.key) for each in found] == [
-        ("plain", None),
-        ("secret", key),
-        None,
-    ]
+    plain, secret, missing = (clusters.describe(each) for each in ("plain", "secret", "none"))
+    assert [plain.key, secret.key, missing] == [None, key, None]
+    assert [plain.identifier, secret.identifier] == ["plain", "secret"]
     managed = [keys.is_aws_managed(each) for each in (default, key, "alias/none")]
     assert managed == [True, False, False]  # RDS reports a missing one to whoever uses it
 

@@ -151,9 +151,8 @@ def test_a_deletion_without_an_answer_is_named_and_stops_no_other() -> None:
     lost = Mock(side_effect=EndpointConnectionError(endpoint_url="https://x"))
     done = Mock()
     box: Any = Mock(_deletions=lambda: [("queue q", lost), ("topic t", done)])
-    assert Sandbox.close(box) == [
-        'left behind: queue q: Could not connect to the endpoint URL: "https://x"'
-    ]
+    left = 'left behind: queue q: Could not connect to the endpoint URL: "https://x"'
+    assert Sandbox.close(box) == [left]
     done.assert_called_once_with()
 
 

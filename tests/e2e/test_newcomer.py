@@ -46,10 +46,9 @@ class Newcomer(Project):
         principals = {"AWS": ACCEPTANCE, "Service": "cloudwatch.amazonaws.com"}  # for the alarms
         all_of = {"Effect": "Allow", "Principal": principals, "Action": "kms:*", "Resource": "*"}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [all_of]})
-        topic = {
-            "KmsMasterKeyId": cloud.client("kms").create_key(Policy=policy)["KeyMetadata"]["Arn"]
-        }
-        cloud.client("sns").create_topic(Name="aurora-refresh", Attributes=topic)
+        key = cloud.client("kms").create_key(Policy=policy)["KeyMetadata"]["Arn"]
+        encrypted = {"KmsMasterKeyId": key}
+        cloud.client("sns").create_topic(Name="aurora-refresh", Attributes=encrypted)
 
     def succeed(self, command: str, *words: str, **environment: str) -> str:
         """Return what a command that succeeds prints."""

@@ -44,10 +44,9 @@ def test_the_policies_let_testers_read_and_operators_do_everything(
 ) -> None:
     """A list for a body is refused once somebody is let in."""
     variables = operations.environment_of(company, person, POLICIES[person])
+    credentials = Credentials(*variables.values())
     answered = {}
     for method, path in OPERATIONS:
         body = None if method == "GET" else []
-        answered[method, path], _ = company.signed(
-            method, path, body, Credentials(*variables.values())
-        )
+        answered[method, path], _ = company.signed(method, path, body, credentials)
     assert answered == {each: 200 if each[0] == "GET" else writing for each in OPERATIONS}

@@ -29,13 +29,8 @@ from tests.e2e.conftest import Night
 ROUTE = "/snapshots/current"
 DENIED_STARTS = {"operation": "codepipeline:StartPipelineExecution", "kind": "deny", "times": 0}
 # Lambda writes a function's log; RDS evaluates tags, and RDS and SNS use a key, with the call that they come with.
-USED_BY_AWS = (
-    "logs:",
-    "rds:AddTagsToResource",
-    "kms:CreateGrant",
-    "kms:Decrypt",
-    "kms:GenerateDataKey*",
-)
+OF_KEYS = ("kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKey*")
+USED_BY_AWS = ("logs:", "rds:AddTagsToResource", *OF_KEYS)
 
 Grant = tuple[str, str]
 

@@ -86,9 +86,7 @@ NIGHT = datetime(2026, 1, 4, 4, tzinfo=UTC)
 REFUSED = "no enabled schedule may deliver"
 
 
-def test_an_enabled_schedule_delivers_the_documented_event_if_the_function_permits_it(
-    cloud: LocalCloud,
-) -> None:
+def test_an_enabled_and_permitted_schedule_delivers_the_documented_event(cloud: LocalCloud) -> None:
     """*Creating a rule that runs on a schedule*; *Resource-based policies for EventBridge*."""
     function = create_function(cloud, "def handler(event, context): return event")
     events = cloud.client("events")

@@ -33,9 +33,8 @@ def create_stack(cloud: LocalCloud, resources: dict[str, Any], **given: str) -> 
         TemplateBody=json.dumps({"Resources": resources}),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
     )
-    cloudformation.get_waiter("stack_create_complete").wait(
-        StackName="stack", WaiterConfig={"Delay": 0.1}
-    )
+    waiter = cloudformation.get_waiter("stack_create_complete")
+    waiter.wait(StackName="stack", WaiterConfig={"Delay": 0.1})
 
 
 @pytest.mark.parametrize("resource_type", KINDS)

@@ -639,17 +639,15 @@ class Histories(RuleBasedStateMachine):
         assert ignores or window.contains(self.aws.time), f"{name}: outside the window"
         assert not self.model.hold(), f"{name}: on hold"
 
-    def _may_correct(
-        self, database: Database, version: Version, corrected: Version, name: str
-    ) -> None:
+    def _may_correct(self, database: Database, version: Version, old: Version, name: str) -> None:
         """Nobody's own is corrected, nor what its own run may still restore, unless it is put back."""
-        overruled = (corrected.value, corrected.note)
+        overruled = (old.value, old.note)
         later = [each for each in self.model.ledger(database) if each.number > version.number]
         if any((each.value, each.note) == overruled for each in later):
             return
-        key = (database.current_parameter, corrected.number)
+        key = (database.current_parameter, old.number)
         assert key not in self.by_hand - self.aws.like_ours, f"{name} takes back a person's"
-        run = self.aws.own_run(corrected.token)
+        run = self.aws.own_run(old.token)
         assert not (run and run.is_live), f"{name} takes back what {run} may still restore"
 
     def _check_made(self, made: Collection[str]) -> None:

@@ -27,10 +27,7 @@ CORRECTIONS = ("undo", "revert", "align")
 MACHINE = "arn:aws:states:eu-west-1:222222222222:stateMachine:mask"
 
 # Where the pipeline deploys each database: a stack, and its cluster unless that is the only one.
-STACKS = {
-    "one": {"rds": "data/Orders", "docs": "data/Docs"},
-    "two": {"rds": "orders", "docs": "docs"},
-}
+STACKS = {"one": {"rds": "data/Rds", "docs": "data/Docs"}, "two": {"rds": "rds", "docs": "docs"}}
 
 
 class StageSettings(Settings):
@@ -64,9 +61,7 @@ def variables(
     return found
 
 
-def bootstrap(
-    settings: Settings, aws: SimulatedAws, stacks: str, history: str = "deployed"
-) -> None:
+def bootstrap(settings: Settings, aws: SimulatedAws, stacks: str, history: str) -> None:
     """Arrange an account that has been deployed, or one where `current` has only just been set."""
     aws.time = START - timedelta(days=3)
     aws.parameters.put(PIPELINE_NAME, PIPELINE, Note("bootstrap", "setup", ""))
@@ -299,9 +294,7 @@ class Model:
         """People know how the run ended that restored what is deployed, and `good` says the same."""
         for database in self.settings.databases:
             name = database.current_parameter
-            runs = [
-                update.execution for update, replaced, _ in self.aws.replaced if replaced == name
-            ]
+            runs = [each.execution for each, replaced, _ in self.aws.replaced if replaced == name]
             if not runs or database.stack is None or runs[-1].is_abandoned:
                 continue  # nobody can see what an abandoned action goes on to do
             run, identifier = runs[-1], self.aws.stacks.cluster(name)

@@ -12,9 +12,7 @@ from tests.ledgers import run
 
 ENTRY = DatabaseResult("rds", "arn:new", "arn:old", "arn:old")
 SCHEDULE = "the schedule of 2026-01-04 04:00 UTC"
-STALE = Result(
-    "failed", Reason.SNAPSHOT_STALE, "arn:new is older than the limit of 14 days", (ENTRY,)
-)
+STALE = Result("failed", Reason.SNAPSHOT_STALE, "arn:new is older than 14 days", (ENTRY,))
 
 
 def of_result(result: Result) -> Any:
@@ -27,7 +25,7 @@ def test_a_refusal_says_what_to_do() -> None:
     assert of_result(STALE) == Notification(
         subject="aurora-refresh: REFRESH FAILED: snapshot-stale (rds)",
         description="What happened:\n"
-        "  f: arn:new is older than the limit of 14 days.\n"
+        "  f: arn:new is older than 14 days.\n"
         "Cause:\n"
         "  the schedule of 2026-01-04 04:00 UTC\n"
         "Databases:\n"
@@ -49,9 +47,8 @@ def test_only_the_databases_that_failed_are_named_each_with_its_reason() -> None
         DatabaseResult("pay", outcome="failed", reason=missing, message="b"),
     )
     found = of_result(Result("failed", ambiguous, "a", entries))
-    assert found.subject == (
-        "aurora-refresh: REFRESH FAILED: ambiguous-cluster,no-eligible-snapshot (docs,pay)"
-    )
+    reasons = "ambiguous-cluster,no-eligible-snapshot"
+    assert found.subject == f"aurora-refresh: REFRESH FAILED: {reasons} (docs,pay)"
     assert "  f: a.\n  f: b.\n" in found.body
     assert "  docs: stays on no snapshot, latest is none\n" in found.body
     assert found.attributes["databases"] == "docs,pay"

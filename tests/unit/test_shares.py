@@ -46,9 +46,8 @@ def shares(*made: Snapshot) -> list[Snapshot]:
 
 
 def test_one_schedule_of_one_cluster_has_one_name() -> None:
-    assert (
-        POLICY.name("orders", SATURDAY) == "aurora-refresh-share-3096b7975ec5720b3cdd488cac90c405"
-    )
+    name = "aurora-refresh-share-3096b7975ec5720b3cdd488cac90c405"
+    assert POLICY.name("orders", SATURDAY) == name
     names = {policy.name("orders", SATURDAY) for policy in (POLICY, OTHER, DAILY)}
     names |= {POLICY.name("billing", SATURDAY), POLICY.name("orders", SATURDAY + MINUTE)}
     assert len(names) == 5

@@ -17,7 +17,4 @@ WAITING = f"{IN_PROGRESS}, waiting for an approval in stage Approve"
 REFRESHED = "refreshed in 30 min, data 6 h old (rds)"
 
 ONE = STAGE | {"RDS_STACK_NAME": STACK, "SSM_REFRESH_HOLD_NAME": HOLD}
-TWO_IN_ONE_STACK = TWO | {
-    "RDS_STACK_NAME": f"{STACK}/Cluster",
-    "DOCS_STACK_NAME": f"{STACK}/Documents",
-}
+TWO_IN_ONE_STACK = TWO | {"RDS_STACK_NAME": f"{STACK}/Cluster", "DOCS_STACK_NAME": f"{STACK}/Docs"}

@@ -48,7 +48,7 @@ class Night:
         aws.pipelines.pipelines[PIPELINE] = []
         if two:
             self.set(OTHER_CURRENT, arn("docs-old"))
-            aws.stacks.add(OTHER_CURRENT, logical_id="Documents")
+            aws.stacks.add(OTHER_CURRENT, logical_id="Docs")
             docs_old = snapshot("docs-old", created=aws.time, **DOCUMENTS)
             aws.snapshots.all = [snapshot("docs-new", **DOCUMENTS), docs_old]
         aws.time += timedelta(hours=1)

@@ -99,9 +99,8 @@ def test_each_action_is_one_log_line(caplog: pytest.LogCaptureFixture, night: Ni
     status, failure = night.ask("PUT", "/hold", {"until": "2026-01-22"})
     denied("history")(night)
     night.ask("GET", "/status")
-    done, refused, failed, unread = [
-        json.loads(JsonFormatter().format(record)) for record in caplog.records
-    ]
+    lines = map(JsonFormatter().format, caplog.records)
+    done, refused, failed, unread = map(json.loads, lines)
     assert (done["caller"], done["request"], done["answer"]) == (KIM, asked, answer)
     assert (refused["caller"], refused["request"]) == (KIM, asked | {"database": "x"})
     assert refused["refusal"] == refusal["Message"] == 'there is no database "x"; known: rds'

@@ -121,15 +121,13 @@ def polled(cluster: str, outcome: str, **facts: Any) -> dict[str, Any]:
 def test_a_snapshot_of_each_cluster_is_asked_for_once_and_nobody_waits(aws: InMemoryAws) -> None:
     """A later delivery is not refused what the first was given; a backup is as old as it is."""
     backed_up(aws)
+    made = {name("orders"): ("creating", set()), name("billing"): ("copying", set())}
     for outcome in ("asked", "unchanged"):
         expected = answered(outcome, taken("orders", outcome), taken("billing", outcome))
         aws.calls.clear()
         assert share(aws) == expected
         assert aws.calls.count("own") == 1  # for all clusters
-        assert states(aws) == {
-            name("orders"): ("creating", set()),
-            name("billing"): ("copying", set()),
-        }
+        assert states(aws) == made
         aws.clusters.busy.add("orders")  # as one is while it is being backed up
         aws.time += timedelta(days=2)  # by then the automated snapshot is too old
     assert {each: tags["aurora-refresh:taken"] for each, tags in aws.snapshots.tags.items()} == {
@@ -239,9 +237,8 @@ def test_what_is_available_is_shared_once_and_what_is_under_way_waits(aws: InMem
 
 
 def test_the_oldest_goes_once_its_successor_is_shared_and_no_stranger(third: InMemoryAws) -> None:
-    strangers = [
-        snapshot(each, own=True) for each in ("nightly", f"aurora-refresh-share-{'0' * 32}")
-    ]
+    names = ("nightly", f"aurora-refresh-share-{'0' * 32}")
+    strangers = [snapshot(each, own=True) for each in names]
     third.snapshots.all += strangers
     for week in (0, 1):  # somebody has unshared two by hand, and one of them has expired
         third.snapshots.read_by[name("orders", week)].clear()
