@@ -215,10 +215,7 @@ class InMemorySnapshots:
 
     def settle(self, status: str = "available") -> None:
         """Complete every snapshot that is being made."""
-        self.all = [
-            each._replace(status=status) if each.status in ("copying", "creating") else each
-            for each in self.all
-        ]
+        self.all = [each._replace(status=status) if each.in_progress else each for each in self.all]
 
 
 class InMemoryClusters:

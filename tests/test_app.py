@@ -24,12 +24,8 @@ Output = Callable[[], list[dict[str, Any]]]
 
 UPDATE, RESTORE = "db-update-latest-snapshot-id", "db-restore-from-snapshot"
 SHARE = "db-share-snapshot"
-PRODUCTION_STAGE = {
-    "SOURCE_ACCOUNT": "",
-    "SHARE_WITH_ACCOUNT": ACCEPTANCE,
-    "CLUSTERS": "orders",
-    "RDS_STACK_NAME": "",
-}
+SHARING = {"SHARE_WITH_ACCOUNT": ACCEPTANCE, "CLUSTERS": "orders"}
+PRODUCTION_STAGE = SHARING | {"SOURCE_ACCOUNT": "", "RDS_STACK_NAME": ""}
 
 
 @pytest.fixture

@@ -48,9 +48,8 @@ def test_what_is_deployed_is_pinned_with_hashes_and_installed_here(group: str) -
     """So a deployment from here has the pinned Chalice in its package."""
     pinned = pins(PINNED[group])
     assert [*pinned] == PYPROJECT["dependency-groups"][group]
-    assert {name: importlib.metadata.version(name) for name in pinned} == {
-        name: version for name, (version, _) in pinned.items()
-    }
+    installed = {name: importlib.metadata.version(name) for name in pinned}
+    assert installed == {name: version for name, (version, _) in pinned.items()}
 
 
 def test_nothing_that_is_packed_depends_on_the_machine() -> None:

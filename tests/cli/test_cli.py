@@ -102,9 +102,8 @@ def test_snapshots_say_why_one_is_refused_and_the_history_who_did_what(client: F
     listed = [*found[:7], found[-1], *found[7:31]]
     client.answers["snapshots"] = {"snapshots": listed, "omitted": 7, "message": "none"}
     _, newest, older, *rest = run("snapshots")[1].splitlines()
-    assert re.split("  +", newest) == [
-        *(NEWEST, "Fri 27 Nov 2026 22:00 UTC", "orders", "15.4", "eligible, the newest")
-    ]
+    cells = [NEWEST, "Fri 27 Nov 2026 22:00 UTC", "orders", "15.4", "eligible, the newest"]
+    assert re.split("  +", newest) == cells
     assert older.endswith("  eligible")
     assert rest[5].endswith("  version: engine version 16.1, wanted 15")
     older, omitted = "and 2 older ones: --all lists them", "7 more are shared but not listed."

@@ -234,10 +234,8 @@ def test_a_form_that_is_refused_or_overtaken_does_nothing_but_shows_what_it_woul
 
 
 OURS = ["127.0.0.1:8000", "localhost:8000", "[::1]:8000"]
-OTHERS = [
-    *("example.com:8000", "127.0.0.1:8000.example.com", "evil@127.0.0.1:8000"),
-    *("127.0.0.1", "127.0.0.1:8001"),
-]
+OTHERS = ["example.com:8000", "127.0.0.1:8000.example.com", "evil@127.0.0.1:8000"]
+OTHERS += ["127.0.0.1", "127.0.0.1:8001"]
 
 
 def test_only_the_loopback_address_is_answered_by_each_of_its_names() -> None:

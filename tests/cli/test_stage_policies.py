@@ -195,9 +195,8 @@ def test_arns_are_in_the_pipeline_s_place_and_a_name_without_a_path_has_a_slash(
     found = made(pipeline, SSM_RDS_LATEST_SNAPSHOT_NAME="latest").values()
     grants = {grant for policy in found for grant in grants_of(policy)}
     arns = {resource for _, resource, _ in grants if resource != "*"}
-    assert {(*arn.split(":")[1:5:2], arn.split(":")[4]) for arn in arns} == {
-        ("aws-us-gov", "us-gov-west-1", "333333333333")
-    }
+    place = ("aws-us-gov", "us-gov-west-1", "333333333333")
+    assert {(*arn.split(":")[1:5:2], arn.split(":")[4]) for arn in arns} == {place}
     assert {pipeline, "arn:aws-us-gov:ssm:us-gov-west-1:333333333333:parameter/latest"} <= arns
 
 

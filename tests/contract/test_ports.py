@@ -158,11 +158,8 @@ def test_the_history_is_the_ledger_oldest_first_until_it_is_deleted(stage: Stage
     assert [parameters.put("/a", value, note) for value, note in puts] == [1, 2, 3]
     history = parameters.history("/a")
     modified = history[-1].modified
-    assert as_of_now(history) == [
-        Version(1, "1", NOW, NOTE),
-        Version(2, "2", NOW, None),
-        Version(3, "3", NOW, later),
-    ]
+    versions = [Version(number, value, NOW, note) for number, (value, note) in enumerate(puts, 1)]
+    assert as_of_now(history) == versions
     assert parameters.get(["/a"]) == {"/a": Parameter("3", 3, modified)}
     parameters.delete("/a")
     parameters.delete("/a")

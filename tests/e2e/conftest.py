@@ -16,6 +16,7 @@ from demo.acceptance import PIPELINE, STAGE, Company, Project, arn_of, copy_proj
 from localcloud.client import LocalCloud
 
 PROJECT = Path(__file__).resolve().parents[2]
+NewProject = Callable[[], Path]
 
 
 def invoke(*words: str, environment: Mapping[str, str | None]) -> Result:
@@ -40,7 +41,7 @@ def answer_of(records: list[dict[str, Any]]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+def new_project(tmp_path_factory: pytest.TempPathFactory) -> NewProject:
     """Copies the project; the copies share what Chalice installs into the package."""
     packages = tmp_path_factory.mktemp("packages")
 
@@ -62,7 +63,7 @@ def deploy(cloud: LocalCloud, project: Path) -> Company:
 
 
 @pytest.fixture(scope="session")
-def deployed(new_project: Callable[[], Path]) -> Iterator[Company]:
+def deployed(new_project: NewProject) -> Iterator[Company]:
     """A company that has deployed the application, in a cloud of its own: one for all nights."""
     with LocalCloud.start() as cloud:
         yield deploy(cloud, new_project())

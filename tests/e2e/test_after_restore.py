@@ -73,10 +73,8 @@ LATE = "CREATE TABLE t (n int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO
 THROTTLED = {"operation": "lambda:Invoke", "kind": "throttle"}
 
 
-def test_a_file_that_fails_is_named_without_its_data_and_a_redrive_masks_every_row(
-    preparation: Preparation,
-) -> None:
-    """What AWS refuses once is tried again. The demo, which test_readme.py runs, has whom the groups admit."""
+def test_a_file_that_fails_is_named_and_a_redrive_masks_every_row(preparation: Preparation) -> None:
+    """It is named without its data. What AWS refuses once is tried again. The demo, which test_readme.py runs, has whom the groups admit."""
     preparation.cloud.set_faults([THROTTLED])
     none = preparation.run()
     assert none["status"] == "FAILED"

@@ -47,9 +47,7 @@ def test_the_console_shows_a_stage_at_the_address_that_it_prints(refreshed: Nigh
     assert [each for each in shown if each not in page] == []
 
 
-def test_a_tester_s_installation_is_small_and_operates_a_stage(
-    refreshed: Night, tmp_path: Path
-) -> None:
+def test_a_tester_s_installation_is_small_and_works(refreshed: Night, tmp_path: Path) -> None:
     """Installed from the project alone; skipped where no package index is reachable."""
     source, installed = tmp_path / "source", tmp_path / "venv"
     for name in ("chalicelib", "cli"):

@@ -4,9 +4,7 @@ The package, the roles and the schedules are as ``aurora-refresh configure`` and
 The demo of the company, which test_readme.py runs, has a cluster that is restored without a copy beside copied ones.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from demo.acceptance import PIPELINE, STAGE, Company, configure
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
 from localcloud.shares import COPIES_IN_PROGRESS_PER_REGION
-from tests.e2e.conftest import answer_of
+from tests.e2e.conftest import NewProject, answer_of
 from tests.e2e.test_permissions import calls_of, policy_of, unused
 
 ELSEWHERE = "us-east-1"
@@ -53,11 +51,8 @@ class Copying(Company):
         return {each["DBClusterSnapshotArn"]: each for each in listed["DBClusterSnapshots"]}
 
     def copies_of(self, source: str) -> set[str]:
-        return {
-            arn
-            for arn, each in self.own().items()
-            if each["DBClusterIdentifier"] == source and each["TagList"]
-        }
+        tagged = {arn: each for arn, each in self.own().items() if each["TagList"]}
+        return {arn for arn, each in tagged.items() if each["DBClusterIdentifier"] == source}
 
     def finish(self) -> None:
         """Every copy comes to its end."""
@@ -74,7 +69,7 @@ class Copying(Company):
 
 
 @pytest.fixture
-def copying(cloud: LocalCloud, new_project: Callable[[], Path]) -> Copying:
+def copying(cloud: LocalCloud, new_project: NewProject) -> Copying:
     kms = cloud.client("kms")
     key = kms.create_key()["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName="alias/billing", TargetKeyId=key)
@@ -89,20 +84,15 @@ def copying(cloud: LocalCloud, new_project: Callable[[], Path]) -> Copying:
     return copying
 
 
-def test_copies_alone_are_restored_and_kept_within_their_number_by_roles_that_allow_no_more(
-    copying: Copying,
-) -> None:
+def test_copies_are_restored_and_expire_by_roles_that_allow_no_more(copying: Copying) -> None:
     """The pipeline's events are lost, so the polls see the ends of the runs.
 
     In the last night somebody else copies as many as RDS can, so a poll starts ours.
     """
     copying.cloud.patch_pipeline(PIPELINE, loses_events=True)
     kept: list[set[str]] = []
-    for weeks, reason, refusal in (
-        (0, None, "copy-pending"),
-        (2, None, "copy-pending"),
-        (4, "copy-quota", "snapshot-stale"),
-    ):
+    pending, quota = (None, "copy-pending"), ("copy-quota", "snapshot-stale")
+    for weeks, (reason, refusal) in ((0, pending), (2, pending), (4, quota)):
         night = SUNDAY + timedelta(weeks=weeks)
         for number in range(COPIES_IN_PROGRESS_PER_REGION if reason else 0):
             copying.client("rds").copy_db_cluster_snapshot(

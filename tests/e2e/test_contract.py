@@ -52,14 +52,11 @@ def test_every_documented_answer_can_be_had(night: Night) -> None:
     had = defaultdict[Route, set[str]](set)
 
     def ask(
-        route: Route,
-        given: dict[str, Any],
-        key: Key | None = ADMIN,
-        media: str = "application/json",
+        route: Route, sent: dict[str, Any], key: Key | None = ADMIN, media: str = "application/json"
     ) -> None:
         method, path = route
-        url = f"{base}{path}?{urlencode(given.get('query', {}))}"
-        body = json.dumps(given["body"]).encode() if "body" in given else None
+        url = f"{base}{path}?{urlencode(sent.get('query', {}))}"
+        body = json.dumps(sent["body"]).encode() if "body" in sent else None
         request = AWSRequest(method, url, {"Content-Type": media}, body)
         if key:
             SigV4Auth(key.credentials(), "execute-api", REGION).add_auth(request)

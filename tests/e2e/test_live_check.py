@@ -122,9 +122,7 @@ def test_a_check_makes_nothing_unasked_and_deletes_all_if_it_is_stopped(cloud: L
     assert printed.endswith("the check was stopped\n")
 
 
-def test_what_is_refused_is_named_and_what_a_killed_check_left_is_deleted_by_its_name(
-    cloud: LocalCloud,
-) -> None:
+def test_a_refusal_is_named_and_what_a_killed_check_left_can_be_deleted(cloud: LocalCloud) -> None:
     interrupted(cloud, signal.SIGKILL)
     left = made(cloud)
     assert len(left) > 4

@@ -3,7 +3,6 @@
 A run of the simulated pipeline creates or updates the stack; the result is read back with plain boto3.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from demo.acceptance import PIPELINE, STACK, Company, arn_of, nightly
 from demo.pipeline import REFERENCE, reference_parameters
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
+from tests.e2e.conftest import NewProject
 
 TODAY = datetime(2026, 1, 4, 1, tzinfo=UTC)
 KEY = f"arn:aws:kms:{REGION}:{PRODUCTION}:key/11111111-2222-3333-4444-555555555555"
@@ -88,7 +88,7 @@ class Acceptance(Company):
 
 
 @pytest.fixture(scope="module")
-def deployed(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Acceptance:
+def deployed(running_cloud: LocalCloud, new_project: NewProject) -> Acceptance:
     """Acceptance after the first deployment of the template, for all refreshes."""
     running_cloud.reset()
     return Acceptance(running_cloud, new_project())
@@ -142,10 +142,8 @@ def test_what_cannot_be_restored_rolls_back_and_a_later_run_restores(deployed: A
     assert deployed.state() == deployed.restored(after)
 
 
-def test_a_snapshot_identifier_removed_from_the_right_template_changes_nothing(
-    deployed: Acceptance,
-) -> None:
-    """It names no master user, so that there is nothing to make an empty cluster with."""
+def test_a_removed_snapshot_identifier_changes_nothing(deployed: Acceptance) -> None:
+    """The reference template names no master user, so that there is nothing to make an empty cluster with."""
     before = deployed.state()
     deployed.commit("      SnapshotIdentifier: !Ref Snapshot\n", "")
     assert "MasterUsername" in deployed.run()
@@ -158,9 +156,8 @@ def test_a_first_deployment_that_fails_leaves_only_a_stack_to_delete(deployed: A
 
     def delete_stack() -> None:
         cloudformation.delete_stack(StackName=STACK)
-        cloudformation.get_waiter("stack_delete_complete").wait(
-            StackName=STACK, WaiterConfig={"Delay": 0.05, "MaxAttempts": 100}
-        )
+        waiter = cloudformation.get_waiter("stack_delete_complete")
+        waiter.wait(StackName=STACK, WaiterConfig={"Delay": 0.05, "MaxAttempts": 100})
 
     delete_stack()
     assert len(deployed.kept()) == 1  # the cluster's DeletionPolicy

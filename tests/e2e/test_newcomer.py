@@ -7,7 +7,6 @@ reference template, after the first deployment, as docs/main-pipeline.md says.
 import json
 import re
 import shlex
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from demo.acceptance import Project, arn_of, nightly
 from demo.pipeline import REFERENCE, create_pipeline, reference_parameters
 from localcloud.accounts import ACCEPTANCE, PRODUCTION, REGION
 from localcloud.client import LocalCloud
-from tests.e2e.conftest import PROJECT, answer_of, run
+from tests.e2e.conftest import PROJECT, NewProject, answer_of, run
 
 STAGE = "acceptance"
 MAIN = "acceptance-main"
@@ -77,7 +76,7 @@ def not_granted(actions: set[str], *policies: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def newcomer(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Newcomer:
+def newcomer(running_cloud: LocalCloud, new_project: NewProject) -> Newcomer:
     """Has configured and deployed, and has slept through the first night."""
     cloud = running_cloud
     cloud.reset()
@@ -119,11 +118,7 @@ def test_what_was_deployed_is_healthy_to_a_doctor_that_only_looks(newcomer: Newc
 
 # --- planted misconfigurations --------------------------------------------------------------------
 
-CONVERT: dict[str, Callable[[str], Any]] = {
-    "boolean": lambda _: True,
-    "integer": int,
-    "list": lambda word: [word],
-}
+CONVERT: dict[str, Any] = {"boolean": lambda _: True, "integer": int, "list": lambda word: [word]}
 
 
 def apply_fix(cloud: LocalCloud, fix: str) -> None:

@@ -51,10 +51,8 @@ def test_an_event_delivered_twice_at_once_starts_one_run(night: Night) -> None:
     assert (night.current(), len(night.runs())) == (night.new, 1)
 
 
-def test_a_poll_reverts_a_run_whose_events_are_lost_and_the_next_run_replaces_no_database(
-    night: Night,
-) -> None:
-    """It waits for an approval until the next day, and is rejected."""
+def test_a_poll_reverts_after_lost_events_and_the_next_run_replaces_nothing(night: Night) -> None:
+    """The run waits for an approval until the next day, and is rejected."""
     cloud, pipelines, before = night.cloud, night.pipelines, night.company.clusters()
     pipeline = pipelines.get_pipeline(name=PIPELINE)["pipeline"]
     source, build, *others = pipeline["stages"]

@@ -2,8 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from botocore.credentials import Credentials
@@ -12,7 +10,7 @@ from cli.operator import COMMANDS
 from demo import operations
 from demo.acceptance import Company
 from localcloud.client import LocalCloud
-from tests.e2e.conftest import deploy
+from tests.e2e.conftest import NewProject, deploy
 from tests.test_openapi import OPERATIONS
 
 TEXT = operations.DOCUMENT.read_text()
@@ -20,7 +18,7 @@ POLICIES = operations.policies(TEXT)
 
 
 @pytest.fixture(scope="module")
-def company(running_cloud: LocalCloud, new_project: Callable[[], Path]) -> Company:
+def company(running_cloud: LocalCloud, new_project: NewProject) -> Company:
     running_cloud.reset()
     return deploy(running_cloud, new_project())
 

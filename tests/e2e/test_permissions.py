@@ -37,12 +37,8 @@ Grant = tuple[str, str]
 
 def calls_of(journal: Sequence[Mapping[str, Any]], function: str) -> set[Grant]:
     """Return what a deployed function has called, as actions and ARNs."""
-    return {
-        (call["operation"], resource)
-        for call in journal
-        if call["function"] == function
-        for resource in call["resources"]
-    }
+    made = [call for call in journal if call["function"] == function]
+    return {(call["operation"], resource) for call in made for resource in call["resources"]}
 
 
 def policy_of(iam: Any, role: str) -> Any:
@@ -156,9 +152,8 @@ def a_first_promotion_that_fails_leaves_no_parameter(next_night: Callable[[], Ni
     night.cloud.set_faults([])
     night.cloud.patch_pipeline(PIPELINE, next_outcomes=["Failed in Build"])
     cloudformation.delete_stack(StackName=STACK)
-    cloudformation.get_waiter("stack_delete_complete").wait(
-        StackName=STACK, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100}
-    )
+    waiter = cloudformation.get_waiter("stack_delete_complete")
+    waiter.wait(StackName=STACK, WaiterConfig={"Delay": 0.1, "MaxAttempts": 100})
     night.restore()
     settle(night, "Failed")
     assert ssm.get_parameters(Names=[night.company.current])["Parameters"] == []
@@ -167,10 +162,8 @@ def a_first_promotion_that_fails_leaves_no_parameter(next_night: Callable[[], Ni
     settle(night, "Succeeded")
 
 
-def test_each_function_s_own_role_allows_its_calls_and_every_grant_is_used_on_the_very_resource(
-    deployed: Company,
-) -> None:
-    """A call that is not allowed fails, and the story with it."""
+def test_each_role_allows_its_function_s_calls_and_every_grant_is_used(deployed: Company) -> None:
+    """On the very resource. A call that is not allowed fails, and the story with it."""
     journal: list[dict[str, Any]] = []
     deployed.cloud.clear_calls()  # other tests' nights are not its own
 

@@ -5,16 +5,14 @@ The demo of the company, which test_readme.py runs, restores such shares in acce
 
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from demo.production import STAGE, Production
 from localcloud.client import LocalCloud
-from tests.e2e.conftest import answer_of, run
+from tests.e2e.conftest import NewProject, answer_of, run
 from tests.e2e.test_permissions import calls_of, policy_of, unused
 
 SHARE = "db-share-snapshot"
@@ -44,7 +42,7 @@ def snapshots(rds: Any, kind: str) -> Any:
 
 
 @pytest.fixture
-def production(cloud: LocalCloud, new_project: Callable[[], Path]) -> Production:
+def production(cloud: LocalCloud, new_project: NewProject) -> Production:
     production = Production(cloud, new_project())
     production.found(datetime(2026, 1, 3, 4, tzinfo=UTC))
     # It is a test that says when RDS has made something.

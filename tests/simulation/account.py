@@ -102,10 +102,9 @@ class SimulatedSnapshots(InMemorySnapshots):
 
     def change(self, value: str, status: str) -> None:
         """Give a snapshot another status; `deleted` also fails its copies in progress."""
+        changed = [each._replace(status=status) if each.arn == value else each for each in self.all]
         if status != "deleted":
-            self.all = [
-                each._replace(status=status) if each.arn == value else each for each in self.all
-            ]
+            self.all = changed
             return
         self.remove(value)
         for each in [each for each in self.all if each.in_progress and each.arn in self.copies]:
@@ -382,9 +381,8 @@ class SimulatedAws(InMemoryAws):
             fate = yield
             lies = exists and self.behaviour.resolved_after_rollback == "new"
             status = "FAILED" if fate == "fail" and exists else "COMPLETE"
-            self.stacks.all[name] = Stack(
-                f"{prefix}ROLLBACK_{status}", before.clusters, resolved if lies else before.resolved
-            )
+            resolved = resolved if lies else before.resolved
+            self.stacks.all[name] = Stack(f"{prefix}ROLLBACK_{status}", before.clusters, resolved)
             return False
         for each in to_restore:
             self.replaced.append((update, each, self.stacks.restored_from(each)))

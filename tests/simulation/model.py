@@ -351,12 +351,9 @@ class Model:
         for database in self.settings.databases:
             name = database.current_parameter
             good = [each for each in self.ledger(database) if each.is_good]
-            updates = [each for each in self.aws.updates if each.has_succeeded]
-            deployed = {
-                each.read[name].value
-                for each in updates
-                if each.execution.status == "Succeeded" and name in each.read
-            }
+            done = [each for each in self.aws.updates if each.has_succeeded and name in each.read]
+            succeeded = [each for each in done if each.execution.status == "Succeeded"]
+            deployed = {each.read[name].value for each in succeeded}
             assert len(good) <= 1
             for each in good:
                 assert each.value in deployed, f"no successful run deployed {each}"

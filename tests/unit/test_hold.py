@@ -26,10 +26,8 @@ def test_anything_unreadable_is_an_error_that_shows_what_is_right(text: str) -> 
 
 
 @given(st.dates(), st.text() | st.text('{}"\\a'), st.text())
-def test_a_hold_is_read_back_as_written_and_written_as_parameter_store_takes_it(
-    until: date, reason: str, by: str
-) -> None:
-    """Which takes no value that refers to a parameter: https://docs.aws.amazon.com/systems-manager/latest/userguide/what-is-a-parameter.html"""
+def test_a_hold_is_read_back_as_parameter_store_takes_it(until: date, reason: str, by: str) -> None:
+    """It takes no value that refers to a parameter: https://docs.aws.amazon.com/systems-manager/latest/userguide/what-is-a-parameter.html"""
     hold = Hold(until, reason, by)
     assert Hold.read(hold.write()) == hold
     assert "{{" not in hold.write()

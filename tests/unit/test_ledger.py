@@ -169,10 +169,8 @@ def test_a_version_put_back_with_its_token_keeps_its_run() -> None:
         ([pin(3, "c", 1)], "first"),
     ],
 )
-def test_a_version_that_was_undone_has_no_later_run_until_it_is_put_again(
-    put_back: list[Version], expected: str
-) -> None:
-    """The start was refused, and hours later the event is delivered again."""
+def test_an_undone_version_has_no_later_run(put_back: list[Version], expected: str) -> None:
+    """Until it is put again: the start was refused, and hours later the event comes again."""
     again = version(9, "b", 60, "t")
     ledger = [pin(1, "a", -60), ORDER, *put_back, again]
     for of in (ORDER, again):

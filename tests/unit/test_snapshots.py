@@ -81,10 +81,8 @@ BROKEN = [
 
 
 @given(st.lists(st.sampled_from(ELIGIBLE + BROKEN)))
-def test_the_newest_eligible_snapshot_is_chosen_whatever_the_order_of_the_listing(
-    listing: list[Snapshot],
-) -> None:
-    """A tie goes to the greater ARN."""
+def test_the_newest_eligible_snapshot_is_chosen_in_any_listing(listing: list[Snapshot]) -> None:
+    """A tie goes to the greater ARN, whatever the order."""
     eligible = [each for each in listing if each in ELIGIBLE]
     newest = max(eligible, key=lambda each: (each.created, each.arn), default=None)
     rejections = [rejection(each, WANTED) for each in listing]

@@ -28,6 +28,7 @@ from tests.stage import CURRENT, LATEST, OTHER_CURRENT, OTHER_LATEST, PIPELINE, 
 from tests.test_openapi import OPERATIONS, resolved, validator_of
 from tests.usecases.names import KIM, NEW, OLD, ONE, SUNDAY, TWO_IN_ONE_STACK, TWO_O_CLOCK
 
+JSON = "application/json"
 DOCUMENTS = {"engine": "docdb", "engine_version": "5.0.0", "cluster": "documents"}
 
 
@@ -120,12 +121,7 @@ class Night:
         calm(self.aws, minutes)
 
     def ask(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        caller: str | None = KIM,
-        media: str = "application/json",
+        self, method: str, path: str, body: Any = None, caller: str | None = KIM, media: str = JSON
     ) -> Any:
         """Return the status and the answer of a request that `caller` has signed.
 
@@ -238,7 +234,7 @@ class Night:
 def _content(method: str, path: str, status: int) -> Any:
     """Return what docs/openapi.yaml says of an answer."""
     responses = OPERATIONS[method, path.partition("?")[0]]["responses"]
-    return resolved(responses[str(status)])["content"]["application/json"]
+    return resolved(responses[str(status)])["content"][JSON]
 
 
 @cache

@@ -158,17 +158,13 @@ def outcome(night: Night) -> dict[str, Any]:
     """Return what matters in the end; of the notifications those about an end."""
     aws, currents = night.aws, {each.current_parameter for each in night.settings.databases}
     names = sorted(currents & aws.values().keys())
-    notified = [
-        each.partition(" in ")[0]
-        for each in night.subjects
-        if "Exception" not in each and "Timeout" not in each
-    ]
+    ends = [each for each in night.subjects if "Exception" not in each and "Timeout" not in each]
     return {
         "values": aws.values(),
         "snapshots": sorted((each.arn, each.status) for each in aws.snapshots.all),
         "tags": aws.snapshots.tags,
         "shared": {arn: accounts for arn, accounts in aws.snapshots.read_by.items() if accounts},
-        "notified": notified,
+        "notified": [each.partition(" in ")[0] for each in ends],
         "deployed": [night.deployed(each) for each in names],
         "good": [night.good(each) for each in names],
         "started": len(night.started),

@@ -162,9 +162,7 @@ def test_a_notification_says_that_data_is_prepared_even_if_the_run_failed_later(
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "RUNNING"])
-def test_a_run_that_fails_while_its_data_is_prepared_is_notified_as_failed_once(
-    night: Night, status: str
-) -> None:
+def test_a_run_that_fails_during_preparation_is_notified_once(night: Night, status: str) -> None:
     """Also if the function is killed before it notifies, or the setting is removed then."""
 
     def die() -> None:
@@ -235,9 +233,8 @@ DUE: dict[str, Arrange] = {
 
 
 @pytest.mark.parametrize("cluster", [*IN_USE, *DUE])
-def test_work_is_due_on_a_cluster_that_the_setting_sees_first_unless_it_is_in_use(
-    night: Night, cluster: str
-) -> None:
+def test_work_is_due_on_a_new_cluster_unless_it_is_in_use(night: Night, cluster: str) -> None:
+    """New to the setting."""
     (IN_USE | DUE)[cluster](night)
     night.polls(3)
     assert bool(night.aws.state_machines.inputs) == (cluster in DUE)

@@ -27,9 +27,8 @@ ROUTES: list[tuple[str, str, dict[str, Any] | None, str]] = [
     ("DELETE", "/hold", {}, "none"),
     ("POST", "/refresh", {}, "none"),
 ]
-every_write = pytest.mark.parametrize(
-    ("method", "path", "body"), [row[:3] for row in ROUTES if row[2] is not None]
-)
+WRITES = [row[:3] for row in ROUTES if row[2] is not None]
+every_write = pytest.mark.parametrize(("method", "path", "body"), WRITES)
 
 
 @pytest.fixture

@@ -183,14 +183,12 @@ def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_clu
         "failed", taken("orders", "asked"), entry("billing", "failed", **refused), **refused
     )
     assert set(states(aws)) - before == {name("orders")}
-    lines = [
-        *("What happened:", f"  db-share-snapshot: {message}."),
-        *("Cause:", "  the schedule of 2026-01-03 22:00 UTC"),
-    ]
+    what, cause = f"db-share-snapshot: {message}.", "the schedule of 2026-01-03 22:00 UTC"
     steps = [Reason(reason).next_step, SHARE_AGAIN]
     facts = {"function": "db-share-snapshot", "outcome": "failed", "reason": reason}
     subject = f"aurora-refresh: SHARING FAILED: {reason} (billing)"
-    expected = Notification(subject, "\n".join(lines), steps, facts | {"clusters": "billing"})
+    body = f"What happened:\n  {what}\nCause:\n  {cause}"
+    expected = Notification(subject, body, steps, facts | {"clusters": "billing"})
     assert aws.notifier.sent == [expected]
 
 
@@ -209,10 +207,8 @@ def test_an_error_stops_no_other_cluster_and_hides_nothing(aws: InMemoryAws) -> 
     with pytest.raises(AwsError, match="take of orders failed"):
         share(aws, clusters=("orders", "gone", "pay", "billing"))
     assert set(states(aws)) == {name("billing")}
-    assert subjects(aws) == [
-        "SHARING FAILED: cluster-missing (gone)",
-        "SHARING FAILED: take AccessDeniedException (orders,pay)",
-    ]
+    failures = ["cluster-missing (gone)", "take AccessDeniedException (orders,pay)"]
+    assert subjects(aws) == [f"SHARING FAILED: {each}" for each in failures]
     assert "take of pay failed: AccessDeniedException: no." in aws.notifier.sent[1].body
 
 

@@ -273,10 +273,8 @@ def hide_the_hold(night: Night) -> None:
 
 
 def ended(status: str) -> str:
-    return (
-        f"the last run of acceptance-main, run-2, ended as {status} at 2026-01-04T04:30:00+00:00. "
-        "Open it to see why."
-    )
+    run = "the last run of acceptance-main, run-2,"
+    return f"{run} ended as {status} at 2026-01-04T04:30:00+00:00. Open it to see why."
 
 
 PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
