@@ -104,10 +104,8 @@ def executed_by(tree: Path) -> dict[str, dict[int, list[str]]]:
         sys.exit(f"without any mutant:\n{(tree / 'log').read_text()}")
     data = coverage.CoverageData(str(tree / "executed"))
     data.read()
-    return {
-        str(Path(file).relative_to(tree)): data.contexts_by_lineno(file)
-        for file in data.measured_files()
-    }
+    paths = {file: str(Path(file).relative_to(tree)) for file in data.measured_files()}
+    return {path: data.contexts_by_lineno(file) for file, path in paths.items()}
 
 
 def tests_of(mutant: Mutant, executed: dict[str, dict[int, list[str]]]) -> set[str]:

@@ -148,7 +148,7 @@ def test_the_example_with_two_databases_is_a_stage(tmp_path: Path) -> None:
     [("README.md", "acceptance"), ("deploying.md", "acceptance"), ("production.md", "production")],
 )
 def test_the_first_command_leaves_only_internal_names(document: str, name: str) -> None:
-    """Of the example's, those that nothing else knows."""
+    """No other account or tool knows the names of the example that remain."""
     words = next(each for each in commands(document) if any(word.endswith("=…") for word in each))
     assert words[:3] == ["configure", "--stage", name]
     given = {word.partition("=")[0] for word in words[3:]}

@@ -100,11 +100,8 @@ def test_every_body_and_every_answer_has_an_example_which_is_one() -> None:
 
 
 def test_the_document_has_the_app_s_routes_each_behind_the_authorizer(app: ModuleType) -> None:
-    routes = {
-        (method, path): route
-        for path, methods in app.app.routes.items()
-        for method, route in methods.items()
-    }
+    found = app.app.routes.items()
+    routes = {(verb, path): route for path, verbs in found for verb, route in verbs.items()}
     assert {key: operation["operationId"] for key, operation in OPERATIONS.items()} == {
         key: route.view_function.__name__ for key, route in routes.items()
     }

@@ -14,13 +14,8 @@ DEMO = (PROJECT / "docs/demo.md").read_text()
 
 def printed(scenario: str) -> str:
     """Return what a scenario prints. Each checks its own steps: rows, what is deployed, who was notified."""
-    demo = subprocess.run(
-        [sys.executable, "-m", "demo", "--scenario", scenario],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "demo", "--scenario", scenario]
+    demo = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (demo.returncode, demo.stderr) == (0, "")
     return demo.stdout
 

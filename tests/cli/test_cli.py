@@ -239,6 +239,8 @@ def test_a_refusal_is_a_sentence(client: FakeClient) -> None:
 
 ADDRESS = "write one that begins with https://, such as https://ID.execute-api.eu-west-1.amazonaws.com/api\n"
 DEPLOY = "deploy --stage acceptance"
+STRANGERS = NEW.replace("111111111111", "999999999999")
+ELSEWHERE = NEW.replace("eu-west-1", "eu-west-2")
 ENDPOINT = "write an address such as http://127.0.0.1:5000, or unset it\n"
 WRONG = {
     "status": "name a stage with --stage acceptance",
@@ -256,11 +258,7 @@ WRONG = {
     f"{DEPLOY} EMIAL=a@b.de": "deploy takes no answer EMIAL. It takes: EMAIL, ",
     **{
         f"{DEPLOY} {INITIAL}={value}": f"{INITIAL} is '{value}': write the ARN of a "
-        for value in (
-            "orders",
-            NEW.replace("111111111111", "999999999999"),
-            NEW.replace("eu-west-1", "eu-west-2"),
-        )
+        for value in ("orders", STRANGERS, ELSEWHERE)
     },
     **{
         f"{command} --stage nosuch": "has no stage 'nosuch'"

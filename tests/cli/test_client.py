@@ -15,12 +15,7 @@ from botocore.session import Session
 from cli.client import ApiClient, find_api_url
 from cli.errors import ApiError
 
-APIS = {
-    "a": "aurora-refresh-acceptance-2",
-    "b": "aurora-refresh-acceptance",
-    "d": "aurora-refresh-twice",
-    "c": "aurora-refresh-twice",
-}
+STAGES = {"a": "acceptance-2", "b": "acceptance", "d": "twice", "c": "twice"}
 
 
 def session_of(endpoint: str) -> Any:
@@ -28,12 +23,13 @@ def session_of(endpoint: str) -> Any:
 
     def get_rest_apis() -> Iterator[Any]:
         yield {"items": [{"id": "b", "name": "their own, of the same function", "createdDate": 0}]}
-        for day, api in enumerate([*APIS, "deleted"]):  # a page each
+        for day, api in enumerate([*STAGES, "deleted"]):  # a page each
             yield {"items": [{"id": api, "name": "aurora-refresh", "createdDate": -day}]}
 
     def get_resources(embed: list[str], **api: str) -> Iterator[Any]:
         assert embed == ["methods"]
-        uri = f"arn:aws:apigateway:…:function:{APIS[api['restApiId']]}/invocations"
+        stage = STAGES[api["restApiId"]]
+        uri = f"arn:aws:apigateway:…:function:aurora-refresh-{stage}/invocations"
         yield {"items": [{}, {"resourceMethods": {"GET": {"methodIntegration": {"uri": uri}}}}]}
 
     pages = {"get_rest_apis": get_rest_apis, "get_resources": get_resources}

@@ -229,10 +229,9 @@ def test_the_command_shows_what_it_changes_and_writes_it(project: Path) -> None:
     assert (status, errors) == (0, "")
     assert diff == dry
     assert diff[:2] == ["--- a/.chalice/config.json", "+++ b/.chalice/config.json"]
-    assert [line for line in diff if line[:2] in ("- ", "+ ")] == [
-        '-        "RDS_ENGINE_VERSION": "15",',
-        '+        "RDS_ENGINE_VERSION": "16",',
-    ]
+    changed = [line for line in diff if line[:2] in ("- ", "+ ")]
+    before, after = (f'        "RDS_ENGINE_VERSION": "{version}",' for version in (15, 16))
+    assert changed == [f"-{before}", f"+{after}"]
     assert last == "stage acceptance is written; next: aurora-refresh deploy --stage acceptance"
     again = "stage acceptance is already configured this way; nothing was written\n"
     assert run(project, given) == (0, again, "")

@@ -68,11 +68,8 @@ def test_a_packaged_stage_has_what_a_deployed_one_has_and_its_logs_all_retained(
 
 def alarms(made: stages.Stage) -> dict[str, stacks.Resource]:
     """The properties of each alarm by its logical name."""
-    return {
-        logical: each["Properties"]
-        for logical, each in stacks.after(made)["Resources"].items()
-        if each["Type"] == "AWS::CloudWatch::Alarm"
-    }
+    resources, kind = stacks.after(made)["Resources"].items(), "AWS::CloudWatch::Alarm"
+    return {logical: each["Properties"] for logical, each in resources if each["Type"] == kind}
 
 
 # When an alarm on a metric is on, and what a missing value means.
@@ -93,11 +90,8 @@ ALARMS = {
     "notification-failed": ("NotificationFailed", "acceptance", SHORT),
     "refresh-failed": ("RefreshFailed", "acceptance", SHORT),
 }
-SHARING = {
-    "SHARE_WITH_ACCOUNT": "222222222222",
-    "CLUSTERS": "orders",
-    "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:eu-west-1:111111111111:aurora-refresh",
-}
+SHARING = {"SHARE_WITH_ACCOUNT": "222222222222", "CLUSTERS": "orders"}
+SHARING |= {"NOTIFICATION_TOPIC_ARN": "arn:aws:sns:eu-west-1:111111111111:aurora-refresh"}
 PLACE = {stages.ACCOUNT: "111111111111", stages.REGION: "eu-west-1"}
 PRODUCTION = stages.build("weekly", SHARING, PLACE)
 PRODUCTIONS_ALARMS = {
@@ -129,10 +123,8 @@ def test_each_alarm_watches_its_metric_and_notifies_the_topic(
         # The topic may be what fails.
         notified = [] if name == "notification-failed" else [made.settings.topic_arn]
         assert alarm.get("AlarmActions", []) == notified
-    assert watched == {
-        name: (metric, functions.get(of, of), periods)
-        for name, (metric, of, periods) in expected.items()
-    }
+    rows = expected.items()
+    assert watched == {name: (what, functions.get(of, of), time) for name, (what, of, time) in rows}
 
 
 OVERDUE = "refresh-overdue"

@@ -92,19 +92,14 @@ def test_each_function_may_do_what_it_does() -> None:
     names = (PIPELINE_NAME, LATEST, CURRENT, hold)
     read_all = {grant for name in names for grant in parameter(name, "GetParameters")}
     reconcile = look | read_all | MOVE_CURRENT | PUBLISH
+    set_latest = parameter(LATEST, "GetParameters", "PutParameter")
+    set_hold = parameter(hold, "GetParameterHistory", "PutParameter")
     expected = {
-        UPDATE: LIST_SNAPSHOTS
-        | parameter(LATEST, "GetParameters", "PutParameter")
-        | parameter(CURRENT, "GetParameters")
-        | PUBLISH,
+        UPDATE: LIST_SNAPSHOTS | set_latest | parameter(CURRENT, "GetParameters") | PUBLISH,
         RESTORE: look | read_all | MOVE_CURRENT | run | PUBLISH,
         FOLLOW: reconcile,
         RECONCILE: reconcile,
-        API: look
-        | read_all
-        | MOVE_CURRENT
-        | run
-        | parameter(hold, "GetParameterHistory", "PutParameter"),
+        API: look | read_all | MOVE_CURRENT | run | set_hold,
     }
     # Chalice names the REST API's function after the app and the stage alone.
     deployed = {name: f"acceptance-{name}" for name in expected} | {API: "acceptance"}
@@ -132,11 +127,10 @@ def copying(use_own_key: set[Grant], region: str = "eu-west-1", **condition: Any
         copy |= allow("rds", resource, "CopyDBClusterSnapshot")
     copy |= allow("rds", OUR_COPIES, "AddTagsToResource")
     record = ("GetParameterHistory", "PutParameter", "UnlabelParameterVersion")
+    delete = allow("rds", OUR_COPIES, "DeleteDBClusterSnapshot")
     return {
         UPDATE: copy | parameter(LATEST, "LabelParameterVersion"),
-        RECONCILE: copy
-        | parameter(LATEST, *record)
-        | allow("rds", OUR_COPIES, "DeleteDBClusterSnapshot"),
+        RECONCILE: copy | parameter(LATEST, *record) | delete,
     }
 
 
@@ -144,16 +138,14 @@ KEY_ARN, COPY_KEY = own("kms", f"key/{KEY}"), "RDS_COPY_KMS_KEY_ID"
 MACHINE = own("states", "stateMachine:after-restore")
 LOOK_AT_IT = allow("states", own("states", "execution:after-restore:*"), "DescribeExecution")
 PREPARE = LOOK_AT_IT | allow("states", MACHINE, "StartExecution")
+PREPARING = {FOLLOW: PREPARE, RECONCILE: PREPARE, API: LOOK_AT_IT}
 JOIN_VPC = ("CreateNetworkInterface", "DescribeNetworkInterfaces", "DeleteNetworkInterface")
 JOIN_VPC += ("DescribeSubnets", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses")
 READ_OTHERS = parameter(OTHER_LATEST, "GetParameters") | parameter(OTHER_CURRENT, "GetParameters")
 MOVE_OTHER = READ_OTHERS | parameter(OTHER_CURRENT, *MOVE, "UnlabelParameterVersion")
 ADDED: dict[str, tuple[dict[str, Any], Granted]] = {
     "chat topic": ({"CHAT_TOPIC_ARN": TOPIC}, dict.fromkeys(NOTIFYING, PUBLISH)),
-    "after-restore work": (
-        {"RDS_AFTER_RESTORE": MACHINE},
-        {FOLLOW: PREPARE, RECONCILE: PREPARE, API: LOOK_AT_IT},
-    ),
+    "after-restore work": ({"RDS_AFTER_RESTORE": MACHINE}, PREPARING),
     "VPC of one function": ({"in_vpc": [API]}, {API: allow("ec2", "*", *JOIN_VPC)}),
     "second database": (
         TWO,

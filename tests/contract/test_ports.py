@@ -67,10 +67,8 @@ def test_shares_and_own_snapshots_are_listed_apart_and_found_by_arn_and_name(sta
     ]
     snapshots, mine = stage.aws.snapshots, snapshot("mine", ACCEPTANCE)
     assert sorted(snapshots.shared(), key=lambda each: each.arn) == sorted(shared)
-    assert {name: each._replace(progress=0) for name, each in own(stage).items()} == {
-        "both": snapshot("both", ACCEPTANCE),
-        "mine": mine,
-    }
+    listed = {name: each._replace(progress=0) for name, each in own(stage).items()}
+    assert listed == {"both": snapshot("both", ACCEPTANCE), "mine": mine}
     assert [snapshots.find(each.arn) for each in (*shared, mine)] == [*shared, mine]
     elsewhere = arn("one").replace("eu-west-1", "us-east-1")
     for text in (arn("none"), arn("none", ACCEPTANCE), elsewhere, "dummyvalue"):

@@ -28,12 +28,10 @@ def refreshed(deployed: Company) -> Night:
 
 
 def test_the_console_shows_a_stage_at_the_address_that_it_prints(refreshed: Night) -> None:
+    command = [sys.executable, "-m", "cli.main", "console", "--stage", STAGE]
+    environment = refreshed.company.environment()
     with subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "console", "--stage", STAGE],
-        cwd=PROJECT,
-        env=refreshed.company.environment(),
-        stdout=subprocess.PIPE,
-        text=True,
+        command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()

@@ -29,11 +29,8 @@ PIPELINE_NAME = "/acceptance/cicd/main-pipeline-name"
 TOPIC = "arn:aws:sns:eu-west-1:222222222222:aurora-refresh"
 TAKEN = datetime(2026, 1, 3, 22, tzinfo=UTC)
 SNAPSHOT = "arn:aws:rds:eu-west-1:111111111111:cluster-snapshot:orders-"
-MOVED = {
-    LATEST: f"{SNAPSHOT}new",
-    CURRENT: f"{SNAPSHOT}new",
-    HOLD: json.dumps({"until": "2026-02-01", "reason": "tests", "by": "anne"}),
-}
+HELD = json.dumps({"until": "2026-02-01", "reason": "tests", "by": "anne"})
+MOVED = {LATEST: f"{SNAPSHOT}new", CURRENT: f"{SNAPSHOT}new", HOLD: HELD}
 STACK = "aurora-refresh-acceptance"
 RECORD = ".chalice/deployed/acceptance.json"  # Chalice's, which another clone does not have
 
@@ -196,12 +193,8 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
         listed = [{"Key": key, "Value": value} for key, value in tags.items()]
         rds.add_tags_to_resource(ResourceName=arn, Tags=listed)
     cloudwatch = user.client("cloudwatch")
-    cloudwatch.put_metric_alarm(
-        AlarmName="others",
-        ComparisonOperator="GreaterThanThreshold",
-        EvaluationPeriods=1,
-        OKActions=[TOPIC],
-    )
+    condition = {"ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1}
+    cloudwatch.put_metric_alarm(AlarmName="others", OKActions=[TOPIC], **condition)
     status, printed = user.run("destroy", "--yes", "--everything")
     found = rds.describe_db_cluster_snapshots(SnapshotType="manual")["DBClusterSnapshots"]
     assert (status, names(found, "DBClusterSnapshotIdentifier")) == (0, [others, "by-hand"])

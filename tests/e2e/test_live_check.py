@@ -96,14 +96,10 @@ def test_each_fact_has_its_experiment_and_is_in_the_document() -> None:
 
 def interrupted(cloud: LocalCloud, number: int) -> tuple[int, str]:
     """Send a check a signal when it has made most things."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "live-check", "--yes"],
-        cwd=PROJECT,
-        env=os.environ | cloud.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as check:
+    command = [sys.executable, "-m", "cli.main", "live-check", "--yes"]
+    environment = os.environ | cloud.environment()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, text=True, **pipes) as check:
         for line in check.stderr or ():
             if line.startswith("trying rules"):
                 break

@@ -163,7 +163,7 @@ def a_first_promotion_that_fails_leaves_no_parameter(next_night: Callable[[], Ni
 
 
 def test_each_role_allows_its_function_s_calls_and_every_grant_is_used(deployed: Company) -> None:
-    """On the very resource. A call that is not allowed fails, and the story with it."""
+    """Each on the very resource. A call that is not allowed fails, and the story with it."""
     journal: list[dict[str, Any]] = []
     deployed.cloud.clear_calls()  # other tests' nights are not its own
 

@@ -65,11 +65,8 @@ def test_copying_and_publishing_require_permission_for_the_key(cloud: LocalCloud
     cloud.client("iam").put_user_policy(
         UserName="visitor", PolicyName="no-keys", PolicyDocument=json.dumps(no_keys)
     )
-    copied = {
-        "SourceDBClusterSnapshotIdentifier": taken["identifier"],
-        "TargetDBClusterSnapshotIdentifier": "copy",
-        "KmsKeyId": key,
-    }
+    copied = {"SourceDBClusterSnapshotIdentifier": taken["identifier"], "KmsKeyId": key}
+    copied |= {"TargetDBClusterSnapshotIdentifier": "copy"}
     with pytest.raises(ClientError, match=f"KMSKeyNotAccessibleFault.*kms:CreateGrant on {key}"):
         cloud.client("rds", user="visitor").copy_db_cluster_snapshot(**copied)
     with pytest.raises(ClientError, match=f"KMSAccessDenied.*kms:GenerateDataKey on {key}"):

@@ -58,12 +58,8 @@ FAILURES += [("refuse", "before")]
 PEOPLE = ["hand", "inheriting hand", "pin", "pin and deploy", "push", "go on"]
 # Which other function may run during one. A person may pin an old copy just as a poll deletes it,
 # which is beyond what is promised.
-BESIDE = {
-    "update": ("update", "poll", "copies end"),
-    "poll": ("update", "poll", "copies end"),
-    "promote": ("poll",),
-    "a run": ("poll",),
-}
+COPYING = ("update", "poll", "copies end")
+BESIDE = {"update": COPYING, "poll": COPYING, "promote": ("poll",), "a run": ("poll",)}
 WAYS = st.sampled_from(FAILURES)
 WAYS |= st.sampled_from([(who, "before") for who in (*PEOPLE, "update", "poll", "copies end")])
 # Where it hurts most comes first: between putting `current`, starting the run and looking again.
@@ -335,16 +331,14 @@ class Histories(RuleBasedStateMachine):
             self.aws.stop(live[which % len(live)], abandons=abandons)
         self.time_passes(2)
 
-    @rule(
-        what=st.sampled_from(["Approval", "Deploy", "Test", "roll-back", "hold", "state machine"])
-    )
+    @rule(what=st.sampled_from(["Approval", "Deploy", "Test", "roll-back", "hold", "machine"]))
     def somebody_changes_the_account(self, what: str) -> None:
         """Disable or enable a transition, or the state machine; repair a roll-back, break the hold."""
         if what == "roll-back":
             self.aws.continue_rollback()
         elif what == "hold":
             self.aws.parameters.put_by_hand(HOLD, "until thursday")
-        elif what == "state machine":
+        elif what == "machine":
             self.aws.state_machines.missing ^= {MACHINE}
             self.recovered["not-prepared"] += 1
         else:

@@ -259,10 +259,8 @@ class Model:
         """Nothing is there, or `current` changed just when a run read it."""
         window = timedelta(minutes=2)
         return self.truth(database) is None or any(
-            (action.reads_since or action.started) - window
-            <= version.modified
-            <= action.started + window
-            for action in self.deploys()
+            (each.reads_since or each.started) - window <= version.modified <= each.started + window
+            for each in self.deploys()
             for version in self.ledger(database)[1:]
         )
 

@@ -28,7 +28,10 @@ LOSS = step("a_snapshot_breaks", 0, "deleted")
 UPDATE = step("a_schedule_fires", "update")
 PROMOTE = step("a_schedule_fires", "promote")
 POLL = step("time_passes", 30)
-PINS = (step("operator_pins", 0), step("operator_pins", 1))
+PIN = step("operator_pins", 0)
+PINS = (PIN, step("operator_pins", 1))
+LATE_NIGHT = step("a_night_passes", late=400)
+HELD_NIGHT, BUSY_NIGHT = (step("a_night_passes", meanwhile=each) for each in ("hold", "busy"))
 
 
 def history(*steps: Step, **facts: Any) -> Callable[[], None]:
@@ -75,7 +78,7 @@ PLANTED: dict[str, Fault] = {
         lambda self, aws, name, runs, *given: set_up(
             self, aws, name, [x for x in runs if not x.is_rollback], *given
         ),
-        history(NIGHT, step("operator_pins", 0), step("somebody_acts_on_a_run", 0, "roll back")),
+        history(NIGHT, PIN, step("somebody_acts_on_a_run", 0, "roll back")),
     ),
     "what is not prepared is good": Fault(
         "domain.deployment.Preparation.state",
@@ -92,18 +95,14 @@ PLANTED: dict[str, Fault] = {
         lambda *_: Result("ignored"),
         history(step("a_night_passes", ends=None), step("the_pipeline_goes_on", fate="fail")),
     ),
-    "a waiting pin is not shown": Fault(
-        "usecases.status.is_waiting", nothing, history(NIGHT, step("operator_pins", 0))
-    ),
+    "a waiting pin is not shown": Fault("usecases.status.is_waiting", nothing, history(NIGHT, PIN)),
     # Who moved it, and when it may be moved.
     "an inherited Description counts": Fault(
         "domain.ledger._fingerprint",
         lambda _: "same",
         history(NIGHT, SHARE, step("somebody_puts_by_hand", 0, 2, inherits=True), POLL),
     ),
-    "two runs of ours": Fault(
-        "usecases.current.in_progress", nothing, history(step("a_night_passes", meanwhile="busy"))
-    ),
+    "two runs of ours": Fault("usecases.current.in_progress", nothing, history(BUSY_NIGHT)),
     "a value to be reverted is no matter": Fault(
         "usecases.current.verdict",
         nothing,
@@ -114,14 +113,8 @@ PLANTED: dict[str, Fault] = {
             step("operator_pins", 0, deploy=True),
         ),
     ),
-    "the window ignored": Fault(
-        "usecases.promote._Attempt._window", nothing, history(step("a_night_passes", late=400))
-    ),
-    "the hold ignored": Fault(
-        "usecases.promote._Attempt._hold",
-        nothing,
-        history(step("a_night_passes", meanwhile="hold")),
-    ),
+    "the window ignored": Fault("usecases.promote._Attempt._window", nothing, history(LATE_NIGHT)),
+    "the hold ignored": Fault("usecases.promote._Attempt._hold", nothing, history(HELD_NIGHT)),
     "only the first database": Fault(
         "usecases.current.Pipeline.put_and_start",
         lambda self, moves, *given: put_and_start(self, dict([*moves.items()][:1]), *given),

@@ -170,7 +170,7 @@ def test_a_version_put_back_with_its_token_keeps_its_run() -> None:
     ],
 )
 def test_an_undone_version_has_no_later_run(put_back: list[Version], expected: str) -> None:
-    """Until it is put again: the start was refused, and hours later the event comes again."""
+    """Unless it is put again: the start was refused, and hours later the event comes again."""
     again = version(9, "b", 60, "t")
     ledger = [pin(1, "a", -60), ORDER, *put_back, again]
     for of in (ORDER, again):

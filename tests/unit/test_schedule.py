@@ -147,7 +147,7 @@ def test_a_window_is_read_back_and_holds_the_minutes_walked_through_from_its_sta
 
 @given(st.integers(1, 60), dates, dates)
 def test_on_weeks_come_back_at_their_interval(weeks: int, anchor: date, day: date) -> None:
-    """Whatever number a year gives them. The parity of ISO weeks does not: 2026 has 53 of them."""
+    """The parity of ISO weeks does not: 2026 has 53 of them."""
     since_an_on_week = (day - anchor) % timedelta(weeks=weeks)
     assert Cadence(weeks, anchor).is_on_week(day) is (since_an_on_week < timedelta(weeks=1))
 

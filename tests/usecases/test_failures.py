@@ -159,6 +159,7 @@ def outcome(night: Night) -> dict[str, Any]:
     aws, currents = night.aws, {each.current_parameter for each in night.settings.databases}
     names = sorted(currents & aws.values().keys())
     ends = [each for each in night.subjects if "Exception" not in each and "Timeout" not in each]
+    labels = [night.present(each).labels for each in names]
     return {
         "values": aws.values(),
         "snapshots": sorted((each.arn, each.status) for each in aws.snapshots.all),
@@ -169,10 +170,7 @@ def outcome(night: Night) -> dict[str, Any]:
         "good": [night.good(each) for each in names],
         "started": len(night.started),
         "prepared": list(aws.state_machines.inputs),
-        "labels of current": [
-            {label for label in night.present(each).labels if "cluster" not in label}
-            for each in names
-        ],
+        "labels": [{each for each in found if "cluster" not in each} for found in labels],
     }
 
 

@@ -234,7 +234,7 @@ DUE: dict[str, Arrange] = {
 
 @pytest.mark.parametrize("cluster", [*IN_USE, *DUE])
 def test_work_is_due_on_a_new_cluster_unless_it_is_in_use(night: Night, cluster: str) -> None:
-    """New to the setting."""
+    """A cluster is new when the setting sees it first."""
     (IN_USE | DUE)[cluster](night)
     night.polls(3)
     assert bool(night.aws.state_machines.inputs) == (cluster in DUE)
@@ -260,16 +260,12 @@ def test_work_that_was_started_counts_even_if_none_is_due(restored: Night) -> No
 
 UNKNOWN = {"state": "preparing", "status": "unknown", "execution": None}
 GONE = "failed, and its record is no longer kept"
-FORGOTTEN = {"state": "not-prepared", "status": GONE, "execution": None}
+LOST = {"state": "not-prepared", "status": GONE, "execution": None}
 
 
 @pytest.mark.parametrize(
     ("work", "good", "preparation"),
-    [
-        (["FAILED", "SUCCEEDED"], NEW, None),
-        (["FAILED"], OLD, FORGOTTEN),
-        (["RUNNING"], OLD, UNKNOWN),
-    ],
+    [(["FAILED", "SUCCEEDED"], NEW, None), (["FAILED"], OLD, LOST), (["RUNNING"], OLD, UNKNOWN)],
 )
 def test_work_that_step_functions_has_forgotten_is_not_repeated(
     restored: Night, work: list[str], good: str, preparation: object

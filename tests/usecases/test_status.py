@@ -245,7 +245,9 @@ def promotion_that(status: str, **after: float) -> Arrange:
 
 
 DENIED = "AccessDeniedException: no."
-EARLY, LATE, LATER = (at(SUNDAY + timedelta(hours=hours)) for hours in (-2, 2, 26))
+BEFORE_UPDATE, EARLY, LATE, LATER = (at(SUNDAY + timedelta(hours=n)) for n in (-3, -2, 2, 26))
+EMPTIED, UNSET = holding(CURRENT, "dummyvalue"), holding(LATEST, "dummyvalue")
+UNLIMITED = configured(MAX_SNAPSHOT_AGE_DAYS="0")
 HELD, LIFTED = hold_until("2026-02-01"), holding(HOLD, "dummyvalue")
 UNSEEN = "rds: cannot determine what is deployed: "
 READ = "which the next run of the pipeline would read: pin the snapshot that is deployed, or another one."
@@ -280,31 +282,25 @@ def ended(status: str) -> str:
 PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "runs denied": (denied("runs"), [f"runs of it failed: {DENIED}"]),
     "cluster denied": (denied("describe"), [f"{UNSEEN}describe of it failed: {DENIED}"]),
-    "reset": (holding(CURRENT, "dummyvalue"), [RESET]),
+    "reset": (EMPTIED, [RESET]),
     "no snapshot": (holding(CURRENT, SECRET), [WRONG]),
     "a stranger's": (holding(CURRENT, STRANGERS), [NEITHER]),
     "a stranger's, deployed": (
         in_turn(holding(CURRENT, STRANGERS), Night.push, Night.run_is_over, holding(CURRENT, OLD)),
         [NEITHER],
     ),
-    "reset before anything was deployed": (
-        in_turn(*NO_CLUSTER, holding(CURRENT, OLD), holding(CURRENT, "dummyvalue")),
-        [],
-    ),
+    "reset before a first deployment": (in_turn(*NO_CLUSTER, holding(CURRENT, OLD), EMPTIED), []),
     "deleted, and its stack is unreadable": (
         in_turn(without(CURRENT), stack_in("UPDATE_ROLLBACK_FAILED")),
         [f"{UNSEEN}stack acceptance-data is UPDATE_ROLLBACK_FAILED: continue its rollback."],
     ),
     "what is deployed is no longer shared": (in_turn(holding(LATEST, OLD), listing()), []),
     "old, and not deployed": (in_turn(old_is_from(days=99), stack_in("UPDATE_IN_PROGRESS")), []),
-    "old, without a limit": (
-        in_turn(old_is_from(days=99), configured(MAX_SNAPSHOT_AGE_DAYS="0")),
-        [],
-    ),
+    "old, without a limit": (in_turn(old_is_from(days=99), UNLIMITED), []),
     "as old as allowed": (old_is_from(days=15), []),
     "older": (old_is_from(days=16), [TOO_OLD + REFRESH]),
     "deleted long since": (
-        in_turn(at(SUNDAY + timedelta(days=16)), holding(LATEST, "dummyvalue"), listing()),
+        in_turn(at(SUNDAY + timedelta(days=16)), UNSET, listing()),
         [TOO_OLD + NOTHING_NEWER],
     ),
     "two hours": (promotion_that("InProgress", hours=2), []),
@@ -313,10 +309,9 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
         in_turn(LONGER, holding(CURRENT, OLD), denied("positions")),
         [f"positions of it failed: {DENIED}", f"{IN_PROGRESS}."],
     ),
-    **{
-        status: (promotion_that(status), [ended(status)])
-        for status in ("Failed", "Stopped", "Cancelled")
-    },
+    "failed": (promotion_that("Failed"), [ended("Failed")]),
+    "stopped": (promotion_that("Stopped"), [ended("Stopped")]),
+    "cancelled": (promotion_that("Cancelled"), [ended("Cancelled")]),
     "missed": (LATE, [MISSED]),
     "held when due": (in_turn(EARLY, hold_until("2026-01-05"), LATER), []),
     "unreadable when due": (in_turn(EARLY, holding(HOLD, "x"), LATE, LIFTED), []),
@@ -326,14 +321,8 @@ PROBLEMS: dict[str, tuple[Arrange, list[str]]] = {
     "held": (in_turn(LATE, HELD), []),
     "nothing newer": (in_turn(EARLY, holding(LATEST, OLD), LATE), []),
     "newer only since": (in_turn(LATE, holding(LATEST, NEW)), []),
-    "before the first update is due": (
-        in_turn(*NO_CLUSTER, at(SUNDAY - timedelta(hours=3)), holding(LATEST, "dummyvalue")),
-        [],
-    ),
-    "before the first update": (
-        in_turn(EARLY, *NO_CLUSTER, holding(LATEST, "dummyvalue"), LATE),
-        [NO_UPDATE],
-    ),
+    "before the first update is due": (in_turn(*NO_CLUSTER, BEFORE_UPDATE, UNSET), []),
+    "before the first update": (in_turn(EARLY, *NO_CLUSTER, UNSET, LATE), [NO_UPDATE]),
     "not missed yet": (in_turn(LATE, Night.push), []),
     "a rate": (in_turn(LATE, configured(RESTORE_SCHEDULE="rate(1 day)")), []),
 }
