@@ -2,10 +2,14 @@
 
 import json
 import os
+import shlex
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import chalice
 
 from chalicelib import settings
 from chalicelib.domain.errors import SettingsError
@@ -18,6 +22,9 @@ def run(project: Path, stage: Stage, command: str, *more: str) -> None:
 
     Of a stack trace, which Chalice prints for unexpected errors, only the end is passed on.
     """
+    _check_modes(project)
+    for package in (project / ".chalice/deployments").glob("*.zip"):
+        package.unlink()  # Chalice would use it again, even if it was stopped while it wrote it
     words = ["chalice", command, "--stage", stage.name]
     with (
         subprocess.Popen(  # noqa: S603 (Chalice's own command, of this Python)
@@ -27,6 +34,7 @@ def run(project: Path, stage: Stage, command: str, *more: str) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            umask=0o022,
         ) as running
     ):
         assert running.stdout is not None
@@ -37,6 +45,18 @@ def run(project: Path, stage: Stage, command: str, *more: str) -> None:
                 say(line.rstrip())
     if running.returncode:
         raise Failure(f"{' '.join(words)} ended with status {running.returncode}: see above")
+
+
+def _check_modes(project: Path) -> None:
+    """Raise Failure for a file that Lambda could not read, for Chalice packs each with its mode.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/deployment-package-v2.html
+    """
+    sources = [project / "app.py", project / "chalicelib", Path(chalice.__file__).parent]
+    files = [file for each in sources for file in (each, *each.rglob("*.py"))]
+    if any(not file.stat().st_mode & stat.S_IROTH for file in files):
+        paths = shlex.join(map(str, sources))
+        raise Failure(f"Lambda could not read some files of the package: chmod -R go+rX {paths}")
 
 
 def _environment(stage: Stage) -> dict[str, str]:

@@ -115,9 +115,13 @@ def find_api_url(session: Session, stage: str) -> str:
         raise ApiError(409, "AmbiguousStage", message)
     with _calling():
         # Its own stage is named by api_gateway_stage in Chalice's configuration.
-        stages = client.get_stages(restApiId=found[0])["item"]
-    names = [each["stageName"] for each in stages]
-    path = min(names, key=lambda name: name == "Stage", default="api")  # SAM makes one of that name
+        stages = client.get_stages(restApiId=found[0]).get("item", [])
+    # SAM makes one named Stage.
+    paths = [each["stageName"] for each in stages if each["stageName"] != "Stage"]
+    if len(paths) > 1:
+        message = f"The API of stage {stage!r} has several stages: {', '.join(paths)}. Name one with --url."
+        raise ApiError(409, "AmbiguousStage", message)
+    path = paths[0] if paths else "api"
     endpoint = client.meta.endpoint_url
     service, _, domain = urlsplit(endpoint).netloc.partition(".")
     if service not in ("apigateway", "apigateway-fips"):

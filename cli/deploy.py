@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from chalice.config import Config
+
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import SettingsError
 from chalicelib.domain.functions import API, FOLLOW_PIPELINE, RESTORE, UPDATE, deployed_name
@@ -47,6 +49,8 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
         raise WrongUsage(f"deploy takes no answer {unknown}. It takes: {', '.join(known)}")
     initial, email = _first_values(stage, answers), _email(stage, answers)
     look, functions = opened(stage), stacks.function_names(stage)
+    apis = look.rest_apis() if API in functions else []
+    _check_api(project, look, apis)
 
     def perform(steps: Iterable[Step]) -> None:
         for step in steps:
@@ -58,10 +62,12 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
     perform(_foundations(look, initial, email))
 
     say(f"2. chalice deploy --stage {name}")
+    perform(_stopped(look))
+    perform(_orphans(look))
     if dry_run:
         perform(Step("set", f"function {function}") for function in functions.values())
     else:
-        chalice_cli.record(project, name, look.rest_apis() if API in functions else [])
+        chalice_cli.record(project, name, apis)
         chalice_cli.run(project, stage, "deploy")
     perform(_handlers(look))
     perform(destroy.code(look, [each for each in destroy.ANY_FUNCTION if each not in functions]))
@@ -151,6 +157,48 @@ def _foundations(look: Look, initial: Mapping[str, str], email: str | None) -> I
     given = {"TopicArn": topic, "Protocol": "email", "Endpoint": email}
     what = f"e-mail subscription of {email}, active once the link in AWS's e-mail is clicked"
     yield Step("create", what, partial(look.calls.call, "sns:Subscribe", **given))
+
+
+def _check_api(project: Path, look: Look, apis: Iterable[str]) -> None:
+    """Raise Failure for what Chalice could not deploy from every clone, or would remove from the API."""
+    config = Config(look.stage.name, API, config_from_disk=stages.read_config(project))
+    if config.api_gateway_custom_domain:
+        raise Failure(
+            "api_gateway_custom_domain is not supported: map your domain to the API yourself, and name it "
+            "with --url"
+        )
+    for api in apis:
+        policy = look.one("apigateway:GetRestApi", "policy", restApiId=api)
+        if policy and not config.api_gateway_policy_file:
+            raise Failure(
+                f"REST API {api} has a resource policy, which this would remove: write it to a file in .chalice, "
+                "and name that as api_gateway_policy_file in the stage's configuration"
+            )
+
+
+def _stopped(look: Look) -> Iterator[Step]:
+    """Yield what somebody has stopped, and Chalice starts again."""
+    for name in look.function_names.values():
+        rule = stacks.rule_name(name)
+        if look.one("events:DescribeRule", "State", Name=rule) == "DISABLED":
+            yield Step("enable", f"rule {rule}, which somebody disabled")
+        path = "ReservedConcurrentExecutions"
+        if look.one("lambda:GetFunctionConcurrency", path, FunctionName=name) == 0:
+            yield Step("enable", f"function {name}, whose reserved concurrency somebody set to 0")
+
+
+def _orphans(look: Look) -> Iterator[Step]:
+    """Yield the functions whose role was deleted, so that Chalice makes them anew.
+
+    Lambda could not decrypt their variables with a new role of the same name.
+    https://repost.aws/knowledge-center/lambda-kmsaccessdeniedexception-errors
+    """
+    for function, name in look.function_names.items():
+        role, configuration = stacks.role_name(look.stage.name, function), look.function(name)
+        is_managed = configuration and configuration["Role"].endswith(f"/{role}")
+        if is_managed and look.one("iam:GetRole", "Role", RoleName=role) is None:
+            delete = partial(look.calls.delete, "lambda:DeleteFunction", FunctionName=name)
+            yield Step("delete", f"function {name}, whose role was deleted", delete)
 
 
 def _handlers(look: Look) -> Iterator[Step]:

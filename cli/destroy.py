@@ -96,7 +96,8 @@ def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
         if configuration is not None:
             delete = partial(look.calls.delete, "lambda:DeleteFunction", FunctionName=deployed)
             yield Step("delete", f"function {deployed}", delete)
-        role, is_own = stacks.role_name(stage, function), function in look.stage.own_roles
+        role = stacks.role_name(stage, function)
+        is_own = str(look.stage.own_roles.get(function)).endswith(f"/{role}")
         if is_own or not look.one("iam:GetRole", "Role", RoleName=role):
             continue
         if (configuration or {}).get("VpcConfig", {}).get("VpcId"):

@@ -27,6 +27,10 @@ class Wanted(NamedTuple):
 
 def functions(look: Look, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
     """Check the deployed functions and their roles."""
+    shown = [known(look.function, name) for name in look.function_names.values()]
+    if len({each["CodeSha256"] for each in shown if each and "CodeSha256" in each}) > 1:
+        several = "differ in their code: a deployment did not end, and their rules may contradict each other"
+        yield Check("function", "all", *problem(several, look.deploy))
     for function, name in look.function_names.items():
         yield from _function(name, look, wanted[function])
         if configuration := known(look.function, name):
@@ -45,6 +49,11 @@ def _function(name: str, look: Look, wanted: Wanted) -> Verdict:
         return problem("is not deployed", look.deploy)
     if look.is_outdated(name):
         return problem("never runs: its handler is the first edition's", look.deploy)
+    if "Failed" in (found.get("State"), found.get("LastUpdateStatus")):
+        reason = (
+            found.get("StateReason") or found.get("LastUpdateStatusReason") or "no reason given"
+        )
+        return problem(f"does not run as it was deployed last: {reason}", look.deploy)
     environment = found.get("Environment", {})
     if error := environment.get("Error"):
         raise AwsError("kms:Decrypt", name, error.get("ErrorCode", ""), error.get("Message", ""))
@@ -106,6 +115,8 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
         return problem("is not deployed", look.deploy)
     if is_wanted and f":{apis[0]}/" not in look.invokers(look.function_names[API]):
         return problem(f"{apis[0]} has no permission to invoke its function", look.deploy)
+    if is_wanted and not look.one("apigateway:GetStages", "item", restApiId=apis[0]):
+        return problem(f"{apis[0]} has no stage, so it cannot be called", look.deploy)
     if len(apis) > is_wanted:
         found = f"the stage's function is invoked by {', '.join(apis)}, but should have "
         delete = f"aws apigateway delete-rest-api --rest-api-id {apis[-1]}"

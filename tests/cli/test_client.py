@@ -15,7 +15,7 @@ from botocore.session import Session
 from cli.client import ApiClient, find_api_url
 from cli.errors import ApiError
 
-STAGES = {"a": "acceptance-2", "b": "acceptance", "d": "twice", "c": "twice"}
+STAGES = {"a": "acceptance-2", "b": "acceptance", "d": "twice", "c": "twice", "e": "renamed"}
 
 
 def session_of(endpoint: str) -> Any:
@@ -32,6 +32,10 @@ def session_of(endpoint: str) -> Any:
         uri = f"arn:aws:apigateway:…:function:aurora-refresh-{stage}/invocations"
         yield {"items": [{}, {"resourceMethods": {"GET": {"methodIntegration": {"uri": uri}}}}]}
 
+    def get_stages(**api: str) -> Any:
+        names = ["Stage", f"stage-of-{api['restApiId']}", *["old"] * (api["restApiId"] == "e")]
+        return {"item": [{"stageName": each} for each in names]}
+
     pages = {"get_rest_apis": get_rest_apis, "get_resources": get_resources}
 
     def paginate(operation: str, **named: Any) -> Any:
@@ -41,9 +45,7 @@ def session_of(endpoint: str) -> Any:
         meta=Mock(endpoint_url=endpoint, region_name="eu-west-1"),
         exceptions=Mock(NotFoundException=KeyError),
         get_paginator=lambda operation: Mock(paginate=partial(paginate, operation)),
-        get_stages=lambda **api: {
-            "item": [{"stageName": each} for each in ("Stage", f"stage-of-{api['restApiId']}")]
-        },
+        get_stages=get_stages,
     )
     return Mock(create_client=lambda _, config: gateway)
 
@@ -60,6 +62,8 @@ def test_the_api_of_a_stage_is_found_in_every_partition_if_there_is_exactly_one(
         find_api_url(session_of(""), "test")
     with pytest.raises(ApiError, match=r"'twice' has several APIs: c, d\. Name one with --url\."):
         find_api_url(session_of(""), "twice")
+    with pytest.raises(ApiError, match="'renamed' has several stages: stage-of-e, old"):
+        find_api_url(session_of(""), "renamed")
 
 
 def client(**variables: str) -> ApiClient:

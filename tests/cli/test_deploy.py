@@ -22,9 +22,18 @@ PROJECT = Path(__file__).resolve().parents[2]
 STAGE = load(PROJECT, "acceptance")
 
 
-def test_of_a_stack_trace_of_chalice_people_read_the_end_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_chalice_packs_anew_what_lambda_can_read_and_people_read_the_end_of_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A package that Chalice was stopped in writing lacks files, and it would use it again."""
+    app, package = tmp_path / "app.py", tmp_path / ".chalice/deployments/half.zip"
+    package.parent.mkdir(parents=True)
+    package.touch()
+    (tmp_path / "chalicelib").mkdir()
+    app.touch(mode=0o600)
+    with pytest.raises(Failure, match=rf"chmod -R go\+rX {app} "):
+        chalice_cli.run(tmp_path, STAGE, "deploy")
+    app.chmod(0o644)
     trace = """Updating
   a policy
 Traceback (most recent call last):
@@ -36,7 +45,8 @@ botocore.exceptions.ClientError: no right
     run.__exit__ = lambda *_: None
     monkeypatch.setattr(chalice_cli.subprocess, "Popen", lambda *_, **__: run)
     with pytest.raises(Failure, match="chalice deploy --stage acceptance ended with status 2"):
-        chalice_cli.run(PROJECT, STAGE, "deploy")
+        chalice_cli.run(tmp_path, STAGE, "deploy")
+    assert not package.exists()
     said = ["Updating", "  a policy", "botocore.exceptions.ClientError: no right"]
     assert capsys.readouterr().out.splitlines() == said
 
@@ -74,7 +84,8 @@ def test_a_stage_with_stacks_or_roles_elsewhere_is_refused(monkeypatch: pytest.M
         ({"VpcConfig": {"VpcId": ""}}, {}, "delete"),  # it has left its VPC
         ({"VpcConfig": {"VpcId": "vpc-1"}}, {}, "keep"),  # and here, Lambda needs the role
         (None, {}, "delete"),  # but no longer
-        ({}, {FORMER: "arn:…"}, ""),  # Chalice did not make it
+        ({}, {FORMER: "arn:…:role/own"}, "delete"),  # Chalice made it before
+        ({}, {FORMER: f"arn:…:role/aurora-refresh-acceptance-{FORMER}"}, ""),
     ],
 )
 def test_a_function_is_deleted_with_what_belongs_to_it_and_before_its_role(
@@ -109,6 +120,20 @@ def test_what_aws_refuses_at_first_is_repeated(monkeypatch: pytest.MonkeyPatch) 
     gateway = Mock(delete_rest_api=Mock(side_effect=[ClientError(limited, "DeleteRestApi"), {}]))
     calls.Calls(Mock(client=Mock(return_value=gateway)), "eu-west-1").delete_rest_api("a1b2c3")
     assert gateway.delete_rest_api.call_count == 2
+
+
+def test_what_a_deployment_would_remove_from_an_api_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: Any = Mock(stage=STAGE, one=lambda *_, **__: "{}")
+    with pytest.raises(Failure, match="REST API a1 has a resource policy, which this would remove"):
+        deploy._check_api(PROJECT, seen, ["a1"])  # noqa: SLF001
+    config: dict[str, Any] = {"api_gateway_policy_file": "policy.json"}
+    monkeypatch.setattr(deploy.stages, "read_config", lambda _: config)
+    deploy._check_api(PROJECT, seen, ["a1"])  # noqa: SLF001
+    config["api_gateway_custom_domain"] = {"domain_name": "refresh.example"}
+    with pytest.raises(Failure, match="api_gateway_custom_domain is not supported"):
+        deploy._check_api(PROJECT, seen, [])  # noqa: SLF001
 
 
 def test_only_alarms_that_are_no_longer_wanted_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,7 +199,7 @@ CLUSTER = {
 STACK = SeenStack("UPDATE_COMPLETE", {"Cluster": "main-cluster-1"}, {})
 READY = CLUSTER | {"MasterUserSecret": {"SecretArn": "x"}}
 EMAIL = {"SubscriptionArn": f"{TOPIC}:1", "Protocol": "email", "Endpoint": "a@b.example"}
-LAMBDA = {"Handler": "app.app", "MemorySize": 256, "Timeout": 120}  # the API's
+LAMBDA = {"Handler": "app.app", "CodeSha256": "new", "MemorySize": 256, "Timeout": 120}  # the API's
 FIRES = {
     "db-update-latest-snapshot-id": {"ScheduleExpression": "cron(0 2 ? * SUN *)"},
     "db-restore-from-snapshot": {"ScheduleExpression": "cron(0 4 ? * SUN *)"},
@@ -250,6 +250,7 @@ QUESTIONS: Questions = {
     "chats_subscriptions": (f"sns:ListSubscriptionsByTopic {CHAT}", [EMAIL]),
     "alarms": ("alarms", ALARMS),
     "rest_apis": ("rest_apis", ["a1b2c3"]),
+    "api_stages": ("apigateway:GetStages a1b2c3", [{"stageName": "api"}]),
 }
 QUESTIONS |= FUNCTIONS["db-restore-from-snapshot"] | {
     "api_concurrency": FUNCTIONS["api_handler"]["concurrency"],
@@ -504,6 +505,9 @@ FAULTS: Table = {
         (RESTORE, account(configuration=CONFIGURATION | {"Handler": "app.restore_from_snapshot"}), "problem", "never runs", DEPLOY),
         (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Error": {"ErrorCode": "AccessDeniedException", "Message": "no right"}}}), "warning", "no right", "grant kms:Decrypt"),
         (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Variables": VARIABLES | dict.fromkeys(("RDS_ENGINE_VERSION", "RDS_SOURCE_CLUSTER", "OTEL"), "hunter2")}}), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, RDS_SOURCE_CLUSTER", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"State": "Failed", "StateReason": "no ENI"}), "problem", "deployed last: no ENI", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"LastUpdateStatus": "Failed"}), "problem", "no reason given", DEPLOY),
+        ("all", account(configuration=CONFIGURATION | {"CodeSha256": "old"}), "problem", "differ in their code", DEPLOY),
         (f"{RESTORE} concurrency", account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
         (f"{RESTORE} concurrency", account(concurrency=0), "problem", "stopped by hand", RESERVE),
         (f"{APP}-{NAME} concurrency", account(api_concurrency=0), "problem", "by hand", f"delete-function-concurrency --function-name {APP}-{NAME}"),
@@ -545,6 +549,7 @@ FAULTS: Table = {
     ],
     "API": [
         ("REST API", account(rest_apis=[]), "problem", "is not deployed", DEPLOY),
+        ("REST API", account(api_stages=[]), "problem", "a1b2c3 has no stage", DEPLOY),
         ("REST API", account(rest_apis=["c3"]), "problem", "c3 has no permission to invoke its function", DEPLOY),
         ("REST API", account(rest_apis=["a1b2c3", "b2"]), "warning", "function is invoked by a1b2c3, b2, but should have one API", "delete-rest-api --rest-api-id b2"),
         ("REST API", account(stage=WITHOUT_API), "warning", "function is invoked by a1b2c3, but should have none", "delete-rest-api --rest-api-id a1b2c3"),

@@ -133,13 +133,24 @@ def another_deployment_resets_no_value(user: User) -> dict[str, str]:
     address, functions = user.rest_url(), user.client("lambda")
     restore = {"FunctionName": f"aurora-refresh-acceptance-{RESTORE}"}
     functions.update_function_configuration(**restore, Handler="app.restore")  # the first edition's
+    stopped = {"FunctionName": f"aurora-refresh-acceptance-{UPDATE}"}
+    functions.put_function_concurrency(**stopped, ReservedConcurrentExecutions=0)
+    user.client("events").disable_rule(Name=f"aurora-refresh-acceptance-{RESTORE}-event")
+    orphan, iam = "aurora-refresh-acceptance-db-follow-pipeline", user.client("iam")
+    iam.delete_role_policy(RoleName=orphan, PolicyName=orphan)
+    iam.delete_role(RoleName=orphan)
     (user.project / RECORD).unlink()
     other = f"DATABASE_BACKUP_SNAPSHOT_ID_ARN={SNAPSHOT}other"
     unused = {"RDS_DATABASE_BACKUP_SNAPSHOT_ID_ARN": "of a parameter that exists"}
     status, printed = user.run("deploy", other, AWS_DEFAULT_REGION="eu-west-2", **unused)
     assert (status, user.rest_url()) == (0, address)
     changes = {line.split()[0] for line in printed if line.startswith("  ") and line[2] != "-"}
-    assert changes == {"unchanged", "set"}
+    assert changes == {"unchanged", "set", "enable", "delete"}
+    assert [line.split(maxsplit=1)[1] for line in printed if line[2:8] in ("enable", "delete")] == [
+        f"function {stopped['FunctionName']}, whose reserved concurrency somebody set to 0",
+        f"rule aurora-refresh-acceptance-{RESTORE}-event, which somebody disabled",
+        f"function {orphan}, whose role was deleted",
+    ]
     handler = functions.get_function_configuration(**restore)["Handler"]
     assert handler == "chalicelib.triggers.restore.handler"
     moved = at_first("") | MOVED
