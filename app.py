@@ -1,11 +1,12 @@
-"""Aurora Refresh: register the functions that the stage has.
+"""Aurora Refresh: register the functions that the stage has, each with what invokes it.
 
-An acceptance stage restores, a production stage shares. The triggers are in `chalicelib.triggers`.
+An acceptance stage restores, a production stage shares. Each function is deployed with a module of
+`chalicelib.triggers` as its handler, so a cold start imports neither Chalice nor the other triggers.
 """
 
 from importlib import import_module
 
-from chalice.app import Chalice
+from chalice.app import Blueprint, Chalice
 
 from chalicelib.domain import functions
 from chalicelib.settings.acceptance import Settings
@@ -13,15 +14,16 @@ from chalicelib.triggers import context
 
 # Chalice's own log lines go through this application's logger, as JSON.
 app = Chalice(app_name=functions.APP, configure_logs=False)
+stage = context.stage
 
-if isinstance(context.stage, Settings):
-    triggers = ["update", "restore", "follow_pipeline", "reconcile"]
-else:
-    triggers = ["share", "follow_shares"]
-for trigger in triggers:
-    app.register_blueprint(import_module(f"chalicelib.triggers.{trigger}").blueprint)
+for function, rule in stage.rules.items():
+    trigger = import_module(f"chalicelib.triggers.{functions.TRIGGERS[function]}")
+    blueprint = Blueprint(trigger.__name__)
+    on = blueprint.schedule if isinstance(rule, str) else blueprint.on_cw_event
+    on(rule, name=function)(trigger.handler)
+    app.register_blueprint(blueprint)
 
-if isinstance(context.stage, Settings) and context.stage.pin_api_enabled:
+if isinstance(stage, Settings) and stage.pin_api_enabled:
     from chalicelib.triggers import api
 
-    app.register_blueprint(api.routes(context.stage, context.aws))
+    app.register_blueprint(api.routes(stage, context.aws))

@@ -33,7 +33,7 @@ FUNCTIONS = {
 }
 #: How many modules each may import beyond the floor: a few more than today, because other versions of
 #: Python split the standard library differently.
-MODULES = {UPDATE: 53, RESTORE: 56, FOLLOW: 56, RECONCILE: 58, PIN: 70}
+MODULES = {UPDATE: 50, RESTORE: 54, FOLLOW: 54, RECONCILE: 57, PIN: 67}
 #: The numbers of shared snapshots with which updates are measured.
 SHARES = FEW, _, MANY = 20, 200, 2000
 MOST = 20_000  # repeats the pages of MANY, which is right for memory only

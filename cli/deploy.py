@@ -15,7 +15,7 @@ from chalice.config import Config
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import SettingsError
-from chalicelib.domain.functions import API, FOLLOW_PIPELINE, RESTORE, UPDATE, deployed_name
+from chalicelib.domain.functions import API, TRIGGERS, deployed_name
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import chalice_cli, configure, destroy, stacks, stages
@@ -26,9 +26,6 @@ from cli.output import Failure, WrongUsage, say
 from cli.stages import INITIAL, AcceptanceStage, Stage, to_change
 
 EMAIL = "EMAIL"
-
-# The modules of the functions that the first edition deployed with a handler of its own.
-_TRIGGERS = {UPDATE: "update", RESTORE: "restore", FOLLOW_PIPELINE: "follow_pipeline"}
 
 # A resource's name in the output, and the action that creates it from a template's properties.
 _SET = {
@@ -206,7 +203,7 @@ def _handlers(look: Look) -> Iterator[Step]:
 
     https://github.com/aws/chalice/pull/2195
     """
-    for function, trigger in _TRIGGERS.items():
+    for function, trigger in TRIGGERS.items():
         name = deployed_name(look.stage.name, function)
         if look.is_outdated(name):
             given = {"FunctionName": name, "Handler": f"chalicelib.triggers.{trigger}.handler"}

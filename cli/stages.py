@@ -22,7 +22,7 @@ from chalice.config import Config
 from chalicelib import settings
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import Problem, SettingsError
-from chalicelib.domain.functions import API, APP, NAMES, UPDATE
+from chalicelib.domain.functions import API, APP, TRIGGERS, UPDATE
 from chalicelib.domain.results import Json
 from chalicelib.domain.snapshots import SnapshotArn
 from chalicelib.settings.acceptance import Settings
@@ -140,7 +140,7 @@ def build(
         problems += error.problems
     if problems:
         raise SettingsError(problems)
-    every = (*NAMES, API, FORMER)
+    every = (*TRIGGERS, API, FORMER)
     functions = {each: Config(name, each, config_from_disk=config) for each in every}
     in_vpc = {each for each, own in functions.items() if own.subnet_ids and own.security_group_ids}
     own_roles = {x: own.iam_role_arn for x, own in functions.items() if not own.manage_iam_role}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 import pytest
-from chalice.app import CloudWatchEvent
 from click.testing import CliRunner
 
 from chalicelib.domain.reasons import Reason
@@ -163,10 +162,10 @@ def test_the_first_command_leaves_only_internal_names(document: str, name: str) 
 
 def test_the_event_for_sharing_again_is_one_of_the_schedule() -> None:
     (text,) = re.findall(r"<<'END'\n(.*?)\nEND", TEXTS["production.md"], re.DOTALL)
-    event = CloudWatchEvent(json.loads(text), None)
-    time = datetime.fromisoformat(event.time)
+    event = json.loads(text)
+    time = datetime.fromisoformat(event["time"])
     (default,) = [each.default for each in production.VARIABLES if each.name == "SHARE_SCHEDULE"]
-    assert event.detail_type == "Scheduled Event"
+    assert event["detail-type"] == "Scheduled Event"
     assert time in Expression.parse(default).fires_on(time.date())
 
 

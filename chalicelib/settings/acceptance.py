@@ -6,6 +6,7 @@ from datetime import timedelta
 from itertools import chain, combinations
 from typing import Any, NamedTuple
 
+from chalicelib.domain import functions
 from chalicelib.domain.copies import CopyPolicy
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import StackReference
@@ -85,6 +86,16 @@ class Settings(NamedTuple):
         if problems:
             raise SettingsError(problems)
         return settings
+
+    @property
+    def rules(self) -> Mapping[str, Any]:
+        """What invokes each function of the stage: an expression, or the pattern of an event."""
+        return {
+            functions.UPDATE: str(self.update_schedule.utc),
+            functions.RESTORE: str(self.restore_schedule.utc),
+            functions.FOLLOW_PIPELINE: functions.RUN_ENDED,
+            functions.RECONCILE: functions.POLL,
+        }
 
     @property
     def names(self) -> list[str]:

@@ -1,8 +1,9 @@
 """A production stage's environment variables as one validated, frozen object."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from chalicelib.domain import functions
 from chalicelib.domain.errors import Problem, SettingsError
 from chalicelib.domain.schedule import Expression
 from chalicelib.domain.shares import SharePolicy
@@ -31,6 +32,14 @@ class ProductionSettings(NamedTuple):
     # What only an acceptance stage has.
     chat_topic_arn: str | None = None
     source_region: str | None = None
+
+    @property
+    def rules(self) -> Mapping[str, Any]:
+        """What invokes each function of the stage: an expression."""
+        return {
+            functions.SHARE: str(self.schedule.utc),
+            functions.FOLLOW_SHARES: functions.POLL,
+        }
 
     def policy(self, stage: str) -> SharePolicy:
         """Return what the stage of that name does with its snapshots."""

@@ -1,8 +1,4 @@
-"""What every trigger shares: the stage's settings, AWS, and the reporting of each decision.
-
-Each trigger is deployed with its own module as the handler, so that a cold start imports neither
-`app` nor the other triggers.
-"""
+"""What every trigger shares: the stage's settings, AWS, and the reporting of each decision."""
 
 import os
 import sys
@@ -12,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 import boto3
-from chalice.app import Blueprint, CloudWatchEvent
 
 from chalicelib import observability, settings
 from chalicelib.aws.clients import BotoAws
@@ -40,10 +35,7 @@ aws: Aws = BotoAws(
     stage_name,
 )
 logger = observability.get_logger(functions.APP)
-_EXAMPLE_EVENT = (
-    '{"version": "0", "id": "by-hand", "detail-type": "Scheduled Event", "source": "aws.events", '
-    '"account": "", "region": "", "time": "2026-01-04T04:00:00Z", "resources": [], "detail": {}}'
-)
+_EXAMPLE_EVENT = '{"detail-type": "Scheduled Event", "time": "2026-01-04T04:00:00Z"}'
 
 
 def acceptance() -> Settings:
@@ -58,15 +50,15 @@ def production() -> ProductionSettings:
     return stage
 
 
-def report(use_case: str, event: CloudWatchEvent, result: Result) -> Json:
+def report(use_case: str, event: Json, result: Result) -> Json:
     """Log the result of a use case with its grounds, count it, and return it as JSON.
 
     Raise AwsError if it has errors, so that Lambda retries and the alarm rings.
     """
     answer = result.to_json()
     if result.databases or not result.errors:  # otherwise nothing was decided
-        grounds = {"use_case": use_case, "event": event.to_dict(), "answer": answer}
-        logger.info("decision", extra={"correlation_id": event.event_id, **grounds})
+        grounds = {"use_case": use_case, "event": event, "answer": answer}
+        logger.info("decision", extra={"correlation_id": event.get("id"), **grounds})
     for metric in observability.result_metrics(answer):
         observability.emit(metric, stage_name)
     raise_errors(result.errors)
@@ -74,37 +66,28 @@ def report(use_case: str, event: CloudWatchEvent, result: Result) -> Json:
 
 
 def scheduled(
-    function: str, use_case: str, schedule: Expression | None, call: Callable[[datetime], Result]
-) -> tuple[Blueprint, Callable[[Any, Any], Any]]:
-    """Return the blueprint and the handler of a scheduled function; without a schedule it polls.
+    use_case: str, schedule: Expression | None, call: Callable[[datetime], Result]
+) -> Callable[[Any, Any], Json]:
+    """Return the handler of a scheduled function; without a schedule it polls.
 
-    It calls the use case with the event's time, and ignores a time that is not due. `call` must be
-    defined in the trigger's module, to which Chalice sends the events.
+    It calls the use case with the event's time, and ignores a time that is not due.
     """
-    blueprint = Blueprint(call.__module__)
 
-    def handler(event: CloudWatchEvent) -> Json:
-        time = scheduled_minute(event.time)
+    def handler(event: Any, _: Any) -> Json:
+        time = _time_of(event)
         if schedule is None or schedule.is_due(time):
             return report(use_case, event, call(time))
         message = f"{time:%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
         return report(use_case, event, Result("ignored", None, message))
 
-    rule = functions.POLL if schedule is None else str(schedule.utc)
-    blueprint.schedule(rule, name=function)(handler)
-    return blueprint, lambda event, lambda_context: handler(_parsed(event, lambda_context))
+    return handler
 
 
-def _parsed(event: Any, lambda_context: Any) -> CloudWatchEvent:
-    """Return a scheduled event; raise ValueError for another one, and say what to send.
-
-    Chalice itself would fail with a KeyError.
-    """
+def _time_of(event: Any) -> datetime:
+    """Return the time of a scheduled event; raise ValueError for another one, and say what to send."""
     with suppress(KeyError, TypeError, ValueError):
-        parsed = CloudWatchEvent(event, lambda_context)
-        scheduled_minute(parsed.time)
-        if parsed.detail_type == "Scheduled Event":
-            return parsed
+        if event["detail-type"] == "Scheduled Event":
+            return scheduled_minute(event["time"])
     raise ValueError(
         f"this function takes an EventBridge scheduled event; send {_EXAMPLE_EVENT}, with the time "
         "that the schedule is for"

@@ -1,13 +1,9 @@
 """db-restore-from-snapshot: promote *latest* to *current* and start the main pipeline."""
 
-from chalicelib.domain import functions
 from chalicelib.triggers import context
 from chalicelib.usecases.promote import promote
 
 settings = context.acceptance()
-blueprint, handler = context.scheduled(
-    functions.RESTORE,
-    "promote",
-    settings.restore_schedule,
-    lambda time: promote(settings, context.aws, time),
+handler = context.scheduled(
+    "promote", settings.restore_schedule, lambda time: promote(settings, context.aws, time)
 )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from chalicelib import settings
 from chalicelib.domain.errors import AwsError
-from chalicelib.domain.functions import API, FOLLOW_SHARES, POLL, RECONCILE, RESTORE, SHARE, UPDATE
+from chalicelib.domain.functions import API, RESTORE, UPDATE
 from chalicelib.domain.results import Json
 from cli import stacks
 from cli.doctor.checks import Check, Verdict, check, due, ok, problem, unavailable, warning
@@ -128,20 +128,17 @@ def rest_api(_subject: str, look: AcceptanceLook) -> Verdict:
 def schedules(look: Look) -> Iterator[Check]:
     """Check the rules that invoke the functions, and say when they fire next."""
     stage = look.stage
-    # Each schedule's expression and when it is due next, by function.
-    expressions = {RECONCILE: (POLL, ""), FOLLOW_SHARES: (POLL, "")}
+    next_times = {}
     if isinstance(stage, AcceptanceStage):
         given = stage.settings
         update, restore = (due(stage, x, look.now) for x in (given.updates, given.restores))
-        following = f"; next restore {restore}, unless on hold"
-        expressions[UPDATE] = str(given.update_schedule.utc), f"; next update {update}"
-        expressions[RESTORE] = str(given.restore_schedule.utc), following
-    else:
-        expressions[SHARE] = str(stage.settings.schedule.utc), ""
-    for function, name in look.function_names.items():
-        if function != API:
-            expression = expressions.get(function, ("", ""))
-            yield from _rule(stacks.rule_name(name), look, name, *expression)
+        next_times[UPDATE] = f"; next update {update}"
+        next_times[RESTORE] = f"; next restore {restore}, unless on hold"
+    for function, rule in stage.settings.rules.items():
+        name = look.function_names[function]
+        expression = rule if isinstance(rule, str) else ""
+        next_time = next_times.get(function, "")
+        yield from _rule(stacks.rule_name(name), look, name, expression, next_time)
 
 
 @check("schedule")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.errors import SettingsError
-from chalicelib.domain.functions import API, NAMES, RESTORE
+from chalicelib.domain.functions import API, RESTORE, TRIGGERS
 from chalicelib.settings.acceptance import Settings
 from chalicelib.settings.production import ProductionSettings
 from cli import stages
@@ -111,7 +111,7 @@ def for_restore(**entry: Any) -> dict[str, Any]:
 
 VPC: dict[str, Any] = {"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]}
 OWN_ROLE: dict[str, Any] = {"manage_iam_role": False, "iam_role_arn": "arn:…:role/theirs"}
-ALL = {*NAMES, API, FORMER}
+ALL = {*TRIGGERS, API, FORMER}
 
 
 @pytest.mark.parametrize(
