@@ -4,16 +4,19 @@ Importing boto3 as well would take half as long as the whole answer.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partialmethod
+from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from botocore import exceptions
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
 from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
@@ -37,24 +40,26 @@ class ApiClient:
 
     def __init__(self, stage: str | None, url: str | None = None) -> None:
         self.name, self.stage = str(url or stage), None if url else stage
-        self._url = url
+        self._given_url = url
         self.begin_session()
 
     def begin_session(self) -> None:
-        """Read profile and credentials anew; a session keeps what it has read."""
+        """Read profile and credentials anew, which a session keeps, and look the API up again."""
         with _calling():
             self._session = Session()
+            self._url = self._given_url
             self._identity: Json | None = None
+            self._next_identity = 0.0  # when STS is asked again
             self.region: str | None = self._session.get_config_variable("region")
 
     def identity(self) -> Json | None:
         """Return the caller's Account and Arn, as STS names them; None if it does not."""
-        if self._identity is None:
-            self._identity = {}  # a page does not wait for STS a second time
-            with suppress(ApiError), _calling():
+        if self._identity is None and monotonic() >= self._next_identity:
+            self._next_identity = monotonic() + 60  # not every page waits for STS
+            with suppress(ApiError, KeyError), _calling():
                 sts: Any = self._session.create_client("sts", config=_CONFIG)
                 self._identity = dict(sts.get_caller_identity())
-        return self._identity or None
+        return self._identity
 
     def _call(self, method: str, path: str, **given: Any) -> Json:
         """Call a route; what is given is its query or body, without what is None."""
@@ -67,28 +72,46 @@ class ApiClient:
             headers = {"Content-Type": "application/json"}
             request = AWSRequest(method, url, headers, json.dumps(sent).encode())
         else:
-            request = AWSRequest(method, url, params=sent)
+            # With AWSRequest's own params, a space would be signed otherwise than it is sent.
+            query = f"?{urlencode(sent, quote_via=quote)}" if sent else ""
+            request = AWSRequest(method, url + query)
         with _calling():
-            credentials = self._session.get_credentials()
-            if credentials is None:
-                raise exceptions.NoCredentialsError
-            frozen = credentials.get_frozen_credentials()
-            SigV4Auth(frozen, "execute-api", self.region).add_auth(request)
-            verify: Any = self._session.get_config_variable("ca_bundle") or True
+            SigV4Auth(self._credentials(), "execute-api", self.region).add_auth(request)
+            bundle = self._session.get_config_variable("ca_bundle")
+            # As botocore's own clients.
+            verify: Any = bundle or os.environ.get("REQUESTS_CA_BUNDLE") or True
             http = URLLib3Session(verify, get_environ_proxies(url), _TIMEOUT)
-            response = http.send(request.prepare())
+            try:
+                response = http.send(request.prepare())
+            except KeyboardInterrupt as error:
+                stopped = "Stopped, but the request had been sent."
+                raise ApiError(None, "Interrupted", stopped) from error
         try:
             answer: Json | None = json.loads(response.content)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            answer = {"Code": "NoJson", "Message": f"{url} did not answer with a JSON object."}
+            answered = f"answered with status {response.status_code} and no JSON object"
+            code = "NoJson" if response.status_code < 429 else "Error"
+            answer = {"Code": code, "Message": f"{url} {answered}."}
         if response.status_code == 200 and "Code" not in answer:
             return answer
         code = answer.get("Code") or response.headers.get("x-amzn-ErrorType") or "Error"
         message = answer.get("Message") or answer.get("message") or "no reason was given"
         status = 502 if response.status_code == 200 else response.status_code
         raise ApiError(status, str(code), str(message))
+
+    def _credentials(self) -> ReadOnlyCredentials:
+        """Return what to sign with; raise BotoCoreError."""
+        try:
+            credentials = self._session.get_credentials()
+            if credentials is None:
+                raise exceptions.NoCredentialsError
+            return credentials.get_frozen_credentials()
+        except ValueError as error:  # what a credential_process prints may be no JSON
+            raise exceptions.CredentialRetrievalError(
+                provider="the profile", error_msg=error
+            ) from error
 
     # The routes and what each is given: docs/openapi.yaml describes them.
     status = _Route(_call, "GET", "/status")
@@ -137,7 +160,8 @@ def apis_invoking(client: Any, stage: str) -> list[str]:
     """
     function = f":function:{deployed_name(stage, API)}/invocations"
     apis = client.get_paginator("get_rest_apis").paginate()
-    named = sorted(apis.search(f"items[?name == '{APP}'].[createdDate, id]"))
+    found = apis.search(f"items[?name == '{APP}'].[createdDate, id]")
+    named = sorted(filter(None, found))  # a proxy's answer may have no items
     return [api for _, api in named if _invokes(client, api, function)]
 
 

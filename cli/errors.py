@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import click
 from botocore import exceptions
+from botocore.parsers import ResponseParserError
 
 from chalicelib.domain.errors import AwsError, SettingsError
 from cli.output import Failure
@@ -27,12 +28,15 @@ _NO_CREDENTIALS = {
     "CredentialRetrieval",
     "NoCredentials",
     "PartialCredentials",
+    "RefreshWithMFAUnsupported",
     "SSOTokenLoad",
     "TokenRetrieval",
     "UnauthorizedSSOToken",
 }
 # For example, because this machine's clock is wrong.
 _INVALID_SIGNATURE = {"InvalidSignatureException", "SignatureDoesNotMatch"}
+# The API may have been made anew since it was found.
+_OTHER_API = {"ForbiddenException", "MissingAuthenticationTokenException"}
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 _WRONG_USAGE = {
     "BadRequestError",  # of our API
@@ -43,6 +47,7 @@ _WRONG_USAGE = {
     "StageNotFound",
 }
 
+_MAYBE_MADE = "if you asked for a change, it may have been made."
 _SIGN_IN = "Sign in, for example with aws sso login, or set AWS_PROFILE."
 _ASK_FOR_PERMISSION = (
     "Check that your profile belongs to the stage's account, and ask its owner for the missing permission. "
@@ -52,13 +57,18 @@ _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region. A production stage has no API, and one "
     "with PIN_API_ENABLED=false has none either.",
     **dict.fromkeys(
-        ("NoJson", "MissingAuthenticationTokenException"),
+        ("NoJson", "ResponseParser", "MissingAuthenticationTokenException"),
         "Check the address given with --url, which ends in the API's stage, such as /api, and your proxy.",
     ),
+    "ForbiddenException": "Check the stage or the address, the mapping of a domain of your own, your VPN, whose VPC endpoint may "
+    "answer for every API, and a firewall in front of the API.",
+    "MissingDependency": "For aws login, pipx inject aurora-refresh 'botocore[crt]'.",
+    "Interrupted": f"Check the status: {_MAYBE_MADE}",
     "ConfigParse": "Correct that file.",
     "InvalidConfig": "Correct the profile.",
     "ProfileNotFound": "Name an existing profile with --profile or AWS_PROFILE.",
-    "Unreachable": "Check your network, VPN and proxy. If you asked for a change, check the status first: it may have been made.",
+    "Unreachable": "Check your network, VPN and proxy, and AWS_CA_BUNDLE if that inspects TLS. Check the status first: "
+    f"{_MAYBE_MADE}",
     "NoRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
     "InvalidRegion": "Name the stage's Region with --region or AWS_DEFAULT_REGION.",
     "Malformed": "Check the command and the environment variables AWS_….",
@@ -70,8 +80,10 @@ _NEXT_STEPS = {
     **dict.fromkeys(_NO_CREDENTIALS, _SIGN_IN),
     "403": _ASK_FOR_PERMISSION,
     "429": "Wait a moment, then try again.",
-    "500": "Check the status, then try again.",
-    "504": "Wait a minute, check the status, then try again.",
+    **dict.fromkeys(
+        ("500", "502", "503", "504"),
+        f"Wait a minute, and check the status before you try again: {_MAYBE_MADE}",
+    ),
 }
 
 
@@ -87,7 +99,7 @@ class ApiError(Failure):
         # No request was made, as without credentials or a Region.
         is_local = status is None and code not in ("Unreachable", "UnknownAnswer")
         self.may_pass_with_new_session = (
-            is_local or code in _INVALID_CREDENTIALS | _INVALID_SIGNATURE
+            is_local or code in _INVALID_CREDENTIALS | _INVALID_SIGNATURE | _OTHER_API
         )
 
     def format_message(self) -> str:
@@ -111,7 +123,16 @@ def translated_errors() -> Iterator[None]:
     """Raise a failed AWS call as ApiError, in botocore's words."""
     try:
         yield
-    except (AwsError, exceptions.ClientError, exceptions.BotoCoreError) as error:
+    except RuntimeError as error:
+        if "refreshed credentials" not in str(error):  # botocore has no exception of its own for it
+            raise
+        raise ApiError(None, "CredentialRetrieval", str(error)) from error
+    except (
+        AwsError,
+        exceptions.ClientError,
+        exceptions.BotoCoreError,
+        ResponseParserError,
+    ) as error:
         cause = (isinstance(error, AwsError) and error.__cause__) or error
         if isinstance(cause, exceptions.ClientError):
             from chalicelib.aws.errors import code_and_message  # which is slow to import

@@ -252,12 +252,21 @@ def refresh(client: "ApiClient", *, yes: bool, **wanted: Any) -> Json:
 def _confirm(
     client: "ApiClient", action: str, database: str | None = None, snapshot: str = ""
 ) -> None:
-    """Ask for confirmation, naming each cluster and the snapshot that replaces it; raise Failure."""
-    replaced = view.replaced(client.status(), action, database, snapshot)
-    clusters, it = ("cluster", "it") if len(replaced) == 1 else ("clusters", "them")
-    what = f"the acceptance {clusters} of {' and '.join(map(str, replaced))}"
-    data = f"and deletes what testers changed in {it}"
-    confirm(f"This replaces {what}, {data}." if replaced else "This replaces no cluster.")
+    """Ask for confirmation, naming each cluster and the snapshot that replaces it; raise Failure.
+
+    Ask again if that has changed before the answer.
+    """
+    confirmed = None
+    while True:
+        replaced = view.replaced(client.status(), action, database, snapshot)
+        moves = [(each.facts["name"], each.facts["deployed"], each.target) for each in replaced]
+        if moves == confirmed:
+            return
+        clusters, it = ("cluster", "it") if len(replaced) == 1 else ("clusters", "them")
+        what = f"the acceptance {clusters} of {' and '.join(map(str, replaced))}"
+        data = f"and deletes what testers changed in {it}"
+        confirm(f"This replaces {what}, {data}." if replaced else "This replaces no cluster.")
+        confirmed = moves
 
 
 @_command(_show_done, click.argument("until", metavar="DAY"), options.REASON)

@@ -17,6 +17,7 @@ Row = Sequence[object]
 
 _WIDTH = 100_000  # more than any row has
 _GAP = 2  # between columns
+_LONGEST_FACT = 30  # a date, an age or a state, which is not wrapped as a sentence is
 _TONES = {"good": "green", "stale": "red", "not prepared": "red", "unknown": "red"}
 
 
@@ -85,9 +86,11 @@ def say_table(headings: Sequence[str], rows: Sequence[Row]) -> None:
         words = " ".join([heading, *column]).split()
         # No name has wide characters, whose languages put no spaces between words.
         longest = max(len(word) for word in words if len(word) == cell_len(word))
-        has_sentences = longest < max(map(cell_len, [heading, *column]))
-        table.add_column(heading, min_width=longest, no_wrap=not has_sentences, overflow="fold")
-        least += longest + _GAP
+        widest = max(map(cell_len, [heading, *column]))
+        has_sentences = widest > _LONGEST_FACT and longest < widest
+        least_width = longest if has_sentences else widest
+        table.add_column(heading, min_width=least_width, no_wrap=not has_sentences, overflow="fold")
+        least += least_width + _GAP
     for row in texts:
         # A Text is never read as markup.
         table.add_row(*(Text(printable(text), _TONES.get(text, "")) for text in row))

@@ -1,16 +1,17 @@
 """Hold and resume scheduled promotion, at a person's request."""
 
+from contextlib import suppress
 from datetime import date
 
 from chalicelib.domain.errors import RefreshError, Refused
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.ledger import Note, in_progress
-from chalicelib.domain.parameters import PLACEHOLDER, value_of
+from chalicelib.domain.parameters import PLACEHOLDER, Values, value_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import Json
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
-from chalicelib.usecases.checks import next_restore
+from chalicelib.usecases.checks import hold_today, next_restore
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.deployments import in_words
 
@@ -27,17 +28,18 @@ def hold(settings: Settings, aws: Aws, until: date, actor: str, reason: str) -> 
             Reason.HOLD_OVER,
             f"until is {until}, which is not in the future: today is {today}; name a later day",
         )
-    new = Hold(until, reason, actor)
+    new, values = Hold(until, reason, actor), aws.parameters.get([name])
     aws.parameters.put(name, new.write(), Note("hold", actor, reason))
-    return _answer(settings, aws, new)
+    return _answer(settings, aws, new, values)
 
 
 def resume(settings: Settings, aws: Aws, actor: str) -> Json:
     """Let scheduled promotion run again; raise as `hold` does. Without a hold, write nothing."""
     name = _parameter(settings)
-    if value_of(aws.parameters.get([name]), name) not in (None, PLACEHOLDER):
+    values = aws.parameters.get([name])
+    if value_of(values, name) not in (None, PLACEHOLDER):
         aws.parameters.put(name, PLACEHOLDER, Note("resume", actor, ""))
-    return _answer(settings, aws, None)
+    return _answer(settings, aws, None, values)
 
 
 def _parameter(settings: Settings) -> str:
@@ -50,11 +52,14 @@ def _parameter(settings: Settings) -> str:
     return settings.hold_parameter
 
 
-def _answer(settings: Settings, aws: Aws, new: Hold | None) -> Json:
-    """Say which hold is set, when the schedule promotes next, and which run restores despite it."""
-    restore = next_restore(settings, aws.now(), new)
+def _answer(settings: Settings, aws: Aws, new: Hold | None, values: Values) -> Json:
+    """Say which hold is set, which one it replaces, when the schedule promotes next, and which run restores despite it."""
+    restore, before = next_restore(settings, aws.now(), new), None
+    with suppress(ValueError):  # nobody could read it
+        before = hold_today(settings, values, aws.now())
     return {
         "hold": new.to_json() if new else None,
+        "replaced": before.to_json() if before else None,
         "next_restore": restore.isoformat() if restore else None,
         "under_way": _under_way(settings, aws),
     }

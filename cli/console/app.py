@@ -86,10 +86,11 @@ def create_app(client: ApiClient) -> Flask:
         return response
 
     def show(error: ApiError) -> ResponseReturnValue:
-        if error.may_pass_with_new_session:
+        page = render_template("error.html", error=error)
+        if error.may_pass_with_new_session:  # which may ask in the terminal: not for this page
             with suppress(ApiError):  # the next request reports it
                 client.begin_session()
-        return render_template("error.html", error=error), error.status or 502
+        return page, error.status or 502
 
     app.register_error_handler(ApiError, show)
     app.register_error_handler(KeyError, lambda error: show(unknown_answer(error)))

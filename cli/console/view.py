@@ -108,6 +108,9 @@ def done(action: str, answer: Json) -> str:
             if hold
             else "The schedule is not on hold."
         )
+        if before := answer.get("replaced"):
+            reason = f": {before['reason']}" if before["reason"] else ""
+            message += f" Before, there was a hold of {short(before['by'])} until {before['until']}{reason}."
         message += "" if when else " No refresh is planned."
     return message + (f" Note: {brief(under_way)}." if under_way else "")
 

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 from botocore import exceptions
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 from click.testing import CliRunner
 from rich.cells import cell_len
@@ -208,6 +209,35 @@ def test_what_replaces_data_asks_first_and_a_script_has_to_say_yes(
     assert client.calls == []
     assert run(line, answer="y\n")[0] == 0
     assert [call[0] for call in client.calls] == line.split()[:1]
+
+
+def test_what_has_changed_while_a_question_waited_is_asked_again(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run restores every database from its *current*, also one that somebody has pinned meanwhile."""
+    monkeypatch.setattr("cli.output.is_interactive", lambda: True)
+    now = client.answers["status"]
+    pinned = [now["databases"][0], now["databases"][1] | {"current": nightly("billing", 1)}]
+    client.answers["status"] = Mock(side_effect=[now, now | {"databases": pinned}])
+    status, _, said = run("refresh", answer="y\nn\n")
+    assert (status, client.calls, said.count("This replaces")) == (1, [], 2)
+    assert nightly("billing", 1).rsplit(":", 1)[1] in said
+
+
+@pytest.mark.parametrize(
+    ("error", "step"),
+    [
+        (RuntimeError("the refreshed credentials are still expired"), "aws sso login"),
+        (ResponseParserError("not well-formed"), "and your proxy"),
+        (ApiError(403, "ForbiddenException", "Forbidden"), "VPC endpoint"),
+        (ApiError(502, "Error", "Internal server error"), "it may have been made"),
+    ],
+)
+def test_what_proxies_and_profiles_do_has_a_next_step(
+    client: FakeClient, error: Exception, step: str
+) -> None:
+    client.answers["history"] = Mock(side_effect=error)
+    assert step in run("history")[2]
 
 
 # --- what goes wrong ------------------------------------------------------------------------------

@@ -87,6 +87,12 @@ def test_a_signed_request_uses_a_profile_s_certificates(monkeypatch: pytest.Monk
     assert json.loads(request.body) == asked
     assert "/eu-west-1/execute-api/aws4_request" in request.headers["Authorization"]
     assert http.call_args.args[0] == "company.pem"
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "proxy.pem")
+    client().history(database="a b")  # which is signed as it is sent
+    (request,) = http.return_value.send.call_args.args
+    assert request.url.endswith("?database=a%20b")
+    assert http.call_args.args[0] == "proxy.pem"
 
 
 def test_a_refusal_has_a_status_a_code_and_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +109,13 @@ def test_a_refusal_has_a_status_a_code_and_a_message(monkeypatch: pytest.MonkeyP
     conflict = b'{"Code": "ConflictError", "Message": "busy"}'
     assert refusal(409, conflict) == (409, "ConflictError", "busy")
     assert refusal(403, b'{"message": "expired"}') == (403, "ExpiredTokenException", "expired")
-    no_json = (502, "NoJson", "https://a/api/hold did not answer with a JSON object.")
-    assert refusal(200, b"<html>") == refusal(200, b'["a"]') == no_json
+    no_json = "https://a/api/hold answered with status {} and no JSON object."
+    assert refusal(200, b"<html>") == refusal(200, b'["a"]') == (502, "NoJson", no_json.format(200))
+    assert refusal(503, b"<html>") == (503, "Error", no_json.format(503))
+    monkeypatch.setattr(URLLib3Session, "send", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(ApiError, match="Stopped, but the request had been sent") as raised:
+        client().rollback()
+    assert "it may have been made" in raised.value.next_step
 
 
 def test_the_identity_request_times_out_early_and_is_repeated_after_a_new_session() -> None:

@@ -23,6 +23,11 @@ def test_a_hold_is_written_with_its_reason_and_who_asked(night: Night) -> None:
     assert night.ask("PUT", "/hold", UNTIL | {"reason": reason}) == (200, answer)
     (version,) = night.aws.parameters.kept[HOLD]
     assert (json.loads(version.value), version.note) == (hold, Note("hold", KIM, reason))
+    assert night.ask("PUT", "/hold", {"until": "2026-01-06"})[1]["replaced"] == hold
+    assert (
+        night.ask("PUT", "/hold", UNTIL | {"reason": reason})[1]["replaced"]["until"]
+        == "2026-01-06"
+    )
     found = night.status()
     assert (found["hold"], found["schedule"]["next_restore"]) == (hold, answer["next_restore"])
 
