@@ -4,6 +4,7 @@ The company's state machine does the work. It is started once for each restored 
 followed until it has succeeded: a redrive continues the same execution.
 """
 
+import json
 from datetime import timedelta
 
 from chalicelib.domain.database import Database
@@ -28,9 +29,10 @@ def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Prep
         return found
     if version.run_id == UNKNOWN_RUN:
         name = _name(database, cluster)
+        needed = json.dumps({"database": database.name, "cluster": cluster.identifier})
         return Preparation(
             "not started, because no run of the pipeline restored the cluster; if its data is not prepared, "
-            f"start the execution {name} by hand"
+            f"start the execution {name} by hand with the input {needed}"
         )
     has_failed = notified_label(Reason.NOT_PREPARED) in version.labels
     if aws.now() - cluster.created >= RECORDS_KEPT:

@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, Mock
 from uuid import uuid4
 
 import pytest
@@ -132,7 +133,7 @@ def test_a_long_file_is_a_build_whose_script_runs_it_in_one_transaction_and_prin
             *"DO 0; COMMIT; SELECT 'committed';") echo committed ;; esac""",
         "mongosh": "echo 'MongoServerError: E11000 duplicate key: a lamp'; exit 1",
         # The local database has no certificate.
-        "psql": f'PGSSLMODE=prefer exec {postgres.package()}/pginstall18/bin/psql "$@"',
+        "psql": f'echo "$PGOPTIONS $PGCLIENTENCODING" >{tmp_path}/settings; PGSSLMODE=prefer exec {postgres.package()}/pginstall18/bin/psql "$@"',
     }
     for name, script in stand_ins.items():
         program = tmp_path / name
@@ -163,6 +164,10 @@ def test_a_long_file_is_a_build_whose_script_runs_it_in_one_transaction_and_prin
     assert preparation.column(NAMES) == ["Anna", "Bo"]
     assert run_build("UPDATE customers SET name = 'x'") == (0, "")
     assert preparation.column(NAMES) == ["x", "x"]
+    assert (tmp_path / "settings").read_text() == "-c row_security=off UTF8\n"
+    lost = f"-- psql would end well\nUPDATE customers SET name = 'y';\n\\connect {address['dbname']}\nBEGIN;\n"
+    assert run_build(lost) == (1, "\\connect is allowed at the beginning only\n")
+    assert run_build(lost.replace("UPDATE", "--")) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -179,8 +184,31 @@ def test_a_file_is_split_by_its_engine_s_rules(
     monkeypatch: pytest.MonkeyPatch, engine: str, text: str, statements: str
 ) -> None:
     """ "Lexical Structure" of PostgreSQL; "Comments", "String Literals" and "Identifiers" of MySQL."""
+    assert "|".join(runner(monkeypatch)["statements"](text, engine)) == statements
+
+
+def runner(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names of the function's module."""
     for name in ("BUCKET", "PREFIX", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "eu-west-1")
-    code = RESOURCES["Runner"]["Properties"]["Code"]["ZipFile"]
-    exec(code, runner := {})  # type: ignore[var-annotated]  # noqa: S102
-    assert "|".join(runner["statements"](text, engine)) == statements
+    exec(RESOURCES["Runner"]["Properties"]["Code"]["ZipFile"], names := {})  # type: ignore[var-annotated]  # noqa: S102
+    return names
+
+
+@pytest.mark.parametrize(
+    ("engine", "first"), [(POSTGRESQL, ["SET LOCAL row_security = off"]), (MYSQL, [])]
+)
+def test_no_policy_hides_a_row_from_a_file_which_must_have_a_statement(
+    monkeypatch: pytest.MonkeyPatch, engine: str, first: list[str]
+) -> None:
+    """A policy of row-level security filters what an UPDATE changes, without an error."""
+    function, data = runner(monkeypatch), MagicMock()
+    body = Mock(read=Mock(side_effect=[b"UPDATE t SET n = 1", b"-- UPDATE t SET n = 1"]))
+    function |= {"data": data, "s3": Mock(get_object=lambda **_: {"Body": body})}
+    cluster = {"engine": engine, "arn": "a", "secret_arn": "s", "database_name": "d"}
+    given = {"do": "run", "input": {"work": {"file": {"key": "10.sql"}, "cluster": cluster}}}
+    function["handler"](given, None)
+    said = [each.kwargs["sql"] for each in data.execute_statement.call_args_list]
+    assert said == [*first, "UPDATE t SET n = 1"]
+    with pytest.raises(function["Failed"], match=r"10\.sql has no statement"):
+        function["handler"](given, None)
