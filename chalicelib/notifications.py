@@ -25,6 +25,10 @@ _RETRIES = (
     "Lambda retries twice within about three minutes; each attempt that fails sends a message like "
     "this. After the third one, look at the function's log."
 )
+_REFRESH_AGAIN = (
+    "Once the cause is mended, or the pipeline's run has ended, aurora-refresh refresh --outside-window refreshes "
+    "without waiting for the schedule."
+)
 
 # Otherwise a person's reason could mention a whole channel, or hide where a link leads, which Slack
 # writes as <address|text> and Teams as [text](address).
@@ -107,8 +111,7 @@ def of_result(function: str, cause: str, result: Result) -> Notification | None:
         next_steps,
         _attributes(function, result.outcome, result.reason, concerned),
         [
-            f"{each.name}: stays on {each.current or 'no snapshot'}, latest is "
-            f"{each.latest or 'none'}"
+            f"{each.name}: current names {each.current or 'no snapshot'}, latest {each.latest or 'none'}"
             for each in concerned
             if isinstance(each, DatabaseResult)
         ],
@@ -135,7 +138,7 @@ def of_error(
             *(f"{note}." for note in getattr(error, "__notes__", [])),
         ],
         cause,
-        [_RETRIES],
+        [_RETRIES, _REFRESH_AGAIN if concerned == "databases" else SHARE_AGAIN],
         {"function": function, "outcome": "error", "reason": code, concerned: listed, **facts},
     )
 

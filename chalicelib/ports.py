@@ -136,8 +136,8 @@ class StateMachines(Protocol):
 class Notifier(Protocol):
     """Sends notifications to people."""
 
-    def notify(self, notification: Notification) -> None:
-        """Publish the notification. Never raises: a failing topic changes no outcome."""
+    def notify(self, notification: Notification) -> bool:
+        """Publish the notification, and return whether a topic has taken it, or there is none. Never raises."""
 
 
 class Aws(Protocol):

@@ -8,7 +8,7 @@ infrastructure/monitoring-*.yaml. `aurora-refresh package` writes both as CloudF
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -18,6 +18,8 @@ from chalice.utils import to_cfn_resource_name
 
 from chalicelib.domain.functions import API, APP, deployed_name
 from chalicelib.domain.parameters import PLACEHOLDER
+from chalicelib.domain.schedule import Expression
+from chalicelib.settings.acceptance import Settings
 from cli.policies import log_group, policies
 from cli.stages import AcceptanceStage, Stage
 from cli.templates import evaluated, parsed
@@ -30,6 +32,7 @@ Template = dict[str, Any]
 
 _INFRASTRUCTURE = Path(__file__).parents[1] / "infrastructure"
 _YEAR = timedelta(days=366)
+_ANY_SUNDAY = date(2026, 1, 4)
 _WEEK = timedelta(days=7)  # an alarm looks back no further
 
 
@@ -195,13 +198,17 @@ def after(stage: Stage) -> Template:
         "Topic": stage.settings.topic_arn or "",
         "Notifies": str(any((stage.settings.topic_arn, stage.settings.chat_topic_arn))).lower(),
     }
-    kind = "production"
-    if isinstance(stage, AcceptanceStage):
-        kind = "acceptance"
+    settings = stage.settings
+    if isinstance(settings, Settings):
+        kind, anchor = "acceptance", settings.cadence.anchor
         values |= {
-            "HasApi": str(stage.settings.pin_api_enabled).lower(),
-            "FiresWeekly": str(fires_weekly(stage)).lower(),
+            "HasApi": str(settings.pin_api_enabled).lower(),
+            "FiresWeekly": str(fires_weekly(settings.restore_schedule, anchor)).lower(),
+            "UpdatesWeekly": str(fires_weekly(settings.update_schedule, anchor)).lower(),
         }
+    else:
+        kind = "production"
+        values["FiresWeekly"] = str(fires_weekly(settings.schedule, _ANY_SUNDAY)).lower()
     description = f"{APP}, stage {stage.name}: monitoring of the functions"
     return {"Description": description, "Resources": _monitoring(stage, kind, values)}
 
@@ -227,18 +234,18 @@ def proposed_topic(stage: Stage) -> str:
     return f"arn:{stage.partition}:sns:{stage.region}:{stage.account}:{APP}"
 
 
-def fires_weekly(stage: AcceptanceStage) -> bool:
-    """Return whether the restore's rule fires in every period of seven days of a year.
+def fires_weekly(expression: Expression, anchor: date) -> bool:
+    """Return whether a function's rule fires in every period of seven days of a year.
 
     The year begins with the anchor, so that templates do not depend on the clock.
     """
     # In a time zone, the local time may come an hour more than seven days later.
-    schedule = stage.settings.restore_schedule.utc
+    schedule = expression.utc
     if schedule.is_rate:
         number, unit = schedule.text.removeprefix("rate(").removesuffix(")").split()
         return timedelta(**{f"{unit.removesuffix('s')}s": int(number)}) <= _WEEK
-    anchor = datetime.combine(stage.settings.cadence.anchor, time(), UTC) - timedelta(minutes=1)
-    start = next(schedule.fires_after(anchor), anchor)
+    before = datetime.combine(anchor, time(), UTC) - timedelta(minutes=1)
+    start = next(schedule.fires_after(before), before)
     end = start + _YEAR
     fires = takewhile(lambda fire: fire < end, schedule.fires_after(start))
     return all(later - fire <= _WEEK for fire, later in pairwise((start, *fires, end)))

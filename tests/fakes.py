@@ -459,9 +459,11 @@ class InMemoryNotifier:
         self.aws = aws
         self.sent: list[Notification] = []
 
-    def notify(self, notification: Notification) -> None:
+    def notify(self, notification: Notification) -> bool:
         with suppress(AwsError):
             self._publish(notification)
+            return True
+        return False
 
     @_call
     def _publish(self, notification: Notification) -> None:

@@ -164,6 +164,10 @@ def test_a_firing_at_the_other_hour_of_a_zone_is_ignored_and_only_logged(
     assert answer == ignored | {"message": message}
     (line,) = output()
     assert (line["use_case"], line["answer"], aws.calls) == ("promote", answer, [])
+    with pytest.raises(
+        ValueError, match=r"05:00 UTC is not a time of .*, nor one at which its rule"
+    ):
+        invoke(app, RESTORE, "2026-01-04T05:00:00Z")  # a rule that somebody has changed
 
 
 # --- what is deployed -----------------------------------------------------------------------------

@@ -28,27 +28,33 @@ class SnsNotifier:
     chat_topic_arn: str | None = None
     stage: str = "local"
 
-    def notify(self, notification: Notification) -> None:
+    def notify(self, notification: Notification) -> bool:
+        taken = []
         if self.topic_arn:
             attributes = {
                 name: {"DataType": "String", "StringValue": value}
                 for name, value in notification.attributes.items()
             }
-            self._publish(
+            to_people = self._publish(
                 notification,
                 TopicArn=self.topic_arn,
                 Subject=notification.subject,
                 Message=notification.body,
                 MessageAttributes=attributes,
             )
+            taken.append(to_people)
         if self.chat_topic_arn:
             message = notification.to_chat()
-            self._publish(notification, TopicArn=self.chat_topic_arn, Message=message)
+            to_chat = self._publish(notification, TopicArn=self.chat_topic_arn, Message=message)
+            taken.append(to_chat)
+        return any(taken) or not taken
 
-    def _publish(self, notification: Notification, **arguments: Any) -> None:
+    def _publish(self, notification: Notification, **arguments: Any) -> bool:
         try:
             with translate_errors("Publish", arguments["TopicArn"]):
                 self.client.publish(**arguments)
         except AwsError:
             _LOGGER.exception("notification not published: %s", notification.subject)
             emit(Metric(None, NOTIFICATION_FAILED, 1, "Count"), self.stage)
+            return False
+        return True

@@ -32,7 +32,7 @@ class Reason(StrEnum):
     NO_LATEST = "no-latest", "failed", "The next update records a snapshot. If it has run already, see the log of db-update-latest-snapshot-id."
     SNAPSHOT_GONE = "snapshot-gone", "failed", "Check in production why the snapshot was deleted or is no longer shared. In acceptance, the next scheduled refresh takes the newest one left; to restore sooner, pin one."
     NOT_ELIGIBLE = "not-eligible", "failed", "Find out who changed what the message names, and correct that. After a failed copy, or a change of the settings, run the update again. To restore sooner, pin an eligible snapshot."
-    SNAPSHOT_STALE = "snapshot-stale", "failed", "Check why there is no newer share or copy. If the age is acceptable, pin this one."
+    SNAPSHOT_STALE = "snapshot-stale", "failed", "If aurora-refresh snapshots shows a newer one, see why db-update-latest-snapshot-id has not recorded it; otherwise check in production why none was shared. If the age is acceptable, pin this one."
     PIPELINE_MISSING = "pipeline-missing", "failed", "Correct the pipeline's name in its parameter."
 
     # Copies.

@@ -70,7 +70,8 @@ def scheduled(
 ) -> Callable[[Any, Any], Json]:
     """Return the handler of a scheduled function; without a schedule it polls.
 
-    It calls the use case with the event's time, and ignores a time that is not due.
+    It calls the use case with the event's time, ignores a time that is not due in a zone, and raises
+    ValueError for another one.
     """
 
     def handler(event: Any, _: Any) -> Json:
@@ -78,6 +79,9 @@ def scheduled(
         if schedule is None or schedule.is_due(time):
             return report(use_case, event, call(time))
         message = f"{time:%Y-%m-%d %H:%M} UTC is not a time of {schedule}"
+        if time not in schedule.utc.fires_on(time.date()):
+            # Otherwise a rule that somebody changed would be ignored for ever, and no alarm go off.
+            raise ValueError(f"{message}, nor one at which its rule fires: deploy the stage again")
         return report(use_case, event, Result("ignored", None, message))
 
     return handler

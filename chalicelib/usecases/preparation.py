@@ -25,8 +25,12 @@ def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Prep
     if machine is None or cluster is None or version is None:
         return None
     found = aws.state_machines.execution(machine, _name(database, cluster))
-    if found or version.is_good or WORK_DUE not in version.labels:
+    if found:
         return found
+    if not deployment.is_remembered:
+        return Preparation(UNKNOWN)  # no poll has seen the cluster yet
+    if version.is_good or WORK_DUE not in version.labels:
+        return None
     if version.run_id == UNKNOWN_RUN:
         name = _name(database, cluster)
         needed = json.dumps({"database": database.name, "cluster": cluster.identifier})

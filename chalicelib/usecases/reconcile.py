@@ -105,8 +105,10 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
     try:
         pipeline = Pipeline.main(settings, aws, values)
     except Refused as refused:
-        # The status shows it, and a promotion notifies people.
-        return Result("ignored", refused.reason, str(refused), errors=tuple(errors))
+        # Nothing is corrected and nobody notified until somebody mends it: the error alarm stays on.
+        name = settings.pipeline_parameter
+        unknown = AwsError("ListPipelineExecutions", name, refused.reason, str(refused))
+        return Result("ignored", refused.reason, str(refused), errors=(*errors, unknown))
     ledgers = [(each, Ledger(found, pipeline.runs)) for each, found in read]
     results: list[DatabaseResult] = []
     notified: set[tuple[Database, Verdict]] = set()
@@ -115,8 +117,10 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
         # Parameter Store may not list a label at once.
         to_notify = [look for look in looks if look and (look.database, look.found) not in notified]
         notified |= {(look.database, look.found) for look in to_notify}
-        results += _notify(pipeline, function, to_notify)
-        ledgers, unlabelled = run_each(to_notify, lambda look: _remember(pipeline, look))
+        entries, lost = _notify(pipeline, function, to_notify)
+        results += entries
+        notified_of = [(look, look in lost) for look in to_notify]
+        ledgers, unlabelled = run_each(notified_of, lambda each: _remember(pipeline, *each))
         errors.extend([*uncorrected, *unlabelled])
     latest = {each.name: snapshot_of(values, each.latest_parameter) for each in settings.databases}
     results = [each._replace(latest=latest[each.name]) for each in results]
@@ -202,23 +206,26 @@ def _put_back(pipeline: Pipeline, look: _Look) -> bool:
     return pipeline.put_back(look.database, look.ledger, value, note)
 
 
-def _notify(pipeline: Pipeline, function: str, looks: Sequence[_Look]) -> list[DatabaseResult]:
-    """Notify people once for all databases of a run with the same verdict."""
+def _notify(
+    pipeline: Pipeline, function: str, looks: Sequence[_Look]
+) -> tuple[list[DatabaseResult], list[_Look]]:
+    """Notify people once for all databases of a run with the same verdict; return also what no topic took."""
     groups: dict[tuple[Reason | None, Run | None, bool], list[_Look]] = {}
     for look in looks:
         if look.is_news:
             key = (look.found.reason, look.found.run, look.is_ready)
             groups.setdefault(key, []).append(look)
-    results = []
+    results, lost = list[DatabaseResult](), list[_Look]()
     for (reason, run, _), group in groups.items():
         where = "" if reason is Reason.NOT_PREPARED else _failed_action(pipeline, run)
         entries = [_entry(pipeline, look, where) for look in group]
         notification = notifications.of_run(function, pipeline.name, run, entries)
         version = group[0].found.version
         thread = version.token or version.actor
-        pipeline.aws.notifier.notify(notification._replace(thread=thread))
+        if not pipeline.aws.notifier.notify(notification._replace(thread=thread)):
+            lost += group
         results += entries
-    return results
+    return results, lost
 
 
 def _failed_action(pipeline: Pipeline, run: Run | None) -> str:
@@ -293,17 +300,20 @@ def _readiness(look: _Look) -> str:
     return "; the data is prepared" if look.is_prepared else "; the data is NOT prepared yet"
 
 
-def _remember(pipeline: Pipeline, look: _Look) -> tuple[Database, Ledger]:
+def _remember(pipeline: Pipeline, look: _Look, is_lost: bool) -> tuple[Database, Ledger]:
     """Remember that people were notified, and return the ledger as it is then.
 
-    Call this after notifying: a kill in between then notifies twice rather than never.
+    Call this after notifying: a kill in between then notifies twice rather than never. What `is_lost`
+    because the topic was broken is notified again by the next poll.
     """
     name = look.database.current_parameter
     if look.found.put and pipeline.delete_created(look.database, look.ledger):
         # The version had created the parameter, and nothing is deployed.
         return look.database, Ledger((), ())
-    labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
     version = look.found.version
+    if is_lost and look.found.reason:
+        return look.database, look.ledger
+    labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
     pipeline.aws.parameters.label(name, version.number, labels)
     if look.is_prepared:  # people were notified of both
         pipeline.aws.parameters.unlabel(name, version.number, {WORK_DUE})

@@ -242,8 +242,9 @@ class _Look:
             preparation = preparation_of(self.aws, database, self.deployed[database])
         except AwsError as error:
             found.append(_described(error))
-            version = self.deployed[database].version
-            preparation = None if version and version.is_good else Preparation(UNKNOWN)
+            deployment = self.deployed[database]
+            is_done = deployment.version and deployment.version.is_good and deployment.is_remembered
+            preparation = None if is_done else Preparation(UNKNOWN)
         if preparation is None:
             return None
         if preparation.state == "not-prepared":

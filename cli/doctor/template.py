@@ -180,7 +180,8 @@ def _old_version(cluster: str, properties: Json, newest: Snapshot | None) -> Ite
         yield problem(
             f"EngineVersion of {cluster} is {version}, older than {newest.engine_version} of {newest.arn}: "
             "every refresh fails",
-            f"write EngineVersion: {newest.engine_version} in the template",
+            f"write EngineVersion: {newest.engine_version} in the template on the night of a refresh: the next run "
+            "upgrades the cluster that is there (docs/main-pipeline.md)",
         )
 
 

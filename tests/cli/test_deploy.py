@@ -145,9 +145,10 @@ def test_only_alarms_that_are_no_longer_wanted_are_deleted(monkeypatch: pytest.M
         return {each.what for each in deploy._monitoring(seen) if each.verb == "delete"}  # noqa: SLF001
 
     former = {"errors-db-share-snapshot", "errors-db-follow-shares", "follow-overdue"}
+    former.add("share-overdue")
     assert deleted() == {f"alarm aurora-refresh-acceptance-{each}" for each in former}
     wanted = stacks.after(STAGE)
     wanted["Resources"] = {"One": wanted["Resources"].pop("AlarmRefreshFailed972c14")}
     monkeypatch.setattr(stacks, "after", lambda _: wanted)
     found = deleted()
-    assert (len(found), "alarm aurora-refresh-acceptance-refresh-failed" in found) == (11, False)
+    assert (len(found), "alarm aurora-refresh-acceptance-refresh-failed" in found) == (13, False)

@@ -87,6 +87,7 @@ ALARMS = {
     "errors-api-handler": ("Errors", API, SHORT),
     "reconcile-overdue": ("Invocations", RECONCILE, HOUR),
     "refresh-overdue": ("Invocations", RESTORE, WEEK),
+    "update-overdue": ("Invocations", UPDATE, WEEK),
     "notification-failed": ("NotificationFailed", "acceptance", SHORT),
     "refresh-failed": ("RefreshFailed", "acceptance", SHORT),
 }
@@ -98,6 +99,7 @@ PRODUCTIONS_ALARMS = {
     f"errors-{SHARE}": ("Errors", SHARE, SHORT),
     f"errors-{FOLLOW_SHARES}": ("Errors", FOLLOW_SHARES, LONG),
     "follow-overdue": ("Invocations", FOLLOW_SHARES, HOUR),
+    "share-overdue": ("Invocations", SHARE, WEEK),
     "notification-failed": ("NotificationFailed", "weekly", SHORT),
 }
 
@@ -137,6 +139,7 @@ OVERDUE = "refresh-overdue"
         ({"NOTIFICATION_TOPIC_ARN": ""}, "notification-failed"),
         # A refresh is due in each period of seven days, or it has no alarm.
         ({"RESTORE_SCHEDULE": "rate(8 days)"}, OVERDUE),
+        ({"UPDATE_SCHEDULE": "rate(8 days)"}, "update-overdue"),
         ({"RESTORE_SCHEDULE": "cron(0 4 ? JAN-OCT SUN *)"}, OVERDUE),
         ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN 2026)"}, OVERDUE),  # no more after that
         ({"RESTORE_SCHEDULE": "cron(0 4 ? * SUN 2030-2199)"}, ""),  # from then on

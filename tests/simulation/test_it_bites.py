@@ -87,7 +87,7 @@ PLANTED: dict[str, Fault] = {
     ),
     "no notification is remembered": Fault(
         "usecases.reconcile._remember",
-        lambda _, look: (look.database, look.ledger),
+        lambda _, look, __: (look.database, look.ledger),
         history(FAILS_LATE),
     ),
     "no polls": Fault(

@@ -29,14 +29,12 @@ def test_a_refusal_says_what_to_do() -> None:
         "Cause:\n"
         "  the schedule of 2026-01-04 04:00 UTC\n"
         "Databases:\n"
-        "  rds: stays on arn:old, latest is arn:new",
+        "  rds: current names arn:old, latest arn:new",
         next_steps=[Reason.SNAPSHOT_STALE.next_step],
         attributes={"function": "f", "databases": "rds", **outcome, **snapshots},
     )
-    assert of_result(STALE).body.endswith(
-        "latest is arn:new\nWhat to do:\n  Check why there is no newer share or copy. "
-        "If the age is acceptable, pin this one."
-    )
+    todo = f"latest arn:new\nWhat to do:\n  {Reason.SNAPSHOT_STALE.next_step}"
+    assert of_result(STALE).body.endswith(todo)
 
 
 def test_only_the_databases_that_failed_are_named_each_with_its_reason() -> None:
@@ -50,7 +48,7 @@ def test_only_the_databases_that_failed_are_named_each_with_its_reason() -> None
     reasons = "ambiguous-cluster,no-eligible-snapshot"
     assert found.subject == f"aurora-refresh: REFRESH FAILED: {reasons} (docs,pay)"
     assert "  f: a.\n  f: b.\n" in found.body
-    assert "  docs: stays on no snapshot, latest is none\n" in found.body
+    assert "  docs: current names no snapshot, latest none\n" in found.body
     assert found.attributes["databases"] == "docs,pay"
 
 
@@ -62,6 +60,9 @@ def test_a_failed_attempt_says_that_it_is_repeated() -> None:
     assert found.subject == subject
     assert f"  f could not continue: {error}.\n  current could not be put back.\n" in found.body
     assert "What to do:\n  Lambda retries twice" in found.body
+    assert "aurora-refresh refresh --outside-window" in found.body
+    shared = notifications.of_error("f", SCHEDULE, ["orders"], error, "clusters")
+    assert shared.body.endswith(notifications.SHARE_AGAIN)
     assert found.attributes == {
         "function": "f",
         "outcome": "error",

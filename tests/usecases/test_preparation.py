@@ -87,6 +87,15 @@ def test_what_was_put_by_hand_is_prepared_even_if_its_age_is_unknown(night: Nigh
     assert night.aws.state_machines.inputs[EXECUTION]["taken"] is None
 
 
+def test_data_is_not_good_before_a_poll_has_seen_its_cluster(night: Night) -> None:
+    """Nor if no poll can remember it."""
+    night.configure(RDS_AFTER_RESTORE=MACHINE)
+    night.promote()
+    night.run_ends()
+    assert night.status()["databases"][0]["state"] == "preparing"
+    assert night.aws.state_machines.inputs == {}
+
+
 def test_an_execution_s_name_is_as_long_as_step_functions_takes(restored: Night) -> None:
     (database,) = restored.settings.databases
     named = database._replace(name="a" * 100)

@@ -12,7 +12,7 @@ from chalicelib.domain.results import Result
 from chalicelib.usecases.current import put
 from chalicelib.usecases.reconcile import reconcile
 from tests.fakes import STACK, arn
-from tests.interruptions import meanwhile, raised, refuse
+from tests.interruptions import calm, meanwhile, raised, refuse
 from tests.stage import CURRENT, OTHER_CURRENT, PIPELINE, PIPELINE_NAME
 from tests.usecases.names import KIM, NEW, OLD, REFRESHED, SCHEDULE
 from tests.usecases.night import Night, about_rds
@@ -154,8 +154,11 @@ def test_without_the_pipeline_nothing_is_moved(promoted: Night) -> None:
     promoted.run_ends("Failed")
     promoted.set(PIPELINE_NAME, "gone")
     before = promoted.everything()
-    result = promoted.reconcile()
+    result = reconcile(promoted.settings, promoted.aws)
     assert (result.outcome, result.reason) == ("ignored", "pipeline-missing")
+    assert "there is no pipeline named gone" in str(
+        result.errors[0]
+    )  # the alarm stays on until it is mended
     assert promoted.everything() == before
 
 
@@ -461,6 +464,15 @@ def test_labels_never_block_the_hundredth_version(promoted: Night) -> None:
     assert promoted.good() == NEW
     assert len(promoted.aws.parameters.kept[CURRENT]) == 100
     assert promoted.subjects == [REFRESHED]
+
+
+def test_what_a_broken_topic_has_lost_is_notified_once_it_works(promoted: Night) -> None:
+    refuse(promoted.aws, "_publish")
+    promoted.run_is_over("Failed")
+    assert (promoted.subjects, promoted.current) == ([], OLD)
+    calm(promoted.aws)
+    promoted.polls()
+    assert promoted.subjects == [RUN_FAILED]
 
 
 def test_a_failed_request_inherits_no_labels(night: Night) -> None:
