@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from chalicelib.domain.errors import AwsError, RefreshError
+from chalicelib.domain.functions import UPDATE
 from chalicelib.domain.ledger import Run
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import ClusterResult, DatabaseResult, Result
@@ -24,6 +25,10 @@ SHARE_AGAIN = (
 _RETRIES = (
     "Lambda retries twice within about three minutes; each attempt that fails sends a message like "
     "this. After the third one, look at the function's log."
+)
+_UPDATE_AGAIN = (
+    "Once the cause is mended, invoke db-update-latest-snapshot-id again (docs/deploying.md): otherwise the refresh "
+    "restores what latest names already."
 )
 _REFRESH_AGAIN = (
     "Once the cause is mended, or the pipeline's run has ended, aurora-refresh refresh --outside-window refreshes "
@@ -129,6 +134,9 @@ def of_error(
     failed, code, facts = "pipeline", "busy", {}
     if isinstance(error, AwsError):
         failed, code, facts = error.operation, error.code, {"operation": error.operation}
+    again = SHARE_AGAIN
+    if concerned == "databases":
+        again = _UPDATE_AGAIN if function == UPDATE else _REFRESH_AGAIN
     listed = ",".join(names)
     what = "REFRESH FAILED" if concerned == "databases" else "SHARING FAILED"
     return build(
@@ -138,7 +146,7 @@ def of_error(
             *(f"{note}." for note in getattr(error, "__notes__", [])),
         ],
         cause,
-        [_RETRIES, _REFRESH_AGAIN if concerned == "databases" else SHARE_AGAIN],
+        [_RETRIES, again],
         {"function": function, "outcome": "error", "reason": code, concerned: listed, **facts},
     )
 

@@ -24,7 +24,9 @@ def run(project: Path, stage: Stage, command: str, *more: str) -> None:
     """
     _check_modes(project)
     for package in (project / ".chalice/deployments").glob("*.zip"):
-        package.unlink()  # Chalice would use it again, even if it was stopped while it wrote it
+        package.unlink(
+            missing_ok=True
+        )  # Chalice would use it again, even if it was stopped while it wrote it
     words = ["chalice", command, "--stage", stage.name]
     with (
         subprocess.Popen(  # noqa: S603 (Chalice's own command, of this Python)

@@ -164,9 +164,10 @@ def _check_api(project: Path, look: Look, apis: Iterable[str]) -> None:
             "api_gateway_custom_domain is not supported: map your domain to the API yourself, and name it "
             "with --url"
         )
+    # Chalice writes the policy of a private API itself.
+    is_kept = config.api_gateway_policy_file or config.api_gateway_endpoint_type == "PRIVATE"
     for api in apis:
-        policy = look.one("apigateway:GetRestApi", "policy", restApiId=api)
-        if policy and not config.api_gateway_policy_file:
+        if not is_kept and look.one("apigateway:GetRestApi", "policy", restApiId=api):
             raise Failure(
                 f"REST API {api} has a resource policy, which this would remove: write it to a file in .chalice, "
                 "and name that as api_gateway_policy_file in the stage's configuration"

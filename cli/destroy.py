@@ -97,7 +97,7 @@ def code(look: Look, functions: Iterable[str]) -> Iterator[Step]:
             delete = partial(look.calls.delete, "lambda:DeleteFunction", FunctionName=deployed)
             yield Step("delete", f"function {deployed}", delete)
         role = stacks.role_name(stage, function)
-        is_own = str(look.stage.own_roles.get(function)).endswith(f"/{role}")
+        is_own = any(str(arn).endswith(f"/{role}") for arn in look.stage.own_roles.values())
         if is_own or not look.one("iam:GetRole", "Role", RoleName=role):
             continue
         if (configuration or {}).get("VpcConfig", {}).get("VpcId"):

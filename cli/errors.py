@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import click
 from botocore import exceptions
-from botocore.parsers import ResponseParserError
 
 from chalicelib.domain.errors import AwsError, SettingsError
 from cli.output import Failure
@@ -118,6 +117,12 @@ def unknown_answer(missing: KeyError) -> ApiError:
     )
 
 
+def _failed_calls() -> tuple[type[Exception], ...]:
+    from botocore.parsers import ResponseParserError  # which is slow to import
+
+    return AwsError, exceptions.ClientError, exceptions.BotoCoreError, ResponseParserError
+
+
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Raise a failed AWS call as ApiError, in botocore's words."""
@@ -127,12 +132,7 @@ def translated_errors() -> Iterator[None]:
         if "refreshed credentials" not in str(error):  # botocore has no exception of its own for it
             raise
         raise ApiError(None, "CredentialRetrieval", str(error)) from error
-    except (
-        AwsError,
-        exceptions.ClientError,
-        exceptions.BotoCoreError,
-        ResponseParserError,
-    ) as error:
+    except _failed_calls() as error:
         cause = (isinstance(error, AwsError) and error.__cause__) or error
         if isinstance(cause, exceptions.ClientError):
             from chalicelib.aws.errors import code_and_message  # which is slow to import

@@ -263,6 +263,8 @@ def _put(aws: Aws, name: str, value: str, note: Note | None, after: int) -> int:
         if error.code == VERSION_LIMIT:
             _free_oldest(aws, name)
             return aws.parameters.put(name, value, note)
+        if error.answered:
+            raise
         ledger = aws.parameters.history(name)
         # With the reason truncated, as it was stored.
         written = Note.read(note.describe(value), value) if note else None

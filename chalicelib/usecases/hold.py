@@ -3,10 +3,10 @@
 from contextlib import suppress
 from datetime import date
 
-from chalicelib.domain.errors import RefreshError, Refused
+from chalicelib.domain.errors import AwsError, RefreshError, Refused
 from chalicelib.domain.hold import Hold
 from chalicelib.domain.ledger import Note, in_progress
-from chalicelib.domain.parameters import PLACEHOLDER, Values, value_of
+from chalicelib.domain.parameters import PLACEHOLDER, Parameter, Values, value_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import Json
 from chalicelib.ports import Aws
@@ -28,7 +28,9 @@ def hold(settings: Settings, aws: Aws, until: date, actor: str, reason: str) -> 
             Reason.HOLD_OVER,
             f"until is {until}, which is not in the future: today is {today}; name a later day",
         )
-    new, values = Hold(until, reason, actor), aws.parameters.get([name])
+    new, values = Hold(until, reason, actor), dict[str, Parameter]()
+    with suppress(AwsError):  # only the answer needs it
+        values |= aws.parameters.get([name])
     aws.parameters.put(name, new.write(), Note("hold", actor, reason))
     return _answer(settings, aws, new, values)
 

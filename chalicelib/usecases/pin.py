@@ -49,7 +49,9 @@ def pin(
     ledger = pipeline.ledgers[database] if pipeline else Ledger(aws.parameters.history(name), ())
     found = named or _earlier(aws, database, ledger, deploy=deploy)
     _check(settings, found, database)
-    if restored := last_restored(ledger):
+    restored = last_restored(ledger)
+    # Without a run, it may be put back to withdraw a pin that waits.
+    if restored and (pipeline or ledger[-1].value == found.arn):
         check_name(database, Deployment(restored.value, restored, restored.run_id), found)
     note = Note("rollback" if snapshot is None else "pin", actor, reason)
     run, busy = None, None

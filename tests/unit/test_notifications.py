@@ -61,6 +61,9 @@ def test_a_failed_attempt_says_that_it_is_repeated() -> None:
     assert f"  f could not continue: {error}.\n  current could not be put back.\n" in found.body
     assert "What to do:\n  Lambda retries twice" in found.body
     assert "aurora-refresh refresh --outside-window" in found.body
+    updated = notifications.of_error("db-update-latest-snapshot-id", SCHEDULE, ["rds"], error)
+    assert "invoke db-update-latest-snapshot-id again" in updated.body
+    assert "--outside-window" not in updated.body
     shared = notifications.of_error("f", SCHEDULE, ["orders"], error, "clusters")
     assert shared.body.endswith(notifications.SHARE_AGAIN)
     assert found.attributes == {

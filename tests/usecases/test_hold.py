@@ -51,6 +51,12 @@ def test_a_run_under_way_is_named_if_it_restores_despite_a_hold_and_always_besid
     assert night.ask("PUT", "/snapshots/current", {"snapshot": "new"})[1]["under_way"] == pinned
 
 
+def test_a_hold_is_set_although_nothing_can_be_read(night: Night) -> None:
+    denied("get")(night)
+    assert night.ask("PUT", "/hold", UNTIL)[1]["replaced"] is None
+    assert HOLD in night.values
+
+
 def test_a_day_that_has_come_in_the_windows_zone_is_refused(night: Night) -> None:
     """In Auckland the fifth has begun."""
     night.configure(MAINTENANCE_WINDOW="00:00-24:00 Pacific/Auckland")

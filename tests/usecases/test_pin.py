@@ -124,6 +124,15 @@ def test_a_refused_pin_or_rollback_says_why_and_writes_nothing(
         assert refreshed.ask("PUT", ROUTE, body | {"snapshot": asked}) == refused(message)
 
 
+def test_a_pin_that_waits_is_withdrawn_although_the_deployed_name_was_given_again(
+    refreshed: Night,
+) -> None:
+    refreshed.pin("old")
+    refreshed.aws.snapshots.all.remove(snapshot("new"))
+    refreshed.offer("new", created=SUNDAY + timedelta(hours=1))
+    assert refreshed.rollback(deploy=False)["current"] == NEW
+
+
 def test_a_copy_is_pinned_although_shares_are_in_another_region(night: Night) -> None:
     shared_elsewhere(night)
     night.offer("here", account=ACCEPTANCE)
