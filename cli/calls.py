@@ -18,7 +18,7 @@ from chalicelib.aws.errors import code_and_message
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5)
 _POLL_SECONDS = 2.0
 _PATIENCE = 1_200.0  # seconds
-_API_SECONDS = 60.0
+_API_SECONDS = 60.0  # of which API Gateway admits a deletion every 30
 ROLE_SECONDS = 60.0  # until every service knows a new role
 # The services that IAM and boto3 name differently.
 _SERVICES = {"states": "stepfunctions"}

@@ -23,10 +23,9 @@ def run(project: Path, stage: Stage, command: str, *more: str) -> None:
     Of a stack trace, which Chalice prints for unexpected errors, only the end is passed on.
     """
     _check_modes(project)
+    # Chalice uses a package again that is there, even one that it was stopped in writing.
     for package in (project / ".chalice/deployments").glob("*.zip"):
-        package.unlink(
-            missing_ok=True
-        )  # Chalice would use it again, even if it was stopped while it wrote it
+        package.unlink(missing_ok=True)
     words = ["chalice", command, "--stage", stage.name]
     with (
         subprocess.Popen(  # noqa: S603 (Chalice's own command, of this Python)

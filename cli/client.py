@@ -92,6 +92,7 @@ class ApiClient:
             answer = None
         if not isinstance(answer, dict):
             answered = f"answered with status {response.status_code} and no JSON object"
+            # A status from 429 on has a next step of its own.
             code = "NoJson" if response.status_code < 429 else "Error"
             answer = {"Code": code, "Message": f"{url} {answered}."}
         if response.status_code == 200 and "Code" not in answer:
@@ -139,8 +140,10 @@ def find_api_url(session: Session, stage: str) -> str:
     with _calling():
         # Its own stage is named by api_gateway_stage in Chalice's configuration.
         stages = client.get_stages(restApiId=found[0]).get("item", [])
-    # SAM makes one named Stage.
-    paths = [each["stageName"] for each in stages if each["stageName"] != "Stage"]
+    names = [each["stageName"] for each in stages]
+    paths = [
+        each for each in names if each != "Stage"
+    ] or names  # SAM makes another one, named Stage
     if len(paths) > 1:
         message = f"The API of stage {stage!r} has several stages: {', '.join(paths)}. Name one with --url."
         raise ApiError(409, "AmbiguousStage", message)

@@ -34,6 +34,8 @@ _NO_CREDENTIALS = {
 }
 # For example, because this machine's clock is wrong.
 _INVALID_SIGNATURE = {"InvalidSignatureException", "SignatureDoesNotMatch"}
+# What happens once a request was made, although no status is known.
+_REQUESTED = {"Interrupted", "ResponseParser", "UnknownAnswer", "Unreachable"}
 # The API may have been made anew since it was found.
 _OTHER_API = {"ForbiddenException", "MissingAuthenticationTokenException"}
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
@@ -56,12 +58,13 @@ _NEXT_STEPS = {
     "StageNotFound": "Check the stage's name, your profile and your Region. A production stage has no API, and one "
     "with PIN_API_ENABLED=false has none either.",
     **dict.fromkeys(
-        ("NoJson", "ResponseParser", "MissingAuthenticationTokenException"),
+        ("NoJson", "MissingAuthenticationTokenException"),
         "Check the address given with --url, which ends in the API's stage, such as /api, and your proxy.",
     ),
-    "ForbiddenException": "Check the stage or the address, the mapping of a domain of your own, your VPN, whose VPC endpoint may "
-    "answer for every API, and a firewall in front of the API.",
-    "MissingDependency": "For aws login, pipx inject aurora-refresh 'botocore[crt]'.",
+    "ResponseParser": "A proxy may have answered instead of AWS: check your proxy and VPN.",
+    "ForbiddenException": "Check the stage or the address. If it is a domain of your own, check its mapping to the API. "
+    "A VPC endpoint in your network, or a firewall, may have answered instead: try without the VPN.",
+    "MissingDependency": "aws login needs another package: pipx inject aurora-refresh 'botocore[crt]'.",
     "Interrupted": f"Check the status: {_MAYBE_MADE}",
     "ConfigParse": "Correct that file.",
     "InvalidConfig": "Correct the profile.",
@@ -96,7 +99,7 @@ class ApiError(Failure):
         self.next_step = _NEXT_STEPS.get(code) or _NEXT_STEPS.get(str(status), "")
         self.exit_code = 2 if code in _WRONG_USAGE else 1  # type: ignore[misc]
         # No request was made, as without credentials or a Region.
-        is_local = status is None and code not in ("Unreachable", "UnknownAnswer")
+        is_local = status is None and code not in _REQUESTED
         self.may_pass_with_new_session = (
             is_local or code in _INVALID_CREDENTIALS | _INVALID_SIGNATURE | _OTHER_API
         )

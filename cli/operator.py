@@ -259,7 +259,7 @@ def _confirm(
     confirmed = None
     while True:
         replaced = view.replaced(client.status(), action, database, snapshot)
-        moves = [(each.facts["name"], each.facts["deployed"], each.target) for each in replaced]
+        moves = [each.move for each in replaced]
         if moves == confirmed:
             return
         clusters, it = ("cluster", "it") if len(replaced) == 1 else ("clusters", "them")

@@ -29,30 +29,27 @@ class SnsNotifier:
     stage: str = "local"
 
     def notify(self, notification: Notification) -> bool:
-        taken = []
+        messages: list[dict[str, Any]] = []
         if self.topic_arn:
-            attributes = {
-                name: {"DataType": "String", "StringValue": value}
-                for name, value in notification.attributes.items()
+            to_people = {
+                "TopicArn": self.topic_arn,
+                "Subject": notification.subject,
+                "Message": notification.body,
+                "MessageAttributes": {
+                    name: {"DataType": "String", "StringValue": value}
+                    for name, value in notification.attributes.items()
+                },
             }
-            to_people = self._publish(
-                notification,
-                TopicArn=self.topic_arn,
-                Subject=notification.subject,
-                Message=notification.body,
-                MessageAttributes=attributes,
-            )
-            taken.append(to_people)
+            messages.append(to_people)
         if self.chat_topic_arn:
-            message = notification.to_chat()
-            to_chat = self._publish(notification, TopicArn=self.chat_topic_arn, Message=message)
-            taken.append(to_chat)
-        return any(taken) or not taken
+            messages.append({"TopicArn": self.chat_topic_arn, "Message": notification.to_chat()})
+        taken = [self._publish(notification, each) for each in messages]
+        return any(taken) or not messages
 
-    def _publish(self, notification: Notification, **arguments: Any) -> bool:
+    def _publish(self, notification: Notification, message: dict[str, Any]) -> bool:
         try:
-            with translate_errors("Publish", arguments["TopicArn"]):
-                self.client.publish(**arguments)
+            with translate_errors("Publish", message["TopicArn"]):
+                self.client.publish(**message)
         except AwsError:
             _LOGGER.exception("notification not published: %s", notification.subject)
             emit(Metric(None, NOTIFICATION_FAILED, 1, "Count"), self.stage)

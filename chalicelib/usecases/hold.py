@@ -55,9 +55,10 @@ def _parameter(settings: Settings) -> str:
 
 
 def _answer(settings: Settings, aws: Aws, new: Hold | None, values: Values) -> Json:
-    """Say which hold is set, which one it replaces, when the schedule promotes next, and which run restores despite it."""
-    restore, before = next_restore(settings, aws.now(), new), None
-    with suppress(ValueError):  # nobody could read it
+    """Return the hold, the one that it replaces, when the schedule promotes next, and which run restores anyway."""
+    restore = next_restore(settings, aws.now(), new)
+    before = None
+    with suppress(ValueError):  # an unreadable hold cannot be shown
         before = hold_today(settings, values, aws.now())
     return {
         "hold": new.to_json() if new else None,

@@ -40,6 +40,7 @@ from chalicelib.domain.results import DatabaseResult, Result, combine, hours
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import run_each
+from chalicelib.usecases.checks import pipeline_problem
 from chalicelib.usecases.copies import time_of_data
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.preparation import prepare
@@ -105,9 +106,10 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
     try:
         pipeline = Pipeline.main(settings, aws, values)
     except Refused as refused:
-        # Nothing is corrected and nobody notified until somebody mends it: the error alarm stays on.
-        name = settings.pipeline_parameter
-        unknown = AwsError("ListPipelineExecutions", name, refused.reason, str(refused))
+        # Until somebody corrects it, nothing is put back and nobody is notified: the error alarm stays on.
+        name, problem = settings.pipeline_parameter, pipeline_problem(settings, values)
+        operation = "GetParameters" if problem else "ListPipelineExecutions"
+        unknown = AwsError(operation, name, refused.reason, str(refused))
         return Result("ignored", refused.reason, str(refused), errors=(*errors, unknown))
     ledgers = [(each, Ledger(found, pipeline.runs)) for each, found in read]
     results: list[DatabaseResult] = []
@@ -209,7 +211,10 @@ def _put_back(pipeline: Pipeline, look: _Look) -> bool:
 def _notify(
     pipeline: Pipeline, function: str, looks: Sequence[_Look]
 ) -> tuple[list[DatabaseResult], list[_Look]]:
-    """Notify people once for all databases of a run with the same verdict; return also what no topic took."""
+    """Notify people once for all databases of a run with the same verdict.
+
+    Return the entries of the result, and the looks whose notification was lost.
+    """
     groups: dict[tuple[Reason | None, Run | None, bool], list[_Look]] = {}
     for look in looks:
         if look.is_news:
@@ -303,16 +308,16 @@ def _readiness(look: _Look) -> str:
 def _remember(pipeline: Pipeline, look: _Look, is_lost: bool) -> tuple[Database, Ledger]:
     """Remember that people were notified, and return the ledger as it is then.
 
-    Call this after notifying: a kill in between then notifies twice rather than never. What `is_lost`
-    because the topic was broken is notified again by the next poll.
+    Call this after notifying: a kill in between then notifies twice rather than never. A failure whose
+    notification `is_lost` is not labelled, so that the next poll notifies people; a success is not repeated.
     """
     name = look.database.current_parameter
     if look.found.put and pipeline.delete_created(look.database, look.ledger):
         # The version had created the parameter, and nothing is deployed.
         return look.database, Ledger((), ())
-    version = look.found.version
     if is_lost and look.found.reason:
         return look.database, look.ledger
+    version = look.found.version
     labels = {look.found.label} | ({GOOD} if look.found.reason is None else set())
     pipeline.aws.parameters.label(name, version.number, labels)
     if look.is_prepared:  # people were notified of both

@@ -161,8 +161,7 @@ class _Console:
         values = request.values
         asked = (values.get("database"), values.get("snapshot"))
         replaced = [] if action in ("hold", "resume") else view.replaced(status, action, *asked)
-        moves = [f"{each.facts['deployed']} → {each.target}" for each in replaced]
-        return replaced, printable(", ".join(moves))
+        return replaced, printable(", ".join(each.move for each in replaced))
 
     def _periods(self, facts: Json) -> list[view.Period]:
         """Return which data a database had and when it had been taken, by its history."""

@@ -45,6 +45,11 @@ class Replacement(NamedTuple):
     facts: Json
     target: str | None
 
+    @property
+    def move(self) -> str:
+        """The snapshots before and after, by their ARNs, to notice that they have changed."""
+        return f"{self.facts['deployed']} → {self.target}"
+
     def __str__(self) -> str:
         deployed = self.facts["deployed"]
         before = short(deployed) if deployed else "unknown"
@@ -110,7 +115,7 @@ def done(action: str, answer: Json) -> str:
         )
         if before := answer.get("replaced"):
             reason = f": {before['reason']}" if before["reason"] else ""
-            message += f" Before, there was a hold of {short(before['by'])} until {before['until']}{reason}."
+            message += f" Previous hold: until {before['until']}, by {short(before['by'])}{reason}."
         message += "" if when else " No refresh is planned."
     return message + (f" Note: {brief(under_way)}." if under_way else "")
 

@@ -18,11 +18,12 @@ from cli.look import AcceptanceLook, known
 from cli.policies import key_statements
 from cli.stages import to_change
 
-# A denial because of these concerns only the identity in use, and says nothing about the key.
+# A denial because of these says nothing about the key's policy.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
-_OWN_POLICIES = (
+_OTHER_POLICIES = (
     "identity-based policy",
     "permissions boundary",
+    "resource control policy",
     "service control policy",
     "session policy",
     "VPC endpoint policy",
@@ -205,7 +206,7 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
     try:
         key = look.key(arn, region)
     except AwsError as error:
-        if error.code not in DENIED or any(each in error.message for each in _OWN_POLICIES):
+        if error.code not in DENIED or any(each in error.message for each in _OTHER_POLICIES):
             raise
         regions = dict.fromkeys((region or stage.region, stage.region))
         statements = json.dumps(key_statements(stage.partition, stage.account, regions))

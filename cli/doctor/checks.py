@@ -116,11 +116,11 @@ def identity(_subject: str, look: Look) -> Verdict:
 
 @check("identity")
 def region(_subject: str, look: Look) -> Iterator[Verdict]:
-    """Warn if the commands that are printed as fixes would act in another Region than the stage's."""
+    """Warn if the commands that are printed as fixes would run in another Region than the stage's."""
     found, wanted = os.environ.get("AWS_REGION") or boto3.Session().region_name, look.stage.region
     if found not in (None, wanted):
-        seen = f"is {found} in this shell, where the commands below would act"
-        yield warning(seen, f"before them, export AWS_REGION={wanted} AWS_DEFAULT_REGION={wanted}")
+        seen = f"of this shell is {found}, where the commands below would run"
+        yield warning(seen, f"first run export AWS_REGION={wanted} AWS_DEFAULT_REGION={wanted}")
 
 
 def settings(stage: Stage) -> Iterator[Check]:

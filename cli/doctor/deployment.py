@@ -29,7 +29,7 @@ def functions(look: Look, wanted: Mapping[str, Wanted]) -> Iterator[Check]:
     """Check the deployed functions and their roles."""
     shown = [known(look.function, name) for name in look.function_names.values()]
     if len({each["CodeSha256"] for each in shown if each and "CodeSha256" in each}) > 1:
-        several = "differ in their code: a deployment did not end, and their rules may contradict each other"
+        several = "differ in their code: a deployment did not finish, so their rules may contradict each other"
         yield Check("function", "all", *problem(several, look.deploy))
     for function, name in look.function_names.items():
         yield from _function(name, look, wanted[function])
@@ -49,11 +49,14 @@ def _function(name: str, look: Look, wanted: Wanted) -> Verdict:
         return problem("is not deployed", look.deploy)
     if look.is_outdated(name):
         return problem("never runs: its handler is the first edition's", look.deploy)
-    if "Failed" in (found.get("State"), found.get("LastUpdateStatus")):
-        reason = (
-            found.get("StateReason") or found.get("LastUpdateStatusReason") or "no reason given"
+    if found.get("State") == "Failed":
+        reason = found.get("StateReason", "no reason given")
+        return problem(f"cannot be invoked: {reason}", look.deploy)
+    if found.get("LastUpdateStatus") == "Failed":
+        reason = found.get("LastUpdateStatusReason", "no reason given")
+        return problem(
+            f"runs an older version, because its last update failed: {reason}", look.deploy
         )
-        return problem(f"does not run as it was deployed last: {reason}", look.deploy)
     environment = found.get("Environment", {})
     if error := environment.get("Error"):
         raise AwsError("kms:Decrypt", name, error.get("ErrorCode", ""), error.get("Message", ""))

@@ -228,7 +228,7 @@ def test_what_has_changed_while_a_question_waited_is_asked_again(
     ("error", "step"),
     [
         (RuntimeError("the refreshed credentials are still expired"), "aws sso login"),
-        (ResponseParserError("not well-formed"), "and your proxy"),
+        (ResponseParserError("not well-formed"), "may have answered instead of AWS"),
         (ApiError(403, "ForbiddenException", "Forbidden"), "VPC endpoint"),
         (ApiError(502, "Error", "Internal server error"), "it may have been made"),
     ],

@@ -85,7 +85,8 @@ def test_a_stage_with_stacks_or_roles_elsewhere_is_refused(monkeypatch: pytest.M
         ({"VpcConfig": {"VpcId": "vpc-1"}}, {}, "keep"),  # and here, Lambda needs the role
         (None, {}, "delete"),  # but no longer
         ({}, {FORMER: "arn:…:role/own"}, "delete"),  # Chalice made it before
-        ({}, {RESTORE: f"arn:…:role/aurora-refresh-acceptance-{FORMER}"}, ""),
+        ({}, {FORMER: f"arn:…:role/aurora-refresh-acceptance-{FORMER}"}, ""),
+        ({}, {RESTORE: f"arn:…:role/aurora-refresh-acceptance-{FORMER}"}, ""),  # another function's
     ],
 )
 def test_a_function_is_deleted_with_what_belongs_to_it_and_before_its_role(
@@ -128,8 +129,10 @@ def test_what_a_deployment_would_remove_from_an_api_is_refused(
     seen: Any = Mock(stage=STAGE, one=lambda *_, **__: "{}")
     with pytest.raises(Failure, match="REST API a1 has a resource policy, which this would remove"):
         deploy._check_api(PROJECT, seen, ["a1"])  # noqa: SLF001
-    config: dict[str, Any] = {"api_gateway_endpoint_type": "PRIVATE"}
+    config: dict[str, Any] = {"api_gateway_policy_file": "policy.json"}
     monkeypatch.setattr(deploy.stages, "read_config", lambda _: config)
+    deploy._check_api(PROJECT, seen, ["a1"])  # noqa: SLF001
+    config = {"api_gateway_endpoint_type": "PRIVATE"}  # whose policy Chalice writes
     deploy._check_api(PROJECT, seen, ["a1"])  # noqa: SLF001
     config["api_gateway_custom_domain"] = {"domain_name": "refresh.example"}
     with pytest.raises(Failure, match="api_gateway_custom_domain is not supported"):

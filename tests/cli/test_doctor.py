@@ -487,7 +487,7 @@ FAULTS: Table = {
         (NEW.arn, account(key=hidden_key("no resource-based policy allows it")), "problem", "does not let account", f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'),
         # A refusal by one's own policies says nothing about the key.
         *((NEW.arn, account(key=hidden_key(f"with an explicit deny in {each}")), "warning", "could not be checked", ALLOW_KEY)
-          for each in ("an identity-based policy", "a permissions boundary", "a service control policy", "a session policy", "a VPC endpoint policy")),
+          for each in ("an identity-based policy", "a permissions boundary", "a resource control policy", "a service control policy", "a session policy", "a VPC endpoint policy")),
     ],
     "share": [
         ("rds", choosing({"account": 7}), "problem", "no shared snapshot is eligible; rejected: 7 for account", f"in production ({PRODUCTION}): aws rds modify-db"),
@@ -505,8 +505,8 @@ FAULTS: Table = {
         (RESTORE, account(configuration=CONFIGURATION | {"Handler": "app.restore_from_snapshot"}), "problem", "never runs", DEPLOY),
         (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Error": {"ErrorCode": "AccessDeniedException", "Message": "no right"}}}), "warning", "no right", "grant kms:Decrypt"),
         (RESTORE, account(configuration=CONFIGURATION | {"Environment": {"Variables": VARIABLES | dict.fromkeys(("RDS_ENGINE_VERSION", "RDS_SOURCE_CLUSTER", "OTEL"), "hunter2")}}), "problem", "other settings than the stage's: RDS_ENGINE_VERSION, RDS_SOURCE_CLUSTER", DEPLOY),
-        (RESTORE, account(configuration=CONFIGURATION | {"State": "Failed", "StateReason": "no ENI"}), "problem", "deployed last: no ENI", DEPLOY),
-        (RESTORE, account(configuration=CONFIGURATION | {"LastUpdateStatus": "Failed"}), "problem", "no reason given", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"State": "Failed", "StateReason": "no ENI"}), "problem", "cannot be invoked: no ENI", DEPLOY),
+        (RESTORE, account(configuration=CONFIGURATION | {"LastUpdateStatus": "Failed"}), "problem", "its last update failed: no reason given", DEPLOY),
         ("all", account(configuration=CONFIGURATION | {"CodeSha256": "old"}), "problem", "differ in their code", DEPLOY),
         (f"{RESTORE} concurrency", account(concurrency=None), "problem", "is none, so two may run at once", RESERVE),
         (f"{RESTORE} concurrency", account(concurrency=0), "problem", "stopped by hand", RESERVE),
@@ -869,7 +869,7 @@ def test_a_stage_that_was_never_deployed_is_one_problem(
     assert (only.subject, only.status, only.fix) == (NAME, "problem", DEPLOY)
     monkeypatch.setenv("AWS_REGION", "us-east-1")  # where aws would carry out the fixes
     assert [each.seen for each in checks.region("Region", seen)] == [
-        "is us-east-1 in this shell, where the commands below would act"
+        "of this shell is us-east-1, where the commands below would run"
     ]
 
 

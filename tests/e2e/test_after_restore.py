@@ -168,6 +168,11 @@ def test_a_long_file_is_a_build_whose_script_runs_it_in_one_transaction_and_prin
     lost = f"-- psql would end well\nUPDATE customers SET name = 'y';\n\\connect {address['dbname']}\nBEGIN;\n"
     assert run_build(lost) == (1, "\\connect is allowed at the beginning only\n")
     assert run_build(lost.replace("UPDATE", "--")) == (0, "")
+    assert run_build(lost.replace(";\n\\", "; \\")) == (
+        1,
+        "\\connect is allowed at the beginning only\n",
+    )
+    assert run_build(lost.replace("UPDATE", "/* a header */ --").replace(" --", "\n--")) == (0, "")
 
 
 @pytest.mark.parametrize(
