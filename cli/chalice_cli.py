@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -26,6 +27,9 @@ def run(project: Path, stage: Stage, command: str, *more: str) -> None:
     # Chalice uses a package again that is there, even one that it was stopped in writing.
     for package in (project / ".chalice/deployments").glob("*.zip"):
         package.unlink(missing_ok=True)
+    # Chalice packs bytecode, too, which AWS advises against: https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
+    for bytecode in (project / "chalicelib").rglob("__pycache__"):
+        shutil.rmtree(bytecode)
     words = ["chalice", command, "--stage", stage.name]
     with (
         subprocess.Popen(  # noqa: S603 (Chalice's own command, of this Python)
@@ -71,7 +75,8 @@ def _environment(stage: Stage) -> dict[str, str]:
             return False
 
     foreign = {name: value for name, value in os.environ.items() if is_foreign(name, value)}
-    return {**foreign, "AWS_DEFAULT_REGION": stage.region, "PYTHONUNBUFFERED": "1"}
+    python = {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**foreign, **python, "AWS_DEFAULT_REGION": stage.region}
 
 
 def record(project: Path, stage: str, apis: Sequence[str]) -> None:

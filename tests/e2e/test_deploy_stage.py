@@ -1,5 +1,6 @@
 """``aurora-refresh deploy``, ``package`` and ``destroy``, the local cloud being the account."""
 
+import compileall
 import json
 import re
 import shlex
@@ -290,7 +291,8 @@ def test_a_package_has_what_the_runtime_lacks_and_templates_that_reset_nothing(u
     """Their functions have the names that everything else goes by; the shell's variables are not theirs."""
     out, shell = user.project / "my out", {"CLUSTER_NAME": "eks", "SHARE_WITH_ACCOUNT": "1" * 12}
     shell |= {"PIN_API_ENABLED": "false", "RESTORE_SCHEDULE": "rate(1 day)"}
-    status, printed = user.run("package", "--out", str(out), **shell)
+    compileall.compile_dir(user.project / "chalicelib", quiet=2)
+    status, printed = user.run("package", "--out", str(out), PYTHONDONTWRITEBYTECODE="", **shell)
     assert status == 0
     assert any(f"--parameter-overrides {FIRST}=… Email=…" in line for line in printed)
     files = [shlex.split(line)[-1] for line in printed if "before.j" in line]
@@ -301,6 +303,7 @@ def test_a_package_has_what_the_runtime_lacks_and_templates_that_reset_nothing(u
     assert sorted(file.name for file in out.iterdir()) == made
     with zipfile.ZipFile(out / "deployment.zip") as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
+        assert not [name for name in archive.namelist() if name.endswith(".pyc")]
     own = {top for top in tops if not top.endswith((".dist-info", ".data"))}
     assert own == {"app.py", "chalice", "chalicelib", "tzdata"}
     functions = (out / "sam.json").read_text()  # test_stacks.py lints the others
