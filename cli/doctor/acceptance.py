@@ -163,7 +163,7 @@ def shares(look: AcceptanceLook) -> Iterator[Check]:
     for database in look.stage.settings.databases:
         yield from _choice(database.name, look, database)
         if newest := known(look.newest, database):
-            yield from _key(newest.arn, look, newest)
+            yield from _key(newest.arn, look, database, newest)
 
 
 @check("share")
@@ -191,7 +191,7 @@ def _choice(_name: str, look: AcceptanceLook, database: Database) -> Verdict:
 
 
 @check("key")
-def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
+def _key(_arn: str, look: AcceptanceLook, database: Database, newest: Snapshot) -> Verdict:
     """Judge the key of the newest share."""
     stage, production = look.stage, f"in production ({newest.account})"
     region, path = stage.settings.source_region, "DBClusterSnapshots[0].KmsKeyId"
@@ -219,5 +219,9 @@ def _key(_arn: str, look: AcceptanceLook, newest: Snapshot) -> Verdict:
     if wrong := unusable_key(key, again):
         seen, fix = f"its key {arn} {wrong.seen}", f"{production}: {wrong.fix}"
         return wrong._replace(seen=seen, fix=fix)
+    if newest.engine == "neptune" and not database.copy_policy:
+        # https://docs.aws.amazon.com/neptune/latest/userguide/backup-restore-share-snapshot.html
+        seen = "is encrypted, and Neptune lets another account restore only a copy of it"
+        return problem(seen, to_change(stage.name, f"{database.setting('COPY_KMS_KEY_ID')}=…"))
     may = "this account may describe it; only a restore or copy shows whether it may use it"
     return ok(f"its key {arn} is customer-managed and enabled; {may}")

@@ -484,6 +484,7 @@ FAULTS: Table = {
         (NEW.arn, account(key=AWS_MANAGED), "problem", f"its key {KEY} is managed by AWS", COPY_AGAIN),
         (NEW.arn, account(key=None), "problem", GONE, COPY_AGAIN),
         (NEW.arn, account(key=DISABLED), "problem", "is Disabled", "enable-key"),
+        (NEW.arn, account(stage=stage_of(RDS_COPY_KMS_KEY_ID=""), choices={"rds": CHOICE._replace(newest=NEW._replace(engine="neptune"))}), "problem", "only a copy", configure_with("RDS_COPY_KMS_KEY_ID=…")),
         (NEW.arn, account(key=hidden_key("no resource-based policy allows it")), "problem", "does not let account", f'"Principal": {{"AWS": "arn:aws:iam::{ACCEPTANCE}:root"}}'),
         # A refusal by one's own policies says nothing about the key.
         *((NEW.arn, account(key=hidden_key(f"with an explicit deny in {each}")), "warning", "could not be checked", ALLOW_KEY)
