@@ -65,11 +65,8 @@ class Clusters(Protocol):
 class Keys(Protocol):
     """KMS keys."""
 
-    def is_aws_managed(self, key: str) -> bool:
-        """Return whether AWS manages the key, so that no other account can ever use it.
-
-        A key that does not exist is not managed by AWS.
-        """
+    def default(self) -> str | None:
+        """Return the ARN of RDS's default key, aws/rds, which no other account can ever use; None if it was never used."""
 
 
 class Parameters(Protocol):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from chalicelib.domain import copies, shares
 from chalicelib.domain.functions import API, deployed_name
-from chalicelib.domain.ownership import owned
+from chalicelib.domain.ownership import is_owned
 from cli import stacks, stages
 from cli.errors import translated_errors
 from cli.look import Look, opened
@@ -156,5 +156,5 @@ def _snapshots(look: Look) -> list[str]:
     return [
         own.identifier
         for own in look.aws.snapshots.own()
-        if any(owned(own, prefix, each) for each in made_for)
+        if any(is_owned(own, prefix, each) for each in made_for)
     ]

@@ -135,7 +135,13 @@ def test_production_shares_a_snapshot_that_bears_the_stage(load: Load, output: O
     assert shared["clusters"][0]["shared"] == [asked["clusters"][0]["snapshot"]]
     (own,) = aws.snapshots.own()
     assert own.tags["aurora-refresh:made-for"] == f"{ACCEPTANCE}/daily"
-    assert [line["use_case"] for line in output()] == ["share"] * 3
+    aws.snapshots.all = [own._replace(status="failed")]
+    refuse(aws, "delete")
+    with pytest.raises(AwsError):
+        invoke(app, "db-follow-shares", "2026-01-03T22:30:00Z")
+    *others, decision = output()
+    assert [line["use_case"] for line in others] == ["share"] * 3
+    assert decision["answer"]["clusters"][0]["deleted"] == [own.arn]
 
 
 # --- a time zone ----------------------------------------------------------------------------------

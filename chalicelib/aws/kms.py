@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
 
+_DEFAULT = "alias/aws/rds"
+
+
 class KmsKeys:
     """The `Keys` port.
 
@@ -17,8 +20,7 @@ class KmsKeys:
     def __init__(self, client: "KMSClient") -> None:
         self._client = client
 
-    def is_aws_managed(self, key: str) -> bool:
-        """Return whether AWS manages the key; raise AwsError."""
-        with translate_errors("DescribeKey", key, ignored="NotFoundException"):
-            return self._client.describe_key(KeyId=key)["KeyMetadata"].get("KeyManager") == "AWS"
-        return False  # the RDS call that uses a missing key reports it
+    def default(self) -> str | None:
+        with translate_errors("DescribeKey", _DEFAULT, ignored="NotFoundException"):
+            return self._client.describe_key(KeyId=_DEFAULT)["KeyMetadata"]["Arn"]
+        return None

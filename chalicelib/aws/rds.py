@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.errors import LOST_ATTEMPT, code_and_message, translate_errors
+from chalicelib.aws.errors import code_and_message, translate_errors
 from chalicelib.domain.deployment import Cluster
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.reasons import Reason
@@ -150,9 +150,9 @@ class RdsSnapshots:
                 code, message = code_and_message(error)
                 if code not in reasons:
                     raise
-                # RDS may refuse the retry of a request that succeeded but whose response was lost.
-                has_lost = LOST_ATTEMPT in error.response["ResponseMetadata"]
-                if has_lost and self._describe(self._client, name):
+                # Because of it, RDS may refuse another delivery of the event, or the retry of a
+                # request whose response was lost.
+                if self._describe(self._client, name):
                     return
                 raise Refused(reasons[code], f"RDS refused to {action}: {message}") from error
 

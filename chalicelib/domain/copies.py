@@ -14,6 +14,8 @@ from chalicelib.domain.snapshots import Criteria, Rejection, Snapshot, SnapshotA
 PREFIX = "aurora-refresh-copy-"
 
 SOURCE = "aurora-refresh:source"
+# RDS may date a copy by its own making, but the age of the data counts.
+TAKEN = "aurora-refresh:taken"
 
 # The label of a version of `latest` while RDS has too many copies in progress to start another.
 COPY_WANTED = "copy-wanted"
@@ -42,7 +44,8 @@ class CopyPolicy(NamedTuple):
 
     def tags(self, share: Snapshot) -> dict[str, str]:
         """Return the tags of the copy of an eligible share."""
-        return ownership.tags(self.made_for, share.taken) | {SOURCE: share.arn}
+        taken = share.taken.isoformat()
+        return {ownership.MADE_FOR: self.made_for, TAKEN: taken, SOURCE: share.arn}
 
     def rejection(self, copy: Snapshot) -> Rejection | None:
         """Return the first rule that a copy breaks: the key's, or one of a share's."""
@@ -95,14 +98,23 @@ def _recency(copy: Snapshot) -> tuple[datetime, str]:
 
 
 def _read(own: Snapshot, policy: CopyPolicy) -> Snapshot | None:
-    owned = ownership.owned(own, PREFIX, policy.made_for)
-    source = SnapshotArn.parse(own.tags.get(SOURCE, ""))
-    if owned is None or source is None:
+    if not ownership.is_owned(own, PREFIX, policy.made_for):
+        return None
+    taken, source = _time(own.tags.get(TAKEN, "")), SnapshotArn.parse(own.tags.get(SOURCE, ""))
+    if taken is None or source is None:
         return None
     # Anybody who may tag in this account could claim that a stranger's snapshot is production's, or
     # that its data is newer than any other. RDS says what a copy was made from, and no data is
     # newer than its copy, unless RDS rounds the times differently.
-    is_newer = own.created is not None and owned.taken >= own.created + timedelta(seconds=1)
+    is_newer = own.created is not None and taken >= own.created + timedelta(seconds=1)
     if is_newer or own.source not in (None, source.text):
         return None
-    return owned._replace(account=source.account, source=source.text)
+    return own._replace(created=taken, account=source.account, source=source.text)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+        return time.astimezone(UTC) if time.tzinfo else None
+    except (ValueError, OverflowError):
+        return None

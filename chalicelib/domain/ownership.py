@@ -1,17 +1,14 @@
-"""How this application recognizes the snapshots that it made: by a derived name and by tags.
+"""How this application recognizes the snapshots that it made: by a derived name and by a tag.
 
 Both are required: anybody may choose a name, but only this account can tag its own snapshots.
 """
 
 import hashlib
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
 
 from chalicelib.domain.snapshots import Snapshot
 
 MADE_FOR = "aurora-refresh:made-for"
-# RDS may date a copy by its own making, but the age of the data counts.
-TAKEN = "aurora-refresh:taken"
 
 
 def derived_name(prefix: str, *identity: str) -> str:
@@ -22,16 +19,9 @@ def derived_name(prefix: str, *identity: str) -> str:
     return prefix + hashlib.sha256("\n".join(identity).encode()).hexdigest()[:32]
 
 
-def tags(made_for: str, taken: datetime) -> dict[str, str]:
-    """Return the tags by which `owned` recognizes a snapshot."""
-    return {MADE_FOR: made_for, TAKEN: taken.isoformat()}
-
-
-def owned(own: Snapshot, prefix: str, made_for: str) -> Snapshot | None:
-    """Return the snapshot, dated by its data, if this application made it for `made_for`."""
-    taken = _time(own.tags.get(TAKEN, ""))
-    is_managed = own.identifier.startswith(prefix) and own.tags.get(MADE_FOR) == made_for
-    return own._replace(created=taken) if taken and is_managed else None
+def is_owned(own: Snapshot, prefix: str, made_for: str) -> bool:
+    """Return whether this application made the snapshot for `made_for`."""
+    return own.identifier.startswith(prefix) and own.tags.get(MADE_FOR) == made_for
 
 
 def expired(found: Iterable[Snapshot], keep: int, needed: Collection[str] = ()) -> list[Snapshot]:
@@ -41,11 +31,3 @@ def expired(found: Iterable[Snapshot], keep: int, needed: Collection[str] = ()) 
     """
     available = [each for each in found if each.available]
     return [each for each in available[keep:] if each.arn not in needed]
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(text)
-        return time.astimezone(UTC) if time.tzinfo else None
-    except (ValueError, OverflowError):
-        return None

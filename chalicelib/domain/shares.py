@@ -12,7 +12,7 @@ from chalicelib.domain.snapshots import Snapshot
 PREFIX = "aurora-refresh-share-"
 # AWS takes one automated snapshot a day. Taking it may last hours, and the backup window may move.
 OLDEST_AUTOMATED = timedelta(hours=36)
-LATE = timedelta(hours=1)
+_BEING_MADE = datetime.max.replace(tzinfo=UTC)
 
 
 class SharePolicy(NamedTuple):
@@ -36,27 +36,22 @@ class SharePolicy(NamedTuple):
         """Return the name of the cluster's snapshot for a scheduled time, so that it is taken once."""
         return ownership.derived_name(PREFIX, cluster, scheduled.isoformat(), self.made_for)
 
-    def tags(self, taken: datetime) -> dict[str, str]:
-        """Return the tags of a snapshot whose data is from `taken`."""
-        return ownership.tags(self.made_for, taken)
-
-
-def time_of_data(scheduled: datetime, now: datetime) -> datetime:
-    """Return the time of the data in a snapshot that is taken now.
-
-    Lambda's retries count as the scheduled time. An event that somebody sends again more than an
-    hour later counts as now.
-    """
-    return scheduled if timedelta() <= now - scheduled < LATE else now
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of a snapshot."""
+        return {ownership.MADE_FOR: self.made_for}
 
 
 def managed_shares(
     snapshots: Iterable[Snapshot], cluster: str, policy: SharePolicy
 ) -> list[Snapshot]:
-    """Return the cluster's snapshots that the stage made, in any state, newest data first."""
-    found = (ownership.owned(own, PREFIX, policy.made_for) for own in snapshots)
-    shares = [share for share in found if share and share.cluster == cluster]
-    return sorted(shares, key=lambda share: (share.taken, share.arn), reverse=True)
+    """Return the cluster's snapshots that the stage made, in any state, newest first."""
+    shares = [
+        each
+        for each in snapshots
+        if each.cluster == cluster and ownership.is_owned(each, PREFIX, policy.made_for)
+    ]
+    return sorted(shares, key=lambda each: (each.created or _BEING_MADE, each.arn), reverse=True)
 
 
 def newest_automated(cluster: str, snapshots: Iterable[Snapshot], now: datetime) -> Snapshot:

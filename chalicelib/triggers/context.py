@@ -56,7 +56,7 @@ def report(use_case: str, event: Json, result: Result) -> Json:
     Raise AwsError if it has errors, so that Lambda retries and the alarm rings.
     """
     answer = result.to_json()
-    if result.databases or not result.errors:  # otherwise nothing was decided
+    if result.databases or result.clusters or not result.errors:  # otherwise nothing was decided
         grounds = {"use_case": use_case, "event": event, "answer": answer}
         logger.info("decision", extra={"correlation_id": event.get("id"), **grounds})
     for metric in observability.result_metrics(answer):

@@ -1,7 +1,7 @@
 """Share production's snapshots: take them, share them once available, delete expired ones.
 
-Nothing here waits for RDS, which may take hours. Clusters are independent: an AwsError of one is
-raised after all have been processed.
+Nothing here waits for RDS, which may take hours. Clusters are independent: an AwsError of one does
+not stop the others.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from chalicelib.domain.functions import FOLLOW_SHARES, SHARE
 from chalicelib.domain.ownership import expired
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.results import ClusterResult, Result, combine
-from chalicelib.domain.shares import SharePolicy, managed_shares, newest_automated, time_of_data
+from chalicelib.domain.shares import SharePolicy, managed_shares, newest_automated
 from chalicelib.domain.snapshots import Snapshot
 from chalicelib.ports import Aws
 from chalicelib.settings.production import ProductionSettings
@@ -44,7 +44,7 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
 
 
 def follow_shares(settings: ProductionSettings, stage: str, aws: Aws) -> Result:
-    """Share available snapshots and delete expired ones; raise AwsError.
+    """Share available snapshots and delete expired ones; raise AwsError, or return it among the result's `errors`.
 
     A failed snapshot is reported and deleted, so that the next schedule starts anew.
     """
@@ -60,8 +60,7 @@ def follow_shares(settings: ProductionSettings, stage: str, aws: Aws) -> Result:
     # Delete after notifying: if the function is killed in between, people are notified twice, not never.
     # RDS may refuse to delete a failed one: its documentation requires an available one.
     _, not_deleted = run_each(to_delete, lambda each: aws.snapshots.delete(each.identifier))
-    raise_errors([*failures, *not_deleted])
-    return result
+    return result._replace(errors=(*failures, *not_deleted))
 
 
 def _each_cluster(
@@ -88,19 +87,25 @@ def _take(
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
     if found := _find(own(), name, policy, identifier):
         return found
-    if cluster.key and _is_default_key(aws, cluster.key, cluster.account):
+    waiting = [each for each in managed_shares(own(), name, policy) if not each.failed]
+    if len(waiting) > policy.keep:
+        # Otherwise they would fill the account's quota, one at each scheduled time.
+        message = f"{len(waiting)} snapshots of {name} wait for db-follow-shares: see its log"
+        raise Refused(Reason.SHARE_FAILED, message)
+    # Its own key's policy may not let this function describe it.
+    default = aws.keys.default() if cluster.key else None
+    if cluster.key and default and default.endswith(cluster.key):
         key = policy.key
-        if key is None or _is_default_key(aws, key, cluster.account):
+        if key is None or default.endswith(key):
             raise Refused(
                 Reason.DEFAULT_KEY,
                 f"{name} is encrypted under this account's default key aws/rds, which no other account "
                 f"can use, and SHARE_KMS_KEY_ID is {key or 'not set'}: it has to be customer-managed",
             )
         source = newest_automated(name, aws.snapshots.automated(name), aws.now())
-        made = aws.snapshots.copy(source.arn, identifier, key, policy.tags(source.taken))
+        made = aws.snapshots.copy(source.arn, identifier, key, policy.tags)
     else:
-        taken = time_of_data(scheduled, aws.now())
-        made = aws.snapshots.take(name, identifier, policy.tags(taken))
+        made = aws.snapshots.take(name, identifier, policy.tags)
     if made:
         return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
     # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.
@@ -109,13 +114,6 @@ def _take(
     raise Refused(
         Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tags"
     )
-
-
-def _is_default_key(aws: Aws, key: str, account: str) -> bool:
-    """Return whether a key is the account's default key."""
-    # Another account's is not, and this function has no right to describe it.
-    is_own = not key.startswith("arn:") or key.split(":")[4] == account
-    return is_own and aws.keys.is_aws_managed(key)
 
 
 def _find(

@@ -14,7 +14,7 @@ from demo.acceptance import nightly
 from demo.pipeline import create_pipeline
 from localcloud.accounts import REGION, key_of
 from localcloud.client import LocalCloud
-from tests.fakes import ACCEPTANCE, PRODUCTION, STACK, InMemoryAws, snapshot
+from tests.fakes import ACCEPTANCE, DEFAULT_KEY, PRODUCTION, STACK, InMemoryAws, snapshot
 
 NOW = datetime(2026, 1, 4, 4, tzinfo=UTC)
 TAKEN = datetime(2026, 1, 3, 22, tzinfo=UTC)
@@ -36,11 +36,10 @@ def boto_aws(cloud: LocalCloud, account: str = ACCEPTANCE) -> BotoAws:
 
 
 class FakeStage:
-    key, default_key = "alias/acceptance", "key/default"
+    key, default_key = "alias/acceptance", DEFAULT_KEY
 
     def __init__(self, account: str) -> None:
         self.aws = InMemoryAws(NOW, account)
-        self.aws.keys.default.add(self.default_key)
         self.aws.state_machines.missing.add(f"{MACHINE}-missing")
 
     def have(self, name: str, account: str = PRODUCTION, **facts: Any) -> None:

@@ -17,6 +17,7 @@ from urllib3 import HTTPResponse
 from chalicelib.aws.clients import BotoAws, _LazyClient
 from chalicelib.aws.cloudformation import CloudFormationStacks
 from chalicelib.aws.codepipeline import CodePipelines
+from chalicelib.aws.kms import KmsKeys
 from chalicelib.aws.rds import RdsClusters, RdsSnapshots, to_snapshot
 from chalicelib.aws.sns import SnsNotifier
 from chalicelib.aws.ssm import SsmParameters
@@ -86,7 +87,7 @@ def aws(cloud: LocalCloud) -> BotoAws:
         ("rds:DescribeDBClusterSnapshotAttributes", lambda aws: aws.snapshots.shared_with("it")),
         ("rds:ModifyDBClusterSnapshotAttribute", lambda aws: aws.snapshots.share("it", "1")),
         ("cloudformation:DescribeStacks", lambda aws: aws.stacks.find("it")),
-        ("kms:DescribeKey", lambda aws: aws.keys.is_aws_managed("it")),
+        ("kms:DescribeKey", lambda aws: aws.keys.default()),
         ("ssm:PutParameter", lambda aws: aws.parameters.put("it", "1", None)),
     ],
 )
@@ -95,7 +96,7 @@ def test_a_refused_call_is_an_error_that_names_operation_subject_and_code(
 ) -> None:
     cloud.set_faults([{"operation": operation, "kind": "deny", "times": 0}])
     name = operation.partition(":")[2]
-    with pytest.raises(AwsError, match=rf"^{name} of .*\bit failed: AccessDenied"):
+    with pytest.raises(AwsError, match=rf"^{name} of .*\b(it|rds) failed: AccessDenied"):
         ask(aws)
 
 
@@ -207,18 +208,22 @@ ONE = "<DBClusterSnapshot><DBClusterSnapshotArn>{}</DBClusterSnapshotArn></DBClu
         ("SnapshotQuotaExceeded", "snapshot-quota", TAKE),
     ],
 )
-def test_a_refusal_is_a_decision_unless_a_lost_attempt_was_given_what_is_refused(
+def test_a_refusal_is_a_decision_unless_another_request_was_given_what_is_refused(
     monkeypatch: pytest.MonkeyPatch, code: str, reason: str, make: Callable[[RdsSnapshots], object]
 ) -> None:
-    """The copy that was started may be the fifth, and a cluster is busy while a snapshot is taken."""
+    """Another delivery's, or a lost attempt: its copy may be the fifth, and a cluster is busy while a snapshot is taken."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     lost, no = (500, ""), (400, ERROR.format(code))
     begun, absent = ((200, DESCRIBED.format(text)) for text in (ONE.format(arn("name")), ""))
-    assert make(RdsSnapshots(answered_by("rds", lost, no, begun))) is None
-    for answers in ([lost, no, absent], [no]):
+    for before in ([lost], []):
+        assert make(RdsSnapshots(answered_by("rds", *before, no, begun))) is None
         with pytest.raises(Refused, match=r"^RDS refused to (copy|take) .*\ba: ") as caught:
-            make(RdsSnapshots(answered_by("rds", *answers)))
+            make(RdsSnapshots(answered_by("rds", *before, no, absent)))
         assert caught.value.reason == reason
+
+
+def test_a_default_key_that_was_never_used_is_none() -> None:
+    assert KmsKeys(answered_by("kms", (400, '{"__type": "NotFoundException"}'))).default() is None
 
 
 def test_a_copy_from_another_region_is_started_with_its_key_and_tags() -> None:

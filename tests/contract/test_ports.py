@@ -288,16 +288,14 @@ def test_an_execution_is_started_once_for_each_name_of_a_machine_that_exists(sta
 # --- in production --------------------------------------------------------------------------------
 
 
-def test_a_cluster_has_its_key_which_aws_may_manage(production: Stage) -> None:
-    key, default = production.key, production.default_key
+def test_a_cluster_has_its_key_and_the_account_a_default_one(production: Stage) -> None:
+    key, clusters = production.key, production.aws.clusters
     production.cluster("plain")
     production.cluster("secret", key)
-    clusters, keys = production.aws.clusters, production.aws.keys
     plain, secret, missing = (clusters.describe(each) for each in ("plain", "secret", "none"))
     assert [plain.key, secret.key, missing] == [None, key, None]
     assert [plain.identifier, secret.identifier] == ["plain", "secret"]
-    managed = [keys.is_aws_managed(each) for each in (default, key, "alias/none")]
-    assert managed == [True, False, False]  # RDS reports a missing one to whoever uses it
+    assert production.aws.keys.default() == production.default_key
 
 
 def test_a_snapshot_of_a_cluster_is_started_once_with_its_tags(production: Stage) -> None:

@@ -201,9 +201,8 @@ def everything_that_only_the_stage_uses_is_destroyed(user: User) -> None:
     for name, parameter in {ours: LATEST, others: "/other/latest", "by-hand": LATEST}.items():
         own = nightly("orders", TAKEN, account=ACCEPTANCE, identifier=name)
         (arn,) = user.cloud.seed_snapshots([own])["arns"]
-        tags = ownership.tags(parameter, TAKEN)
-        listed = [{"Key": key, "Value": value} for key, value in tags.items()]
-        rds.add_tags_to_resource(ResourceName=arn, Tags=listed)
+        tag = {"Key": ownership.MADE_FOR, "Value": parameter}
+        rds.add_tags_to_resource(ResourceName=arn, Tags=[tag])
     cloudwatch = user.client("cloudwatch")
     condition = {"ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 1}
     cloudwatch.put_metric_alarm(AlarmName="others", OKActions=[TOPIC], **condition)

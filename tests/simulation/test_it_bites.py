@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from chalicelib.domain.ownership import owned
+from chalicelib.domain.ownership import is_owned
 from chalicelib.domain.results import Result
 from chalicelib.usecases.current import Pipeline
 from tests.simulation.account import Behaviour
@@ -128,8 +128,8 @@ PLANTED: dict[str, Fault] = {
         "usecases.update_latest.expired_copies", lambda *_: [], with_copies(*EVENINGS, *EVENINGS)
     ),
     "managed by the tags alone": Fault(
-        "domain.ownership.owned",
-        lambda own, _, made_for: owned(own, "", made_for),
+        "domain.ownership.is_owned",
+        lambda own, _, made_for: is_owned(own, "", made_for),
         with_copies(SHARE, step("somebody_forges_a_copy", 0, "failed"), POLL),
     ),
     # Which are made and promoted.

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.copies import PREFIX, SOURCE, CopyPolicy, ManagedCopies
-from chalicelib.domain.ownership import MADE_FOR, TAKEN, expired
+from chalicelib.domain.copies import PREFIX, SOURCE, TAKEN, CopyPolicy, ManagedCopies
+from chalicelib.domain.ownership import MADE_FOR, expired
 from chalicelib.domain.snapshots import Criteria, Rejection, Snapshot
 from tests.fakes import ACCEPTANCE, PRODUCTION, arn, snapshot
 
