@@ -15,7 +15,7 @@ from chalice.config import Config
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import SettingsError
-from chalicelib.domain.functions import API, TRIGGERS, deployed_name
+from chalicelib.domain.functions import API
 from chalicelib.domain.parameters import PLACEHOLDER
 from chalicelib.domain.snapshots import SnapshotArn
 from cli import chalice_cli, configure, destroy, stacks, stages
@@ -60,13 +60,12 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
 
     say(f"2. chalice deploy --stage {name}")
     perform(_stopped(look))
-    perform(_orphans(look))
+    perform(_unusable(look))
     if dry_run:
         perform(Step("set", f"function {function}") for function in functions.values())
     else:
         chalice_cli.record(project, name, apis)
         chalice_cli.run(project, stage, "deploy")
-    perform(_handlers(look))
     perform(destroy.code(look, [each for each in destroy.ANY_FUNCTION if each not in functions]))
 
     say("3. monitoring")
@@ -185,33 +184,26 @@ def _stopped(look: Look) -> Iterator[Step]:
             yield Step("enable", f"function {name}, whose reserved concurrency somebody set to 0")
 
 
-def _orphans(look: Look) -> Iterator[Step]:
-    """Yield the functions whose role was deleted, so that Chalice makes them anew.
+def _unusable(look: Look) -> Iterator[Step]:
+    """Yield the functions that an update would not mend, so that Chalice makes them anew.
 
-    Lambda could not decrypt their variables with a new role of the same name.
+    Lambda could not decrypt a function's variables with a new role of the same name.
     https://repost.aws/knowledge-center/lambda-kmsaccessdeniedexception-errors
+    https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
     """
     for function, name in look.function_names.items():
-        role, configuration = stacks.role_name(look.stage.name, function), look.function(name)
-        is_managed = configuration and configuration["Role"].endswith(f"/{role}")
-        if is_managed and look.one("iam:GetRole", "Role", RoleName=role) is None:
-            delete = partial(look.calls.delete, "lambda:DeleteFunction", FunctionName=name)
-            yield Step("delete", f"function {name}, whose role was deleted", delete)
-
-
-def _handlers(look: Look) -> Iterator[Step]:
-    """Yield the functions of the first edition with their new handlers, which Chalice does not set.
-
-    https://github.com/aws/chalice/pull/2195
-    """
-    for function, trigger in TRIGGERS.items():
-        name = deployed_name(look.stage.name, function)
-        if look.is_outdated(name):
-            given = {"FunctionName": name, "Handler": f"chalicelib.triggers.{trigger}.handler"}
-            act = partial(look.calls.call, "lambda:UpdateFunctionConfiguration", **given)
-            # Chalice's own update may not have ended yet.
-            settled = partial(wait_for, act, busy={"ResourceConflictException"})
-            yield Step("set", f"handler of {name}", settled)
+        role, found = stacks.role_name(look.stage.name, function), look.function(name) or {}
+        is_managed = found.get("Role", "").endswith(f"/{role}")
+        if found.get("State") == "Failed":
+            why = "whose creation failed"
+        elif look.is_outdated(name):
+            why = "whose handler is the first edition's"
+        elif is_managed and look.one("iam:GetRole", "Role", RoleName=role) is None:
+            why = "whose role was deleted"
+        else:
+            continue
+        delete = partial(look.calls.delete, "lambda:DeleteFunction", FunctionName=name)
+        yield Step("delete", f"function {name}, {why}", delete)
 
 
 def _monitoring(look: Look) -> Iterator[Step]:

@@ -14,20 +14,24 @@ from cli.deploy import deployable
 
 _NEXT = """\
 next, with a bucket of your own:
-  aws cloudformation deploy --stack-name {before} --template-file {out}/before.json
+{parameters}  aws cloudformation deploy --stack-name {before} --template-file {out}/before.json
   aws cloudformation package --template-file {out}/sam.json --s3-bucket BUCKET \\
     --output-template-file {out}/packaged.yaml
   aws cloudformation deploy --stack-name {functions} --template-file {out}/packaged.yaml \\
     --s3-bucket BUCKET --capabilities CAPABILITY_IAM
   aws cloudformation deploy --stack-name {after} --template-file {out}/after.json
-{parameters}Remove from before.json what the account already has: a stack cannot take it over, and would fail.
+{notes}Remove from before.json what the account already has: a stack cannot take it over, and would fail.
 To delete the stage, except parameters, topic and logs:
 {deletions}
 """
 
+_EMAIL = """\
+The first time, add to the first deployment: --parameter-overrides Email=…
+Later deployments without it keep the address.
+"""
 _PARAMETERS = """\
-The first time, add to the first command: --parameter-overrides {}
-Later deployments without them keep these values, and overwrite nothing that has changed since.
+For a parameter that exists, AWS refuses that command and changes nothing. If you know the first snapshot to
+restore, write its ARN as the value of current.
 """
 
 
@@ -43,10 +47,15 @@ def package(project: Path, name: str, out: Path) -> str:
     for which, template in templates.items():
         (out / f"{which}.json").write_text(stages.to_text(template), encoding="utf-8")
     names = dict(zip(("before", "functions", "after"), stacks.packaged_stacks(name), strict=True))
-    given = " ".join(f"{each}=…" for each in before["Parameters"])
+    parameters = [
+        f"  aws ssm put-parameter --name {parameter} --type String --value {value}\n"
+        for parameter, value in stacks.parameters(stage).items()
+    ]
+    notes = (_PARAMETERS if parameters else "") + (_EMAIL if before["Parameters"] else "")
     return _NEXT.format(
         **names,
         out=shlex.quote(str(out)),
-        parameters=_PARAMETERS.format(given) if given else "",
+        parameters="".join(parameters),
+        notes=notes,
         deletions=stacks.deletions(name),
     ).rstrip()

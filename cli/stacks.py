@@ -1,6 +1,6 @@
 """What `chalice deploy` does not make: pure functions of the stage.
 
-*Before* the functions come the parameters and the topic that they rely on, *after* them what monitors
+*Before* the functions come their logs and the topic that they rely on, *after* them what monitors
 them: alarms, settings of asynchronous invocations, a dashboard. These are the templates
 infrastructure/monitoring-*.yaml. `aurora-refresh package` writes both as CloudFormation templates.
 """
@@ -130,30 +130,14 @@ def parameters(stage: Stage) -> dict[str, str]:
 def packaged_before(stage: Stage) -> Template:
     """Return the template of what the functions rely on; it does not depend on what exists.
 
-    First values and the e-mail address are parameters of the stack, which an update keeps. Everything
-    else of a stored parameter is the same in every package, or CloudFormation would write its first
-    value again. Earlier versions deployed a stack of this name with other logical names: its update
-    fails.
+    The parameters are not in it: CloudFormation writes a parameter's first value again whenever
+    anything of its resource changes. Earlier versions deployed a stack of this name with other
+    logical names: its update fails.
     """
     resources: dict[str, Resource] = {}
     given: dict[str, Resource] = {}
     description = f"{APP}, stage {stage.name}: what the functions rely on, packaged"
     template: Template = {"Description": description, "Parameters": given, "Resources": resources}
-    databases = stage.settings.databases if isinstance(stage, AcceptanceStage) else ()
-    values: dict[str, Any] = {**parameters(stage)}
-    for name in (each.current_parameter for each in databases):
-        given[_logical("First", name)] = {
-            "Type": "String",
-            "Default": PLACEHOLDER,
-            "Description": f"First value of {name}, a snapshot's ARN. Do not change it later: it would "
-            "overwrite whatever the parameter holds by then",
-        }
-        values[name] = {"Ref": _logical("First", name)}
-    for name, value in values.items():
-        description = f"{APP}; the stack knows only its first value"
-        resources[_logical("Packaged", name)] = _retained(
-            "AWS::SSM::Parameter", Name=name, Type="String", Value=value, Description=description
-        )
     for group in log_groups(stage):
         resources[_logical("Packaged", group)] = _retained(
             "AWS::Logs::LogGroup", LogGroupName=group, RetentionInDays=LOG_DAYS

@@ -61,6 +61,14 @@ def test_chalice_finds_the_first_api_despite_its_record(tmp_path: Path, apis: li
     assert [each["rest_api_id"] for each in found] == apis[:1]
 
 
+def test_a_function_whose_creation_failed_is_made_anew() -> None:
+    """Lambda cannot update it."""
+    found = {"State": "Failed", "Role": "arn:aws:iam::222222222222:role/own"}
+    seen = Mock(function_names={RESTORE: "restore"}, function=lambda _: found)
+    (step,) = deploy._unusable(seen)  # noqa: SLF001
+    assert str(step) == "  delete     function restore, whose creation failed"
+
+
 def test_a_stage_with_stacks_or_roles_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stack was created from a package, or by an earlier version. A role may be the company's."""
     former = "aurora-refresh-acceptance-after"
