@@ -69,14 +69,13 @@ class Metric(NamedTuple):
 def result_metrics(result: Mapping[str, Any]) -> list[Metric]:
     """Return the metrics of each database in a result.
 
-    An off-week is not counted, because no refresh was due. The age is emitted only when `latest` or
-    `current` changed.
+    The age is emitted only when `latest` or `current` changed.
     """
     metrics = []
     for entry in result.get("databases", ()):
         outcome = entry.get("outcome", result["outcome"])
         counter = _COUNTERS.get(outcome)
-        if counter and result["reason"] != "off-week":
+        if counter:
             metrics.append(Metric(entry["name"], counter, 1, "Count"))
         if "age_hours" in entry and outcome != "unchanged":
             metrics.append(Metric(entry["name"], "SnapshotAgeHours", entry["age_hours"], "None"))

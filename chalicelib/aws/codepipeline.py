@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.aws.errors import translate_errors
+from botocore.exceptions import ClientError
+
+from chalicelib.aws.errors import code_and_message, translate_errors
 from chalicelib.domain.deployment import PREPARES_CHANGE_SET, Action, Position
 from chalicelib.domain.errors import Refused
 from chalicelib.domain.ledger import Run
@@ -46,7 +48,8 @@ class CodePipelines:
                 found += map(_to_run, page["pipelineExecutionSummaries"])
                 if found and found[-1].started < oldest:
                     break
-        return found
+        # CodePipeline promises no order.
+        return sorted(found, key=lambda each: each.started, reverse=True)
 
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
         """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ListActionExecutions.html"""
@@ -56,14 +59,16 @@ class CodePipelines:
         )
         found: list[Action] = []
         prepared: dict[tuple[str | None, ...], datetime] = {}
-        # CodePipeline may not know a run yet that it has just listed, and promises no order.
+        # CodePipeline may not know a run yet that it has just listed.
         unknown = "PipelineExecutionNotFoundException"
         with self._translate("ListActionExecutions", name, ignored=unknown):
             for page in islice(pages, None if execution_id else _MOST_ACTION_PAGES):
                 details = page["actionExecutionDetails"]
                 found += [_to_action(detail) for detail in details if "startTime" in detail]
+                found.sort(key=lambda each: each.started, reverse=True)
+                # A retried stage prepares anew.
                 prepared = {
-                    _target(x): x.started for x in found if x.category == PREPARES_CHANGE_SET
+                    _target(x): x.started for x in found[::-1] if x.category == PREPARES_CHANGE_SET
                 }
                 # More recent actions than a page has may hide what was deployed last, and when it was read.
                 if not execution_id and any(
@@ -73,7 +78,6 @@ class CodePipelines:
                     for each in found
                 ):
                     break
-        found.sort(key=lambda each: each.started, reverse=True)
         return [
             each._replace(reads_since=each.reads_since or prepared.get(_target(each), each.started))
             for each in found
@@ -82,7 +86,7 @@ class CodePipelines:
     def positions(self, name: str) -> Mapping[str, Position]:
         """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html"""
         with self._translate("GetPipelineState", name):
-            stages = self._client.get_pipeline_state(name=name)["stageStates"]
+            stages = self._client.get_pipeline_state(name=name).get("stageStates", [])
         return {run: position for stage in stages for run, position in _positions_in(stage)}
 
     def start(self, name: str, token: str) -> str:
@@ -99,7 +103,9 @@ class CodePipelines:
         with translate_errors(operation, f"pipeline {name}", ignored=ignored):
             try:
                 yield
-            except self._client.exceptions.PipelineNotFoundException as error:
+            except ClientError as error:
+                if code_and_message(error)[0] != "PipelineNotFoundException":
+                    raise
                 message = f"there is no pipeline named {name}"
                 raise Refused(Reason.PIPELINE_MISSING, message) from error
 

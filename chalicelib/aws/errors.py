@@ -25,8 +25,8 @@ def translate_errors(operation: str, subject: str, *, ignored: str | None = None
         if code == ignored:
             return
         # A server error (5xx) does not prove that the call had no effect.
-        metadata = error.response["ResponseMetadata"]
-        answered = metadata["HTTPStatusCode"] < 500 and LOST_ATTEMPT not in metadata
+        metadata = error.response.get("ResponseMetadata", {})
+        answered = metadata.get("HTTPStatusCode", 400) < 500 and LOST_ATTEMPT not in metadata
         raise AwsError(operation, subject, code, message, answered=answered) from error
     except (BotoCoreError, ResponseParserError) as error:
         raise AwsError(

@@ -352,7 +352,8 @@ def held_by(actions: Iterable[Action], stack: str | None, ledger: Ledger) -> Ver
     if newest is None or (newest.category != PREPARES_CHANGE_SET and newest.status != "InProgress"):
         return None
     # The history may not go back so far, as after a deletion.
-    return next(reversed(versions_read_by(newest, ledger)), ledger[0])
+    read = newest._replace(started=newest.reads_since or newest.started)
+    return next(reversed(versions_read_by(read, ledger)), ledger[0])
 
 
 def last_deployed(ledger: Ledger, actions: Sequence[Action]) -> Deployment:

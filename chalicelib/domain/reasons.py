@@ -46,11 +46,10 @@ class Reason(StrEnum):
     # How a run ended.
     RUN_FAILED = "run-failed", "failed", "Open the run to see why it failed; if none was started, see the function's log. The schedule tries again by itself. To restore sooner, ask again: refresh with --outside-window, pin or rollback with --deploy-now."
     NOTHING_RESTORED = "nothing-restored", "failed", "Check that the run did not skip its deploy stage, that the template reads current, and that the database's P_STACK_NAME, such as RDS_STACK_NAME, is right (docs/main-pipeline.md)."
-    FAILED_AFTER_RESTORE = "failed-after-restore", "failed", "The new data is deployed, and current stays. Correct the stage that failed and retry it."
+    FAILED_AFTER_RESTORE = "failed-after-restore", "failed", "The new data is deployed, and current stays. Correct the stage that failed and retry it; a cancelled run needs nothing."
     NOT_PREPARED = "not-prepared", "failed", "Do NOT use the data yet. Correct what failed, and redrive the execution if there is one; its success completes the refresh."
     DEPLOYED_DIFFERS = "deployed-differs", "failed", "If the data is right, do nothing: current now names what is deployed. Otherwise pin a snapshot with --deploy-now."
     DEPLOYED_UNKNOWN = "deployed-unknown", "failed", "Correct what is named above. Until then nothing is reverted. A deleted cluster comes back only from another snapshot than the one in current: pin one with --deploy-now."
-    OTHER_PIPELINE = "other-pipeline", "ignored"
 
     # Production.
     CLUSTER_MISSING = "cluster-missing", "failed", "Correct CLUSTERS, and deploy."

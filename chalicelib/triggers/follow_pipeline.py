@@ -8,6 +8,6 @@ settings = context.acceptance()
 
 
 def handler(event: Json, _: object) -> Json:
-    """Handle CodePipeline's event of a run that has ended."""
-    result = reconcile(settings, context.aws, event["detail"]["pipeline"])
+    """Handle CodePipeline's event of a run that has ended, or none at all, as the poll does."""
+    result = reconcile(settings, context.aws, event.get("detail", {}).get("pipeline"))
     return context.report("reconcile", event, result)

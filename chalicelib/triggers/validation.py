@@ -59,10 +59,8 @@ class Field(NamedTuple):
 
 def json_body(raw: bytes | str, fields: Sequence[Field]) -> dict[str, Any]:
     """Return the values of the fields in a JSON object, or their defaults; raise BadRequestError."""
-    if not raw and not fields:
-        return {}
     try:
-        body = json.loads(raw)
+        body = json.loads(raw) if raw else {}
     except (ValueError, RecursionError):
         raise BadRequestError("the body is not JSON") from None
     if not isinstance(body, dict):

@@ -23,7 +23,7 @@ from chalicelib.domain.ledger import CLOCK_TOLERANCE, Ledger, Run, Version, last
 from chalicelib.domain.parameters import visible
 from chalicelib.ports import Aws
 
-# An action goes on after its run has failed beside it, or was stopped and abandoned.
+# An action goes on after its run was cancelled, or stopped and abandoned.
 _LONGEST_DEPLOY = timedelta(hours=6)
 
 

@@ -74,7 +74,7 @@ def pin(
             number = put(aws, name, found.arn, note, move.after)
         try:
             if busy := Pipeline.main(settings, aws, values).busy():
-                busy += ": if it has yet to deploy, it restores this snapshot"
+                busy += ": if it has yet to read current, it restores this snapshot"
         except RefreshError as error:  # the pin itself is done
             busy = f"cannot determine whether a run is in progress: {error}"
     return {

@@ -97,8 +97,7 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
     function = RECONCILE if ended is None else FOLLOW_PIPELINE
     values = aws.parameters.get(settings.promotion_parameters)
     if ended and value_of(values, settings.pipeline_parameter) != ended:
-        message = f"{ended} is not the main pipeline"
-        return Result("ignored", Reason.OTHER_PIPELINE, message)
+        return Result("ignored", None, f"{ended} is not the main pipeline")
     # Read the ledgers before listing the runs, so that a new version never seems to lack its run.
     read, errors = run_each(
         settings.databases, lambda each: (each, aws.parameters.history(each.current_parameter))

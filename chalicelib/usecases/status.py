@@ -5,6 +5,7 @@ Nothing here writes. All answers come from one look at the account, so that they
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 from chalicelib.domain.database import Database
 from chalicelib.domain.deployment import (
@@ -137,12 +138,16 @@ class _Look:
             self.error = error
         self.pipeline = Deployments(aws, name or "", runs, histories)
         self.ledgers = self.pipeline.ledgers
-        self.deployed = {
-            each: _deployed(self.pipeline, each, ledger) for each, ledger in self.ledgers.items()
-        }
         self.now = aws.now()
         several = len(settings.databases) > 1
         self.for_all = " Until then, no other database is refreshed either." if several else ""
+
+    @cached_property
+    def deployed(self) -> dict[Database, Deployment]:
+        """What is deployed, which the history does not show."""
+        return {
+            each: _deployed(self.pipeline, each, ledger) for each, ledger in self.ledgers.items()
+        }
 
     def is_new(self) -> bool:
         """Return whether the stage waits for its first update."""

@@ -11,12 +11,14 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from urllib3 import HTTPResponse
 
 from chalicelib.aws.clients import BotoAws, _LazyClient
 from chalicelib.aws.cloudformation import CloudFormationStacks
 from chalicelib.aws.codepipeline import CodePipelines
+from chalicelib.aws.errors import translate_errors
 from chalicelib.aws.kms import KmsKeys
 from chalicelib.aws.rds import RdsClusters, RdsSnapshots, to_snapshot
 from chalicelib.aws.sns import SnsNotifier
@@ -222,6 +224,12 @@ def test_a_refusal_is_a_decision_unless_another_request_was_given_what_is_refuse
         assert caught.value.reason == reason
 
 
+def test_an_error_without_metadata_is_an_answer() -> None:
+    with pytest.raises(AwsError) as caught, translate_errors("GetIt", "it"):
+        raise ClientError({"Error": {"Code": "No"}}, "GetIt")
+    assert (caught.value.code, caught.value.answered) == ("No", True)
+
+
 def test_a_default_key_that_was_never_used_is_none() -> None:
     assert KmsKeys(answered_by("kms", (400, '{"__type": "NotFoundException"}'))).default() is None
 
@@ -371,6 +379,7 @@ def test_a_change_set_reads_when_its_run_prepares_it_and_an_action_when_it_begin
     elsewhere = {"region": "us-east-1", "roleArn": "arn:aws:iam::111111111111:role/deploy"}
     newer = [change_set("run-1", "EXECUTE", 40), change_set("run-2", "EXECUTE", 50)]
     older = [change_set("run-1", "REPLACE", 30, "other"), change_set("run-1", "REPLACE", 10)]
+    older.append(change_set("run-1", "REPLACE", 5))  # of the first attempt; the stage was retried
     older.append(change_set("run-1", "REPLACE", 0, **elsewhere))
     bare = [action("run-1", "Scan"), action("run-1", "Scan", startTime=NOW)]
     first = {"pipelineName": "m", "filter": {"pipelineExecutionId": "run-1"}}
@@ -396,12 +405,13 @@ def test_a_change_set_reads_when_its_run_prepares_it_and_an_action_when_it_begin
         (STACK, "Deploy", timedelta(minutes=10)),
         ("other", PREPARES_CHANGE_SET, timedelta(minutes=30)),
         (STACK, PREPARES_CHANGE_SET, timedelta(minutes=10)),
+        (STACK, PREPARES_CHANGE_SET, timedelta(minutes=5)),
         (STACK, PREPARES_CHANGE_SET, timedelta(minutes=0)),
     ]
     assert (found[-1].account, found[-1].region) == ("111111111111", "us-east-1")
     scan = Action("run-1", "Deploy", "Scan", "InProgress", NOW, NOW, reads_since=NOW)
     recent = pipelines.actions("m")
-    assert (recent.count(scan), len(recent)) == (1, 6)
+    assert (recent.count(scan), len(recent)) == (1, 7)
     unknown = 400, '{"__type": "PipelineExecutionNotFoundException"}'  # a run that was just listed
     assert CodePipelines(answered_by("codepipeline", unknown)).actions("m", "run-1") == []
 

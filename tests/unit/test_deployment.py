@@ -210,6 +210,7 @@ def test_a_change_set_holds_what_current_was_until_it_is_executed() -> None:
     # Executed, but CloudFormation may not have begun.
     assert held(EXECUTING, PREPARED) == B
     assert held(EXECUTING._replace(status="Succeeded"), PREPARED) is None
+    assert held(EXECUTING._replace(started=at(25), reads_since=at(2))) == B
     prepared_again = deploy("r", 30, category=PREPARES_CHANGE_SET)
     assert held(prepared_again, EXECUTING, PREPARED) == C
     # A deploy in one action has read it, too.

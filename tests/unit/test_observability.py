@@ -80,7 +80,7 @@ def test_an_outcome_is_counted_if_it_is_one_of_a_refresh() -> None:
     assert metrics("failed", Reason.NO_LATEST) == [count("RefreshFailed")]
     assert metrics("unchanged") == metrics("updated") == metrics("ignored") == []
     assert metrics("succeeded") == [count("RefreshSucceeded")]
-    assert metrics("skipped", Reason.OFF_WEEK) == []
+    assert metrics("skipped", Reason.OFF_WEEK) == [count("RefreshSkipped")]
     # One database's failure is not another's.
     assert metrics("failed", Reason.NO_ELIGIBLE_SNAPSHOT, outcome="updated") == []
 

@@ -13,7 +13,7 @@ from tests.usecases.states import Arrange, denied, in_turn, waits_for_approval, 
 
 UNTIL = {"until": "2026-01-22"}
 RESTORING = f"{WAITING}: it restores rds from {NEW}"
-MAY = ": if it has yet to deploy, it restores this snapshot"
+MAY = ": if it has yet to read current, it restores this snapshot"
 UNKNOWN = "cannot determine whether a run is in progress: "
 
 
