@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from chalicelib.domain.database import Database
-from chalicelib.domain.errors import AwsError, Refused
+from chalicelib.domain.errors import RefreshError, Refused
 from chalicelib.domain.parameters import Values, snapshot_of
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot
@@ -107,7 +107,7 @@ class Result(NamedTuple):
     execution_id: str | None = None
     steps: tuple[Step, ...] = ()
     clusters: tuple[ClusterResult, ...] = ()
-    errors: tuple[AwsError, ...] = ()
+    errors: tuple[RefreshError, ...] = ()
 
     def to_json(self) -> Json:
         """Return the result with an execution id only if a run was started."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from chalicelib.domain.errors import AwsError
+from chalicelib.domain.errors import AwsError, RefreshError
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -23,7 +23,7 @@ def run_each(
     return results, errors
 
 
-def raise_errors(errors: Sequence[AwsError], notes: Iterable[str] = ()) -> None:
+def raise_errors(errors: Sequence[RefreshError], notes: Iterable[str] = ()) -> None:
     """Raise the first error, if any, with the others and `notes` as its notes."""
     if errors:
         first, *others = errors

@@ -14,8 +14,8 @@ _OUTCOMES = {"updated": "succeeded", "unchanged": "ignored"}
 def poll(settings: Settings, aws: Aws) -> Result:
     """Reconcile, and finish copies if there are any; the result has the errors of both."""
     results, errors = run_each([reconcile, follow_copies], lambda step: step(settings, aws))
-    errors += [error for result in results for error in result.errors]
+    of_results = [error for result in results for error in result.errors]
     entries = [entry for result in results for entry in result.databases]
     result = combine(entries) if entries else results[0] if results else Result("ignored")
     outcome = _OUTCOMES.get(result.outcome, result.outcome)
-    return result._replace(outcome=outcome, errors=tuple(errors))
+    return result._replace(outcome=outcome, errors=(*errors, *of_results))

@@ -40,7 +40,6 @@ from chalicelib.domain.results import DatabaseResult, Result, combine, hours
 from chalicelib.ports import Aws
 from chalicelib.settings.acceptance import Settings
 from chalicelib.usecases.batch import run_each
-from chalicelib.usecases.checks import pipeline_problem
 from chalicelib.usecases.copies import time_of_data
 from chalicelib.usecases.current import Pipeline
 from chalicelib.usecases.preparation import prepare
@@ -106,10 +105,7 @@ def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
         pipeline = Pipeline.main(settings, aws, values)
     except Refused as refused:
         # Until somebody corrects it, nothing is put back and nobody is notified: the error alarm stays on.
-        name, problem = settings.pipeline_parameter, pipeline_problem(settings, values)
-        operation = "GetParameters" if problem else "ListPipelineExecutions"
-        unknown = AwsError(operation, name, refused.reason, str(refused))
-        return Result("ignored", refused.reason, str(refused), errors=(*errors, unknown))
+        return Result("ignored", refused.reason, str(refused), errors=(*errors, refused))
     ledgers = [(each, Ledger(found, pipeline.runs)) for each, found in read]
     results: list[DatabaseResult] = []
     notified: set[tuple[Database, Verdict]] = set()
