@@ -129,7 +129,7 @@ def test_a_long_file_is_a_build_whose_script_runs_it_in_one_transaction_and_prin
         "aws": f'case $1 in s3) cp {file} "$5";; *) echo secret;; esac',
         "jq": "case $2 in .username) echo owner;; *) echo password;; esac",
         "mysql": f'echo "$@" >{tmp_path}/options;'
-         """text=$(tee /dev/stderr); case $text in
+        """text=$(tee /dev/stderr); case $text in
             *item*) echo "ERROR 1062 (23000) at line 3: Duplicate entry 'a lamp'" >&2; exit 1 ;;
             quit*) ;;
             *"DO 0; COMMIT; SELECT 'committed';") echo committed ;; esac""",
