@@ -22,7 +22,8 @@ for function, rule in stage.rules.items():
     on = blueprint.schedule if isinstance(rule, str) else blueprint.on_cw_event
     on(rule, name=function)(trigger.handler)
     app.register_blueprint(blueprint)
-    # Lambda calls the handler itself; so does Chalice's test client, instead of with an event of Chalice's.
+    # Chalice registers a wrapper that passes an event object of its own. Lambda, and so Chalice's
+    # test client, calls the handler itself.
     app.handler_map[function] = trigger.handler
 
 if isinstance(stage, Settings) and stage.pin_api_enabled:

@@ -66,7 +66,10 @@ class Keys(Protocol):
     """KMS keys."""
 
     def default(self) -> str | None:
-        """Return the ARN of RDS's default key, aws/rds, which no other account can ever use; None if it was never used."""
+        """Return the ARN of RDS's default key, aws/rds; None if it was never used.
+
+        No other account can ever use that key.
+        """
 
 
 class Parameters(Protocol):

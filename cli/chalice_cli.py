@@ -23,13 +23,13 @@ def run(project: Path, stage: Stage, command: str, *more: str) -> None:
 
     Of a stack trace, which Chalice prints for unexpected errors, only the end is passed on.
     """
-    _check_modes(project)
     # Chalice uses a package again that is there, even one that it was stopped in writing.
     for package in (project / ".chalice/deployments").glob("*.zip"):
         package.unlink(missing_ok=True)
-    # Chalice packs bytecode, too, which AWS advises against: https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
+    # Chalice packs bytecode, too, which AWS advises against.
+    # https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
     for bytecode in (project / "chalicelib").rglob("__pycache__"):
-        shutil.rmtree(bytecode)
+        shutil.rmtree(bytecode, ignore_errors=True)
     words = ["chalice", command, "--stage", stage.name]
     with (
         subprocess.Popen(  # noqa: S603 (Chalice's own command, of this Python)
@@ -52,7 +52,7 @@ def run(project: Path, stage: Stage, command: str, *more: str) -> None:
         raise Failure(f"{' '.join(words)} ended with status {running.returncode}: see above")
 
 
-def _check_modes(project: Path) -> None:
+def check_modes(project: Path) -> None:
     """Raise Failure for a file that Lambda could not read, for Chalice packs each with its mode.
 
     https://docs.aws.amazon.com/lambda/latest/dg/deployment-package-v2.html

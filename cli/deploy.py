@@ -48,6 +48,7 @@ def deploy(project: Path, name: str, answers: Mapping[str, str], *, dry_run: boo
     look, functions = opened(stage), stacks.function_names(stage)
     apis = look.rest_apis() if API in functions else []
     _check_api(project, look, apis)
+    chalice_cli.check_modes(project)
 
     def perform(steps: Iterable[Step]) -> None:
         for step in steps:
@@ -185,7 +186,7 @@ def _stopped(look: Look) -> Iterator[Step]:
 
 
 def _unusable(look: Look) -> Iterator[Step]:
-    """Yield the functions that an update would not mend, so that Chalice makes them anew.
+    """Yield the functions that an update cannot repair, so that Chalice makes them anew.
 
     Lambda could not decrypt a function's variables with a new role of the same name.
     https://repost.aws/knowledge-center/lambda-kmsaccessdeniedexception-errors

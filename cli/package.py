@@ -30,8 +30,8 @@ The first time, add to the first deployment: --parameter-overrides Email=…
 Later deployments without it keep the address.
 """
 _PARAMETERS = """\
-For a parameter that exists, AWS refuses that command and changes nothing. If you know the first snapshot to
-restore, write its ARN as the value of current.
+put-parameter fails, and changes nothing, if the parameter exists. If you know the first snapshot to restore, write its
+ARN as the value of current.
 """
 
 
@@ -39,6 +39,7 @@ def package(project: Path, name: str, out: Path) -> str:
     """Write the templates to the folder; return how to deploy and delete them; raise Failure."""
     stage = deployable(project, name)
     boto3.Session()  # which raises for a profile that does not exist; Chalice would end with a trace
+    chalice_cli.check_modes(project)
     chalice_cli.run(project, stage, "package", "--pkg-format", "cloudformation", str(out.resolve()))
     functions = json.loads((out / "sam.json").read_text(encoding="utf-8"))
     stacks.name_packaged(stage, functions)

@@ -249,10 +249,11 @@ class InMemoryClusters:
 class InMemoryKeys:
     def __init__(self, aws: InMemoryAws) -> None:
         self.aws = aws
+        self.arn: str | None = DEFAULT_KEY
 
     @_call
-    def default(self) -> str:
-        return DEFAULT_KEY
+    def default(self) -> str | None:
+        return self.arn
 
 
 class InMemoryParameters:

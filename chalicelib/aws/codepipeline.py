@@ -1,6 +1,6 @@
 """CodePipeline: the main pipeline, which deploys the infrastructure and restores from `current`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -48,7 +48,7 @@ class CodePipelines:
                 found += map(_to_run, page["pipelineExecutionSummaries"])
                 if found and found[-1].started < oldest:
                     break
-        # CodePipeline promises no order.
+        # As CodePipeline lists them, but it promises no order.
         return sorted(found, key=lambda each: each.started, reverse=True)
 
     def actions(self, name: str, execution_id: str | None = None) -> list[Action]:
@@ -58,35 +58,29 @@ class CodePipelines:
             pipelineName=name, **of_run
         )
         found: list[Action] = []
-        prepared: dict[tuple[str | None, ...], datetime] = {}
         # CodePipeline may not know a run yet that it has just listed.
         unknown = "PipelineExecutionNotFoundException"
         with self._translate("ListActionExecutions", name, ignored=unknown):
             for page in islice(pages, None if execution_id else _MOST_ACTION_PAGES):
                 details = page["actionExecutionDetails"]
                 found += [_to_action(detail) for detail in details if "startTime" in detail]
-                found.sort(key=lambda each: each.started, reverse=True)
-                # A retried stage prepares anew.
-                prepared = {
-                    _target(x): x.started for x in found[::-1] if x.category == PREPARES_CHANGE_SET
-                }
                 # More recent actions than a page has may hide what was deployed last, and when it was read.
                 if not execution_id and any(
                     each.category == "Deploy"
                     and each.status != "Failed"
-                    and (each.reads_since or _target(each) in prepared)
+                    and _reads_since(each, found)
                     for each in found
                 ):
                     break
+        found.sort(key=lambda each: each.started, reverse=True)
         return [
-            each._replace(reads_since=each.reads_since or prepared.get(_target(each), each.started))
-            for each in found
+            each._replace(reads_since=_reads_since(each, found) or each.started) for each in found
         ]
 
     def positions(self, name: str) -> Mapping[str, Position]:
         """https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_GetPipelineState.html"""
         with self._translate("GetPipelineState", name):
-            stages = self._client.get_pipeline_state(name=name).get("stageStates", [])
+            stages = self._client.get_pipeline_state(name=name)["stageStates"]
         return {run: position for stage in stages for run, position in _positions_in(stage)}
 
     def start(self, name: str, token: str) -> str:
@@ -108,6 +102,23 @@ class CodePipelines:
                     raise
                 message = f"there is no pipeline named {name}"
                 raise Refused(Reason.PIPELINE_MISSING, message) from error
+
+
+def _reads_since(action: Action, found: Sequence[Action]) -> datetime | None:
+    """Return when an action, or the preparation of the change set that it executes, began.
+
+    None if that preparation is not listed. A retried stage prepares the change set again.
+    """
+    if action.reads_since:
+        return action.reads_since
+    prepared = (
+        each.started
+        for each in found
+        if each.category == PREPARES_CHANGE_SET
+        and _target(each) == _target(action)
+        and each.started <= action.started
+    )
+    return max(prepared, default=None)
 
 
 def _to_run(summary: "PipelineExecutionSummaryTypeDef") -> Run:

@@ -150,8 +150,8 @@ class RdsSnapshots:
                 code, message = code_and_message(error)
                 if code not in reasons:
                     raise
-                # Because of it, RDS may refuse another delivery of the event, or the retry of a
-                # request whose response was lost.
+                # Another delivery, or a first attempt whose response was lost, may have made it.
+                # RDS may then refuse this request: the cluster is busy, or a quota is used up.
                 if self._describe(self._client, name):
                     return
                 raise Refused(reasons[code], f"RDS refused to {action}: {message}") from error

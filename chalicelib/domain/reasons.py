@@ -59,7 +59,7 @@ class Reason(StrEnum):
     AUTOMATED_STALE = "automated-stale", "failed", "Check the cluster's events to see why there is no newer backup."
     SNAPSHOT_QUOTA = "snapshot-quota", "failed", "Delete manual cluster snapshots that you no longer need: RDS allows 100 per Region."
     NAME_TAKEN = "name-taken", "failed", "Find out who made that snapshot, then delete it; copy it first if it is needed."
-    SHARE_FAILED = "share-failed", "failed", "Check the cluster's events and its key."
+    SHARE_FAILED = "share-failed", "failed", "Check the cluster's events and its key, or the log of db-follow-shares."
     # fmt: on
 
     # A person's request, refused with a message that says what to do.

@@ -12,6 +12,7 @@ from chalicelib.domain.snapshots import Snapshot
 PREFIX = "aurora-refresh-share-"
 # AWS takes one automated snapshot a day. Taking it may last hours, and the backup window may move.
 OLDEST_AUTOMATED = timedelta(hours=36)
+# RDS gives a snapshot its time once it is made.
 _BEING_MADE = datetime.max.replace(tzinfo=UTC)
 
 
@@ -38,7 +39,7 @@ class SharePolicy(NamedTuple):
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags of a snapshot."""
+        """The tag by which `is_owned` recognizes a snapshot."""
         return {ownership.MADE_FOR: self.made_for}
 
 

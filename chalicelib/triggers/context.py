@@ -53,7 +53,8 @@ def production() -> ProductionSettings:
 def report(use_case: str, event: Json, result: Result) -> Json:
     """Log the result of a use case with its grounds, count it, and return it as JSON.
 
-    Raise its errors, if there are any, so that Lambda retries and the alarm rings.
+    Raise the first of its errors, with the others as notes, so that Lambda retries and the alarm
+    rings.
     """
     answer = result.to_json()
     if result.databases or result.clusters or not result.errors:  # otherwise nothing was decided

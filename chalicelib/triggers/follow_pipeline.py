@@ -8,6 +8,6 @@ settings = context.acceptance()
 
 
 def handler(event: Json, _: object) -> Json:
-    """Handle CodePipeline's event of a run that has ended, or none at all, as the poll does."""
+    """Reconcile when CodePipeline reports that a run has ended; without an event, as the poll does."""
     result = reconcile(settings, context.aws, event.get("detail", {}).get("pipeline"))
     return context.report("reconcile", event, result)

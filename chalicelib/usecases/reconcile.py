@@ -90,13 +90,14 @@ class _Look(NamedTuple):
 def reconcile(settings: Settings, aws: Aws, ended: str | None = None) -> Result:
     """Reconcile whatever has happened; raise AwsError.
 
-    An AwsError of one database does not stop the others: it is among the result's `errors`.
+    An AwsError of one database does not stop the others: it is among the result's `errors`. So is
+    the refusal if the pipeline is unknown.
     `ended` is the pipeline of which a run has ended, which may be another one; the poll has None.
     """
     function = RECONCILE if ended is None else FOLLOW_PIPELINE
     values = aws.parameters.get(settings.promotion_parameters)
     if ended and value_of(values, settings.pipeline_parameter) != ended:
-        return Result("ignored", None, f"{ended} is not the main pipeline")
+        return Result("ignored", message=f"{ended} is not the main pipeline")
     # Read the ledgers before listing the runs, so that a new version never seems to lack its run.
     read, errors = run_each(
         settings.databases, lambda each: (each, aws.parameters.history(each.current_parameter))

@@ -23,9 +23,9 @@ from chalicelib.usecases.scheduled import notify_refusals, scheduled_actor
 
 
 def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetime) -> Result:
-    """Request a snapshot of each cluster; `follow_shares` shares it later. Raise AwsError.
+    """Request a snapshot of each cluster; `follow_shares` shares it later.
 
-    Idempotent: a second delivery finds what the first one asked for.
+    Idempotent: a second delivery finds what the first one asked for. The result has the AwsErrors.
     """
     policy, cause, own = settings.policy(stage), scheduled_actor(scheduled), list_own_once(aws)
     results, failures = _each_cluster(
@@ -39,14 +39,15 @@ def share(settings: ProductionSettings, stage: str, aws: Aws, scheduled: datetim
         done = {each.name for each in results}
         names = [cluster for cluster in settings.clusters if cluster not in done]
         aws.notifier.notify(notifications.of_error(SHARE, cause, names, error, "clusters"))
-        raise
+        return result._replace(errors=(error,))
     return result
 
 
 def follow_shares(settings: ProductionSettings, stage: str, aws: Aws) -> Result:
-    """Share available snapshots and delete expired ones; raise AwsError, or return it among the result's `errors`.
+    """Share available snapshots and delete expired ones; raise AwsError.
 
-    A failed snapshot is reported and deleted, so that the next schedule starts anew.
+    An AwsError of one cluster does not stop the others: it is among the result's `errors`. A failed
+    snapshot is reported and deleted, so that the next schedule starts anew.
     """
     policy = settings.policy(stage)
     own = list(aws.snapshots.own())
@@ -87,10 +88,9 @@ def _take(
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
     if found := _find(own(), name, policy, identifier):
         return found
-    waiting = [each for each in managed_shares(own(), name, policy) if not each.failed]
-    if len(waiting) > policy.keep:
+    if surplus := expired(managed_shares(own(), name, policy), policy.keep):
         # Otherwise they would fill the account's quota, one at each scheduled time.
-        message = f"{len(waiting)} snapshots of {name} wait for db-follow-shares: see its log"
+        message = f"db-follow-shares has not deleted {', '.join(_arns(surplus))} yet"
         raise Refused(Reason.SHARE_FAILED, message)
     # Its own key's policy may not let this function describe it.
     default = aws.keys.default() if cluster.key else None
@@ -108,11 +108,11 @@ def _take(
         made = aws.snapshots.take(name, identifier, policy.tags)
     if made:
         return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
-    # Two deliveries may have asked at once. A snapshot without our tags is neither shared nor deleted.
+    # Two deliveries may have asked at once. A snapshot without our tag is neither shared nor deleted.
     if found := _find(aws.snapshots.own(), name, policy, identifier):
         return found
     raise Refused(
-        Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tags"
+        Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tag"
     )
 
 

@@ -144,7 +144,7 @@ class _Look:
 
     @cached_property
     def deployed(self) -> dict[Database, Deployment]:
-        """What is deployed, which the history does not show."""
+        """What is deployed; looked up on demand, because the history does not show it."""
         return {
             each: _deployed(self.pipeline, each, ledger) for each, ledger in self.ledgers.items()
         }

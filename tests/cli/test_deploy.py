@@ -32,8 +32,9 @@ def test_chalice_packs_anew_what_lambda_can_read_and_people_read_the_end_of_a_tr
     (tmp_path / "chalicelib").mkdir()
     app.touch(mode=0o600)
     with pytest.raises(Failure, match=rf"chmod -R go\+rX {app} "):
-        chalice_cli.run(tmp_path, STAGE, "deploy")
+        chalice_cli.check_modes(tmp_path)
     app.chmod(0o644)
+    chalice_cli.check_modes(tmp_path)
     trace = """Updating
   a policy
 Traceback (most recent call last):

@@ -911,6 +911,11 @@ def test_people_read_groups_and_a_sum_and_no_control_characters() -> None:
     ]
 
 
+def test_a_share_of_neptune_may_be_copied() -> None:
+    neptune = CHOICE._replace(newest=NEW._replace(engine="neptune"))
+    assert faults(account(choices={"rds": neptune})) == []
+
+
 def test_what_could_not_be_looked_at_is_not_called_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [GOOD, Check("alarm", "all", *checks.unavailable(DENIED))]
     last = "no problem was found; could not be checked: 1; problems: 0, warnings: 1, ok: 1"

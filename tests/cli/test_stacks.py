@@ -25,15 +25,6 @@ def stage(variables: Mapping[str, str] = FULL, **more: str) -> stages.Stage:
 # --- before ---------------------------------------------------------------------------------------
 
 
-def values(template: stacks.Template) -> dict[str, str]:
-    """The first value of each parameter of the template."""
-    return {
-        each["Properties"]["Name"]: each["Properties"]["Value"]
-        for each in template["Resources"].values()
-        if each["Type"] == "AWS::SSM::Parameter"
-    }
-
-
 def test_a_stage_has_parameters_with_first_values_and_a_topic_of_its_own() -> None:
     placeholders = dict.fromkeys((LATEST, CURRENT, OTHER_LATEST, OTHER_CURRENT, HOLD), "dummyvalue")
     name = {PIPELINE_NAME: "acceptance-main"}

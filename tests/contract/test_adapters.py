@@ -213,7 +213,7 @@ ONE = "<DBClusterSnapshot><DBClusterSnapshotArn>{}</DBClusterSnapshotArn></DBClu
 def test_a_refusal_is_a_decision_unless_another_request_was_given_what_is_refused(
     monkeypatch: pytest.MonkeyPatch, code: str, reason: str, make: Callable[[RdsSnapshots], object]
 ) -> None:
-    """Another delivery's, or a lost attempt: its copy may be the fifth, and a cluster is busy while a snapshot is taken."""
+    """The other request's copy may be the fifth; a cluster is busy while its snapshot is taken."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     lost, no = (500, ""), (400, ERROR.format(code))
     begun, absent = ((200, DESCRIBED.format(text)) for text in (ONE.format(arn("name")), ""))
@@ -337,7 +337,7 @@ def test_the_runs_of_a_month_are_listed_whatever_they_lack() -> None:
     second = {"pipelineExecutionId": "run-2", "startTime": recent, **rollback}
     codepipeline = expecting(
         "codepipeline",
-        ("list_pipeline_executions", LISTED, page("t", {"pipelineExecutionId": "run-3"}, second)),
+        ("list_pipeline_executions", LISTED, page("t", second, {"pipelineExecutionId": "run-3"})),
         (
             "list_pipeline_executions",
             LISTED | {"nextToken": "t"},
@@ -379,7 +379,8 @@ def test_a_change_set_reads_when_its_run_prepares_it_and_an_action_when_it_begin
     elsewhere = {"region": "us-east-1", "roleArn": "arn:aws:iam::111111111111:role/deploy"}
     newer = [change_set("run-1", "EXECUTE", 40), change_set("run-2", "EXECUTE", 50)]
     older = [change_set("run-1", "REPLACE", 30, "other"), change_set("run-1", "REPLACE", 10)]
-    older.append(change_set("run-1", "REPLACE", 5))  # of the first attempt; the stage was retried
+    # Of the first attempt; the stage was retried.
+    older += [change_set("run-1", "EXECUTE", 7), change_set("run-1", "REPLACE", 5)]
     older.append(change_set("run-1", "REPLACE", 0, **elsewhere))
     bare = [action("run-1", "Scan"), action("run-1", "Scan", startTime=NOW)]
     first = {"pipelineName": "m", "filter": {"pipelineExecutionId": "run-1"}}
@@ -405,13 +406,14 @@ def test_a_change_set_reads_when_its_run_prepares_it_and_an_action_when_it_begin
         (STACK, "Deploy", timedelta(minutes=10)),
         ("other", PREPARES_CHANGE_SET, timedelta(minutes=30)),
         (STACK, PREPARES_CHANGE_SET, timedelta(minutes=10)),
+        (STACK, "Deploy", timedelta(minutes=5)),
         (STACK, PREPARES_CHANGE_SET, timedelta(minutes=5)),
         (STACK, PREPARES_CHANGE_SET, timedelta(minutes=0)),
     ]
     assert (found[-1].account, found[-1].region) == ("111111111111", "us-east-1")
     scan = Action("run-1", "Deploy", "Scan", "InProgress", NOW, NOW, reads_since=NOW)
     recent = pipelines.actions("m")
-    assert (recent.count(scan), len(recent)) == (1, 7)
+    assert (recent.count(scan), len(recent)) == (1, 8)
     unknown = 400, '{"__type": "PipelineExecutionNotFoundException"}'  # a run that was just listed
     assert CodePipelines(answered_by("codepipeline", unknown)).actions("m", "run-1") == []
 

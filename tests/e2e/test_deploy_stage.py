@@ -296,7 +296,7 @@ def test_a_package_has_what_the_runtime_lacks_and_templates_that_reset_nothing(u
     assert status == 0
     assert any("--parameter-overrides Email=…" in line for line in printed)
     created = [CREATED.format(*each) for each in at_first("dummyvalue").items()]
-    assert {line for line in printed if "put-parameter" in line} == {*created}
+    assert {line for line in printed if "aws ssm put-parameter" in line} == {*created}
     files = [shlex.split(line)[-1] for line in printed if "before.j" in line]
     assert f"{out}/before.json" in files
     deleted = [line.split()[4] for line in printed if "delete-stack" in line]

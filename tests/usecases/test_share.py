@@ -73,7 +73,8 @@ def backed_up(aws: InMemoryAws) -> None:
 def share(aws: InMemoryAws, week: int = 0, **changes: Any) -> Any:
     """Run that Saturday's schedule, and return its answer."""
     scheduled = SATURDAY + week * WEEK
-    return usecase.share(SETTINGS._replace(**changes), "production", aws, scheduled).to_json()
+    settings = SETTINGS._replace(**changes)
+    return raised(usecase.share(settings, "production", aws, scheduled)).to_json()
 
 
 def follow_shares(aws: InMemoryAws) -> Any:
@@ -143,7 +144,7 @@ IDENTIFIER = POLICY.name("billing", SATURDAY)
 MISSING = "there is no DB cluster billing in this account"
 BUSY = "RDS refused to take a snapshot of billing: it is busy"
 NO_BACKUP = "billing has no available automated snapshot to copy"
-TAKEN = f"snapshot {IDENTIFIER} exists but lacks this application's tags"
+TAKEN = f"snapshot {IDENTIFIER} exists but lacks this application's tag"
 NO_KEY = (
     "billing is encrypted under this account's default key aws/rds, which no other account can use, "
     "and SHARE_KMS_KEY_ID is not set: it has to be customer-managed"
@@ -186,10 +187,15 @@ def test_what_only_people_can_resolve_is_refused_notified_and_stops_no_other_clu
     assert aws.notifier.sent == [expected]
 
 
+def test_without_a_default_key_a_snapshot_is_under_the_clusters_own(aws: InMemoryAws) -> None:
+    aws.keys.arn = None
+    assert [each["outcome"] for each in share(aws)["clusters"]] == ["asked", "asked"]
+
+
 def test_snapshots_that_no_poll_shares_do_not_fill_the_quota(aws: InMemoryAws) -> None:
-    reasons = [share(aws, week)["reason"] for week in range(4)]
-    assert reasons == [None, None, None, "share-failed"]
-    aws.snapshots.settle()
+    for week, reason in enumerate([None, None, None, "share-failed"]):
+        assert share(aws, week)["reason"] == reason
+        aws.snapshots.settle()
     follow_shares(aws)
     assert share(aws, 4)["reason"] is None
 

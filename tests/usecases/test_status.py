@@ -408,7 +408,9 @@ def test_no_more_are_listed_than_an_answer_can_hold_but_always_the_one_that_is_c
 
 def test_the_history_lists_versions_newest_first_with_their_outcome(refreshed: Night) -> None:
     refreshed.pin("old", reason="the data of ticket 4711")
+    refreshed.aws.calls.clear()
     assert get(refreshed, "/snapshots/current/history") == documented("history")
+    assert refreshed.aws.calls == ["get", "history", "runs"]
 
 
 def test_a_history_is_an_error_without_runs_and_empty_without_the_parameter(night: Night) -> None:
