@@ -38,10 +38,10 @@ def preparation_of(aws: Aws, database: Database, deployment: Deployment) -> Prep
             "not started, because no run of the pipeline restored the cluster; if its data is not prepared, "
             f"start the execution {name} by hand with the input {needed}"
         )
-    has_failed = notified_label(Reason.NOT_PREPARED) in version.labels
     if aws.now() - cluster.created >= RECORDS_KEPT:
         # To start it now would repeat the work on a cluster that testers have used for months.
-        return Preparation("failed, and its record is no longer kept" if has_failed else UNKNOWN)
+        return Preparation("failed or not seen to run, and its record is no longer kept")
+    has_failed = notified_label(Reason.NOT_PREPARED) in version.labels
     failure = f"could not be started; each poll tries again: check {machine}"
     return Preparation(failure if has_failed else UNKNOWN, is_due=True)
 
