@@ -36,7 +36,7 @@ def _make(calls: list[tuple[str, str, dict[str, Any]]], _event: object, _context
 
 
 restore = partial(_make, [_PARAMETERS, _SNAPSHOT, *_LOOK, _PUT, _START])
-follow = partial(_make, [_PARAMETERS, *_LOOK, _ACTIONS, *_LABEL, _SNAPSHOT, _NOTIFY, *_LABEL])
+follow = partial(_make, [_PARAMETERS, *_LOOK, _ACTIONS, *_LABEL, _NOTIFY, *_LABEL])
 reconcile = partial(_make, [_PARAMETERS, *_LOOK])
 pin = partial(_make, [_PARAMETERS, _SNAPSHOT, _HISTORY, _PUT, _RUNS])
 

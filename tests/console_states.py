@@ -46,10 +46,11 @@ def database(name: str, days: int, **facts: Any) -> Json:
     }
 
 
-def version(number: int, snapshot: str, days: float, **facts: Any) -> Json:
+def version(number: int, database: str, taken: float, days: float, **facts: Any) -> Json:
     return {
         "version": number,
-        "snapshot": snapshot,
+        "snapshot": nightly(database, taken),
+        "created": at(days=taken, hours=-8),
         "set": at(days=days),
         "action": "promote",
         "by": "the schedule of 2026-11-15 04:00 UTC",
@@ -141,9 +142,9 @@ class FakeClient:
         days = round(facts["age_hours"] / 24)
         failed = {"result": "run-failed", "action": "refresh", "by": OMAR, "why": "compare"}
         versions = [
-            version(5, nightly(database, days), days - 0.6, good=True),
-            version(4, nightly(database, days + 3), days + 12, **failed),
-            *(version(4 - i, nightly(database, days + 14 * i), days + 13.4 * i) for i in (1, 2, 3)),
+            version(5, database, days, days - 0.6, good=True),
+            version(4, database, days + 3, days + 12, **failed),
+            *(version(4 - i, database, days + 14 * i, days + 13.4 * i) for i in (1, 2, 3)),
         ]
         return {"history": versions}
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from chalicelib.domain.parameters import arn_of
@@ -41,7 +41,8 @@ class Note:
     """Why a version was written, as JSON in its Description.
 
     `token` is that of the pipeline run that was to restore it; None if no run was to be started.
-    `after` is the number of the version that its writer had seen last.
+    `after` is the number of the version that its writer had seen last, `taken` the time of a share's
+    data, which nobody can look up once production has deleted the share.
     """
 
     action: str
@@ -49,6 +50,7 @@ class Note:
     reason: str
     token: str | None = None
     after: int | None = field(default=None, compare=False)
+    taken: datetime | None = field(default=None, compare=False)
 
     def describe(self, value: str) -> str:
         """Return the Description of a version with this value, its reason cut to fit."""
@@ -69,15 +71,17 @@ class Note:
         try:
             fields = json.loads(description)
             action, actor, reason, token = (fields[key] for key in ("action", "by", "why", "token"))
-            # Earlier editions wrote neither of these.
+            # Earlier editions wrote none of these.
             written_for, after = fields.get("of", _fingerprint(value)), fields.get("after")
+            time = fields.get("taken")
+            taken = datetime.fromisoformat(time).astimezone(UTC) if time else None
             refuse_lone_surrogates(fields)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
             return None
         texts = [action, actor, reason] if token is None else [action, actor, reason, token]
         if not all(isinstance(text, str) for text in texts) or written_for != _fingerprint(value):
             return None
-        return cls(action, actor, reason, token, after if isinstance(after, int) else None)
+        return cls(action, actor, reason, token, after if isinstance(after, int) else None, taken)
 
 
 class Version(NamedTuple):
@@ -108,6 +112,11 @@ class Version(NamedTuple):
     def token(self) -> str | None:
         """The token of the run that was to restore this version."""
         return self.note.token if self.note else None
+
+    @property
+    def taken(self) -> datetime | None:
+        """When the data of the share that it names was taken, as far as is recorded."""
+        return self.note.taken if self.note else None
 
     @property
     def is_good(self) -> bool:
@@ -201,12 +210,13 @@ class Move(NamedTuple):
     """A value to put for one database.
 
     `present` is the newest version, None if there is no parameter yet. `token` is that of the run to
-    start if an earlier attempt already put the value.
+    start if an earlier attempt already put the value, `taken` the time of the data.
     """
 
     value: str
     present: Version | None
     token: str | None = None
+    taken: datetime | None = None
 
     @property
     def after(self) -> int:
@@ -404,6 +414,7 @@ def _to_json(note: Note, value: str) -> str:
         "why": note.reason,
         "token": note.token,
         "after": note.after,
+        "taken": note.taken.isoformat() if note.taken else None,
         "of": _fingerprint(value),
     }
     return json.dumps(fields, ensure_ascii=False)

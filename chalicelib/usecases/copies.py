@@ -11,7 +11,13 @@ from functools import cache
 from chalicelib.domain.copies import CopyPolicy, ManagedCopies
 from chalicelib.domain.database import Database
 from chalicelib.domain.errors import AwsError, Refused
-from chalicelib.domain.ledger import earlier_snapshot, good_version, last_order, last_restored
+from chalicelib.domain.ledger import (
+    Version,
+    earlier_snapshot,
+    good_version,
+    last_order,
+    last_restored,
+)
 from chalicelib.domain.ownership import expired
 from chalicelib.domain.reasons import Reason
 from chalicelib.domain.snapshots import Snapshot
@@ -72,10 +78,12 @@ def described(aws: Aws, own: ListOwn, database: Database, arn: str) -> Snapshot 
     return aws.snapshots.find(arn)
 
 
-def time_of_data(aws: Aws, database: Database, arn: str) -> datetime | None:
-    """Return when the data of a snapshot was taken; None if it is gone, or if AWS does not say."""
+def time_of_data(aws: Aws, database: Database, version: Version) -> datetime | None:
+    """Return when the data of a version was taken; None if nobody knows."""
+    if version.taken:
+        return version.taken
     with suppress(AwsError):
-        found = described(aws, list_own_once(aws), database, arn)
+        found = described(aws, list_own_once(aws), database, version.value)
         return found.created if found else None
     return None
 

@@ -121,7 +121,8 @@ class Pipeline(Deployments):
         token = token_of(moves, note)
         for database, move in moves.items():
             if move.token is None:  # not written yet
-                name, new = database.current_parameter, replace(note, token=token)
+                name = database.current_parameter
+                new = replace(note, token=token, taken=move.taken)
                 put(self.aws, name, move.value, new, move.after)
         # If two requests for different databases both write, at least one detects the other.
         others = [each for each in self.ledgers if each not in moves]

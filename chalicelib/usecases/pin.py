@@ -53,10 +53,11 @@ def pin(
     # Without a run, it may be put back to withdraw a pin that waits.
     if restored and (pipeline or ledger[-1].value == found.arn):
         check_name(database, Deployment(restored.value, restored, restored.run_id), found)
-    note = Note("rollback" if snapshot is None else "pin", actor, reason)
+    taken = None if found.own else found.created  # RDS may date an own copy by its making
+    note = Note("rollback" if snapshot is None else "pin", actor, reason, taken=taken)
     run, busy = None, None
     if pipeline:
-        move = ledger.next_move(found.arn, actor, aws.now())
+        move = ledger.next_move(found.arn, actor, aws.now())._replace(taken=taken)
         pipeline.check_free({database: move})
         note = replace(note, token=str(uuid.uuid4()))
         run = pipeline.deploy_or_revert({database: move}, note)

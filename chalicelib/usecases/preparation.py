@@ -56,14 +56,14 @@ def prepare(aws: Aws, database: Database, deployment: Deployment) -> Preparation
     found = preparation_of(aws, database, deployment)
     if found is None or not found.is_due:
         return found
-    machine, cluster, value = database.after_restore, deployment.cluster, deployment.value
+    machine, cluster = database.after_restore, deployment.cluster
     assert machine is not None  # see preparation_of
     assert cluster is not None
-    assert value is not None  # because there is a cluster
-    taken = time_of_data(aws, database, value)
+    assert deployment.version is not None
+    taken = time_of_data(aws, database, deployment.version)
     given = {
         "database": database.name,
-        "snapshot": value,
+        "snapshot": deployment.value,
         "cluster": cluster.identifier,
         "cluster_arn": cluster.arn,
         "endpoint": cluster.endpoint,

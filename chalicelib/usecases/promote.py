@@ -210,7 +210,8 @@ class _Attempt:
             check_name(database, deployment, snapshot)
             if deployment.value != snapshot.arn or not ledger:
                 now = self.aws.now()
-                self.moves[database] = ledger.next_move(snapshot.arn, self.note.actor, now)
+                move = ledger.next_move(snapshot.arn, self.note.actor, now)
+                self.moves[database] = move._replace(taken=snapshot.created)
         if not self.moves:
             raise Refused(
                 Reason.NOTHING_NEW, "the newest snapshot of every database is already deployed"

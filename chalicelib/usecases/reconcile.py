@@ -267,7 +267,7 @@ def _entry(pipeline: Pipeline, look: _Look, where: str) -> DatabaseResult:
         return entry
     is_prepared = reason is None and look.deployment.preparation is not None
     ended = pipeline.aws.now() if is_prepared else run.updated
-    taken = time_of_data(pipeline.aws, look.database, version.value)
+    taken = time_of_data(pipeline.aws, look.database, version)
     return entry._replace(
         duration_minutes=round((ended - run.started).total_seconds() / 60, 1),
         age_hours=hours(ended - taken) if taken else None,

@@ -201,7 +201,8 @@ class _Look:
         try:
             shown = deployed or current
             snapshot = described(self.aws, self.own, database, shown) if shown else None
-            is_stale = self._add_age(facts, deployment, snapshot, found)
+            version = deployment.version if deployed else present
+            is_stale = self._add_age(facts, deployment, snapshot, version, found)
             if database.latest_parameter in self.values:
                 promoted = candidate(self.settings, self.aws, self.own, database, self.values)
                 check_name(database, deployment, promoted)
@@ -221,11 +222,17 @@ class _Look:
         return refused.reason is Reason.NO_LATEST and self.is_new()
 
     def _add_age(
-        self, facts: Json, deployment: Deployment, snapshot: Snapshot | None, found: list[str]
+        self,
+        facts: Json,
+        deployment: Deployment,
+        snapshot: Snapshot | None,
+        version: Version | None,
+        found: list[str],
     ) -> bool:
         """Add the data's age to the facts; return whether it is too old, and add that to `found`."""
         is_other = snapshot is not None and is_namesake(snapshot, deployment)
-        taken = snapshot.created if snapshot and not is_other else None
+        recorded = version.taken if version else None
+        taken = snapshot.created if snapshot and not is_other else recorded
         if taken:
             facts |= {"created": taken.isoformat(), "age_hours": hours(self.now - taken)}
         if taken is None and deployment.cluster:
@@ -382,6 +389,7 @@ def _entry(version: Version, ledger: Ledger) -> Json:
     return {
         "version": version.number,
         "snapshot": visible(version.value),
+        "created": _time(version.taken),
         "set": _time(version.modified),
         "action": version.action,
         "by": version.actor,

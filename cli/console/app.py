@@ -110,7 +110,6 @@ class _Console:
     def __init__(self, client: ApiClient) -> None:
         self._client = client
         self._pool = ThreadPoolExecutor(8)
-        self._taken: dict[str, str | None] = {}  # when the data of a snapshot was taken
 
     def overview(self) -> str:
         status = self._client.status()
@@ -165,15 +164,10 @@ class _Console:
 
     def _periods(self, facts: Json) -> list[view.Period]:
         """Return which data a database had and when it had been taken, by its history."""
-        name, history = facts["name"], []
+        history = []
         with suppress(ApiError):  # the status names the problem, and only the chart is missing
-            history = self._client.history(database=name)["history"]
-            new = {each["snapshot"] for each in view.restored(history)} - self._taken.keys()
-            if new:
-                listed = self._client.snapshots(database=name)["snapshots"]
-                self._taken |= dict.fromkeys(new)
-                self._taken |= {each["arn"]: each["created"] for each in listed}
-        return view.periods(facts, history, self._taken)
+            history = self._client.history(database=facts["name"])["history"]
+        return view.periods(facts, history)
 
 
 def _visible(value: Any) -> Any:

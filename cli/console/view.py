@@ -172,14 +172,15 @@ def chart(periods: Sequence[Period], now: datetime, limit: int | None) -> Chart 
     return Chart(line, area, height, days, f"Age of the data over {words}")
 
 
-def periods(facts: Json, history: Sequence[Json], taken: Mapping[str, Any]) -> list[Period]:
-    """Return a database's periods, oldest first; `taken` maps a snapshot's ARN to the time of its data."""
+def periods(facts: Json, history: Sequence[Json]) -> list[Period]:
+    """Return a database's periods, oldest first."""
     runs = [(each["run"] or {"updated": each["set"]}, each) for each in restored(history)]
     found = [(time(run["updated"]), each["snapshot"]) for run, each in runs]
     deployed, since = facts["deployed"], facts["deployed_since"] or facts["since"]
     if deployed and since and (not found or found[-1][1] != deployed):
         found.append((time(since), deployed))
-    times = {**taken, deployed: facts["created"]}
+    times = {each["snapshot"]: each["created"] for each in history if each["created"]}
+    times |= {deployed: facts["created"]}
     return [(at, time(times[arn]) if times.get(arn) else None) for at, arn in sorted(found)]
 
 

@@ -121,7 +121,7 @@ def test_what_others_wrote_controls_no_terminal_and_a_name_is_never_broken(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hostile, shown = "\x1b]0;x\x07[red]a\u202eb[/red]\r\nc", "?]0;x?[red]a?b[/red] c"
-    client.answers["history"] = {"history": [version(4, OLD, 7, why=hostile)]}
+    client.answers["history"] = {"history": [version(4, "orders", 7, 7, why=hostile)]}
     assert shown in run("history")[1]
     client.answers["status"]["problems"] = [hostile]
     assert f"✗ {shown}\n" in run("status")[1]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -28,8 +29,9 @@ short = st.text(max_size=30)
 @given(st.builds(Note, short, short, short, st.none() | short), st.text(), st.text())
 def test_a_note_counts_only_for_its_own_value(note: Note, value: str, other: str) -> None:
     """A put by hand may inherit the Description of the version before."""
-    description = note.describe(value)
-    assert Note.read(description, value) == note
+    description = replace(note, taken=at(0)).describe(value)
+    read = Note.read(description, value)
+    assert (read, read and read.taken) == (note, at(0))
     assert other == value or Note.read(description, other) is None
 
 
@@ -37,6 +39,8 @@ def test_a_note_of_the_first_edition_counts_for_any_value() -> None:
     """It says nothing of the value, and dropping it would forget who set what is deployed."""
     description = '{"action": "pin", "by": "kim", "why": "test", "token": null}'
     assert Note.read(description, arn("a")) == Note("pin", "kim", "test")
+    forged = description.replace("}", ', "taken": "0001-01-01T00:00:00+12:00"}')
+    assert Note.read(forged, arn("a")) is None
 
 
 @given(st.text("k:/_@é", max_size=10), st.text('"\\a', max_size=1100), short)

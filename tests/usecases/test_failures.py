@@ -207,10 +207,8 @@ def test_a_disturbed_attempt_made_again_ends_the_same(name: str, index: int, fau
 
 # The calls that look up what is only good to know: the age of the data, and where a run failed.
 OPTIONAL = {
-    "reconcile a success": [9],
     "reconcile a failure": [10],
-    "reconcile a late failure": [9, 11, 12],
-    "reconcile a preparation": [7],
+    "reconcile a late failure": [10],
 }
 
 

@@ -175,6 +175,19 @@ def test_a_deleted_current_is_a_problem_and_hides_no_deployed_data(refreshed: Ni
 
 
 @pytest.mark.parametrize("stack", [STACK, ""])
+def test_the_age_is_known_once_production_has_deleted_the_share(night: Night, stack: str) -> None:
+    night.configure(RDS_STACK_NAME=stack)
+    night.pin("new")
+    night.push()
+    night.run_ends()
+    (before,) = night.status()["databases"]
+    night.aws.snapshots.remove(NEW)
+    (after,) = night.status()["databases"]
+    assert before["created"] is not None
+    assert (after["created"], after["age_hours"]) == (before["created"], before["age_hours"])
+
+
+@pytest.mark.parametrize("stack", [STACK, ""])
 def test_newer_data_under_the_deployed_name_is_a_problem(refreshed: Night, stack: str) -> None:
     """CloudFormation would see no change, so that nothing was ever refreshed again."""
     refreshed.configure(RDS_STACK_NAME=stack)
@@ -186,7 +199,7 @@ def test_newer_data_under_the_deployed_name_is_a_problem(refreshed: Night, stack
     assert (result.reason, str(result.message)[-19:]) == ("not-eligible", "RDS_COPY_KMS_KEY_ID")
     found = refreshed.status()
     (facts,) = found["databases"]
-    assert (facts["age_hours"], facts["blocks_refresh"]) == (None, True)
+    assert (facts["age_hours"], facts["blocks_refresh"]) == (342.0, True)
     why = f"{result.message}. {Reason.NOT_ELIGIBLE.next_step}"
     assert found["problems"] == [f"rds: latest would not be promoted: {why}"]
 
