@@ -22,7 +22,8 @@ from chalicelib.domain.functions import (
     deployed_name,
 )
 from cli.stacks import role_name
-from demo.acceptance import PIPELINE, STACK, STAGE, Company
+from demo.acceptance import PIPELINE, STACK, STAGE, Company, nightly
+from localcloud.accounts import ACCEPTANCE
 from localcloud.policies import listed
 from tests.e2e.conftest import Night
 
@@ -130,6 +131,11 @@ def an_operator_s_day(next_night: Callable[[], Night]) -> None:
     night.ask("PUT", "/hold", {"until": "2099-01-01"})
     night.ask("DELETE", "/hold")
     assert night.ask("POST", "/refresh", {})["outcome"] == "started"
+    settle(night, "Succeeded")
+    # How old an own snapshot's data is has to be looked up.
+    mine = nightly("orders", night.two, account=ACCEPTANCE, identifier="mine", shared_with=[])
+    night.cloud.seed_snapshots([mine])
+    night.ask("PUT", ROUTE, {"snapshot": "mine", "deploy": True})
     settle(night, "Succeeded")
     fill(night, "labelled")
     night.ask("PUT", ROUTE, {"snapshot": night.old})
