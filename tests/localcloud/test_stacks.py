@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import WaiterError
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from cli.templates import parsed
@@ -62,13 +62,6 @@ def test_what_exists_is_not_taken_over_and_what_cannot_be_undone_is_left(cloud: 
     with pytest.raises(WaiterError, match="ROLLBACK_FAILED"):
         create_stack(cloud, {"T": topic, "C": protected})
     assert len(cloud.client("sns").list_topics()["Topics"]) == 1
-
-
-def test_parameters_that_the_template_does_not_declare_are_refused(cloud: LocalCloud) -> None:
-    """Reported: deep-security/cloudformation #29."""
-    topic = {"T": {"Type": "AWS::SNS::Topic"}}
-    with pytest.raises(ClientError, match=r"Parameters: \[Unknown\] do not exist in the template"):
-        create_stack(cloud, topic, Unknown="2")
 
 
 def test_a_run_that_waits_for_a_stage_is_superseded(cloud: LocalCloud) -> None:

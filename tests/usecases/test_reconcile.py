@@ -156,9 +156,8 @@ def test_without_the_pipeline_nothing_is_moved(promoted: Night) -> None:
     before = promoted.everything()
     result = reconcile(promoted.settings, promoted.aws)
     assert (result.outcome, result.reason) == ("ignored", "pipeline-missing")
-    assert "there is no pipeline named gone" in str(
-        result.errors[0]
-    )  # the alarm stays on until it is mended
+    # The alarm stays on until it is mended.
+    assert "there is no pipeline named gone" in str(result.errors[0])
     assert promoted.everything() == before
 
 
