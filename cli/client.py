@@ -141,9 +141,8 @@ def find_api_url(session: Session, stage: str) -> str:
         # Its own stage is named by api_gateway_stage in Chalice's configuration.
         stages = client.get_stages(restApiId=found[0]).get("item", [])
     names = [each["stageName"] for each in stages]
-    paths = [
-        each for each in names if each != "Stage"
-    ] or names  # SAM makes another one, named Stage
+    # SAM makes another one, named Stage.
+    paths = [each for each in names if each != "Stage"] or names
     if len(paths) > 1:
         message = f"The API of stage {stage!r} has several stages: {', '.join(paths)}. Name one with --url."
         raise ApiError(409, "AmbiguousStage", message)

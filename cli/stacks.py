@@ -130,7 +130,7 @@ def parameters(stage: Stage) -> dict[str, str]:
 def packaged_before(stage: Stage) -> Template:
     """Return the template of what the functions rely on; it does not depend on what exists.
 
-    The parameters are not in it: CloudFormation writes a parameter's first value again whenever
+    It has no parameters of Parameter Store: CloudFormation writes a first value again whenever
     anything of its resource changes. Earlier versions deployed a stack of this name with other
     logical names: its update fails.
     """

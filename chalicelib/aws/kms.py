@@ -7,7 +7,6 @@ from chalicelib.aws.errors import translate_errors
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
 
-
 _DEFAULT = "alias/aws/rds"
 
 

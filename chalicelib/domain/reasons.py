@@ -55,7 +55,7 @@ class Reason(StrEnum):
     CLUSTER_MISSING = "cluster-missing", "failed", "Correct CLUSTERS, and deploy."
     CLUSTER_BUSY = "cluster-busy", "failed", "Wait until the cluster is available, or start it."
     DEFAULT_KEY = "default-key", "failed", "Set SHARE_KMS_KEY_ID to a customer-managed key that acceptance may use, and deploy."
-    NO_AUTOMATED_SNAPSHOT = "no-automated-snapshot", "failed", "Wait for the first one."
+    NO_AUTOMATED_SNAPSHOT = "no-automated-snapshot", "failed", "Wait for the first automated snapshot."
     AUTOMATED_STALE = "automated-stale", "failed", "Check the cluster's events to see why there is no newer backup."
     SNAPSHOT_QUOTA = "snapshot-quota", "failed", "Delete manual cluster snapshots that you no longer need: RDS allows 100 per Region."
     NAME_TAKEN = "name-taken", "failed", "Find out who made that snapshot, then delete it; copy it first if it is needed."

@@ -86,9 +86,10 @@ def _take(
         raise Refused(Reason.CLUSTER_MISSING, f"there is no DB cluster {name} in this account")
     identifier = policy.name(name, scheduled)
     # Look first: RDS, or a rule here, may by now refuse what an earlier delivery was granted.
-    if found := _find(own(), name, policy, identifier):
+    shares = managed_shares(own(), name, policy)
+    if found := _find(shares, name, identifier):
         return found
-    if surplus := expired(managed_shares(own(), name, policy), policy.keep):
+    if surplus := expired(shares, policy.keep):
         # Otherwise they would fill the account's quota, one at each scheduled time.
         message = f"db-follow-shares has not deleted {', '.join(_arns(surplus))} yet"
         raise Refused(Reason.SHARE_FAILED, message)
@@ -109,18 +110,16 @@ def _take(
     if made:
         return ClusterResult(name, "asked", snapshots={"snapshot": made.arn})
     # Two deliveries may have asked at once. A snapshot without our tag is neither shared nor deleted.
-    if found := _find(aws.snapshots.own(), name, policy, identifier):
+    if found := _find(managed_shares(aws.snapshots.own(), name, policy), name, identifier):
         return found
     raise Refused(
         Reason.NAME_TAKEN, f"snapshot {identifier} exists but lacks this application's tag"
     )
 
 
-def _find(
-    own: Iterable[Snapshot], name: str, policy: SharePolicy, identifier: str
-) -> ClusterResult | None:
+def _find(shares: Iterable[Snapshot], name: str, identifier: str) -> ClusterResult | None:
     """Return the result for a snapshot that was asked for before; None if there is none; raise Refused."""
-    for found in managed_shares(own, name, policy):
+    for found in shares:
         if found.identifier == identifier:
             if found.failed:
                 message = f"{found.arn} has failed; db-follow-shares deletes it"

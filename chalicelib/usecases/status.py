@@ -202,7 +202,10 @@ class _Look:
             shown = deployed or current
             snapshot = described(self.aws, self.own, database, shown) if shown else None
             version = deployment.version if deployed else present
-            is_stale = self._add_age(facts, deployment, snapshot, version, found)
+            taken = version.taken if version else None
+            if snapshot and not is_namesake(snapshot, deployment):
+                taken = snapshot.created
+            is_stale = self._add_age(facts, deployment, taken, found)
             if database.latest_parameter in self.values:
                 promoted = candidate(self.settings, self.aws, self.own, database, self.values)
                 check_name(database, deployment, promoted)
@@ -222,17 +225,9 @@ class _Look:
         return refused.reason is Reason.NO_LATEST and self.is_new()
 
     def _add_age(
-        self,
-        facts: Json,
-        deployment: Deployment,
-        snapshot: Snapshot | None,
-        version: Version | None,
-        found: list[str],
+        self, facts: Json, deployment: Deployment, taken: datetime | None, found: list[str]
     ) -> bool:
         """Add the data's age to the facts; return whether it is too old, and add that to `found`."""
-        is_other = snapshot is not None and is_namesake(snapshot, deployment)
-        recorded = version.taken if version else None
-        taken = snapshot.created if snapshot and not is_other else recorded
         if taken:
             facts |= {"created": taken.isoformat(), "age_hours": hours(self.now - taken)}
         if taken is None and deployment.cluster:
